@@ -1,0 +1,64 @@
+"""HTML that reads well anywhere: tables with inline styles, every value escaped.
+
+Untrusted notebooks lose `<style>`, scripts, ids and inline svg, so nothing here needs them. Colours are translucent tints on the reader's
+own background and text keeps the inherited colour, so light and dark both work. No meaning rests on colour alone.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+
+__all__ = ["TINTS", "attribute", "bar", "cell", "escape", "table"]
+
+TINTS = {
+    "plain": "",
+    "added": "background:rgba(46,160,67,.16)",
+    "changed": "background:rgba(210,153,34,.18)",
+    "deleted": "background:rgba(218,54,51,.15)",
+    "hidden": "background:rgba(128,128,128,.12);opacity:.75",
+    "seen": "background:rgba(56,139,253,.14)",
+}
+_BORDER = "border:1px solid rgba(128,128,128,.35)"
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Gives `text` with control, bidi and undecodable characters spelled out, so that what is seen is what is there."""
+    return _UNSAFE.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
+
+
+def escape(text: object) -> str:
+    """Gives any untrusted value as HTML text."""
+    return html.escape(visible(str(text)))
+
+
+def attribute(text: object) -> str:
+    """Gives any untrusted value as the inside of a double-quoted attribute."""
+    return escape(text)
+
+
+def cell(content: str, *, tint: str = "plain", tag: str = "td", style: str = "", scope: str = "") -> str:
+    """Gives one table cell around `content`, which is HTML already."""
+    rules = ";".join(filter(None, [_BORDER, "padding:.3em .6em;text-align:left;vertical-align:top", TINTS[tint], style]))
+    return f'<{tag}{f" scope={scope!r}" if scope else ""} style="{rules}">{content}</{tag}>'.replace("'", '"')
+
+
+def bar(share: float, *, width_em: float = 7.0) -> str:
+    """Gives a meter for a share between 0 and 1; the number stands beside it in the caller's words."""
+    shown = max(min(share, 1.0), 0.0) * width_em
+    return (
+        f'<span style="display:inline-block;width:{width_em}em;background:rgba(128,128,128,.18)">'
+        f'<span style="display:inline-block;width:{shown:.2f}em;height:.7em;background:rgba(56,139,253,.75)"></span></span>'
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[str], *, caption: str) -> str:
+    """Gives a table; `head` holds cells' HTML, `rows` whole `<tr>` elements, `caption` plain text."""
+    top = "".join(cell(text, tag="th", scope="col", style="font-weight:600") for text in head)
+    return (
+        '<table style="border-collapse:collapse;font-size:.92em;margin:.4em 0">'
+        f'<caption style="text-align:left;caption-side:top;padding:.2em 0;font-weight:600">{escape(caption)}</caption>'
+        f"<thead><tr>{top}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )

@@ -1,0 +1,43 @@
+"""dockerlab: learn how containers work, with an engine of your own inside the notebook.
+
+`Engine` is the Python API; `%load_ext dockerlab` brings the magics; `dockerlab` and its `docker` shim are the command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dockerlab.errors import DockerlabError
+
+if TYPE_CHECKING:
+    from dockerlab.course import lesson
+    from dockerlab.engine import Engine
+    from dockerlab.engine.views import union
+
+__version__ = "0.1.0"
+__all__ = ["DockerlabError", "Engine", "__version__", "lesson", "load_ipython_extension", "union", "unload_ipython_extension"]
+
+_LAZY = {"Engine": "dockerlab.engine", "lesson": "dockerlab.course", "union": "dockerlab.engine.views"}
+
+
+def __getattr__(name: str) -> Any:
+    # The engine is imported on first use: `import dockerlab` must cost milliseconds, and the container's first process imports this too.
+    if name not in _LAZY:
+        raise AttributeError(f"module 'dockerlab' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Registers the magics: IPython calls this for `%load_ext dockerlab`."""
+    from dockerlab.magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Takes back all that `load_ipython_extension` did."""
+    from dockerlab.magics import unload
+
+    unload(shell)

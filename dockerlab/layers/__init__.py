@@ -1,0 +1,1 @@
+"""File trees to changesets and back; nothing here mounts."""

@@ -1,0 +1,402 @@
+"""Layers as archives: pack a tree or its changes into a tar, apply a tar to a folder (OCI image-spec, layer.md).
+
+Applying never leaves the folder, whatever the archive says: every name is resolved by the kernel with the folder as its root, and names
+that try to climb out are refused before anything of them is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from dockerlab.errors import CorruptContent, UnsafeArchive
+from dockerlab.layers import folders, tar
+from dockerlab.layers.diff import Change, xattrs
+from dockerlab.layers.index import Entry, Kind
+from dockerlab.linux import syscalls
+
+__all__ = ["OPAQUE_NAME", "WHITEOUT", "Owner", "Style", "apply", "pack", "pack_changes", "pack_tree"]
+
+WHITEOUT = ".wh."
+OPAQUE_NAME = ".wh..wh..opq"
+_BLOCK = 1 << 20
+_KINDS: dict[int, Kind] = {
+    stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char", stat.S_IFBLK: "block", stat.S_IFIFO: "fifo",
+}  # fmt: skip
+
+Owner = Callable[[str, os.stat_result], tuple[int, int]]
+Item = tuple[Entry, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How an archive is laid down: `whiteout` is "overlay" (markers on disk) or "plain" (things below are removed).
+
+    `xattr` is the opaque mark to use, `owners` and `devices` say whether this process can set owners and make device nodes.
+    """
+
+    whiteout: str = "plain"
+    xattr: str = "user.overlay.opaque"
+    owners: bool = True
+    devices: bool = True
+
+
+# Packing
+
+
+def _as_on_disk(_: str, status: os.stat_result) -> tuple[int, int]:
+    return status.st_uid, status.st_gid
+
+
+def describe(path: str, place: str, owner: Owner = _as_on_disk) -> Entry | None:
+    """Gives the entry for what lies at `place`; None for a socket, which no archive can hold."""
+    status = os.lstat(place)
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is None:
+        return None
+    uid, gid = owner(path, status)
+    device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in ("char", "block") else (0, 0)
+    link = os.readlink(place) if kind == "symlink" else ""
+    size = status.st_size if kind == "file" else 0
+    return Entry(path, kind, stat.S_IMODE(status.st_mode), uid, gid, size, int(status.st_mtime // 1), link, device, xattrs(place))
+
+
+def pack_changes(changes: Iterable[Change], owner: Owner = _as_on_disk) -> Iterator[Item]:
+    """Yields what a layer holds for these changes; a deletion becomes a whiteout."""
+    places: list[tuple[str, str]] = []
+    for change in changes:
+        if change.kind == "D":
+            yield Entry(change.path, "whiteout"), ""
+        else:
+            places.append((change.path, change.place))
+    yield from _linked(places, owner)
+
+
+def pack_tree(root: tuple[str, ...], owner: Owner = _as_on_disk, *, skip: frozenset[str] = frozenset()) -> Iterator[Item]:
+    """Yields the whole merged view of `root` (one folder, or several joined, newest first)."""
+    yield from _linked([(found.path, found.place) for found in folders.walk(root) if found.path and found.path not in skip], owner)
+
+
+def _linked(places: Iterable[tuple[str, str]], owner: Owner) -> Iterator[Item]:
+    first: dict[tuple[int, int], str] = {}
+    for path, place in places:
+        status = os.lstat(place)
+        key = (status.st_dev, status.st_ino)
+        if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1 and key in first:
+            uid, gid = owner(path, status)
+            yield Entry(path, "link", stat.S_IMODE(status.st_mode), uid, gid, 0, int(status.st_mtime // 1), first[key]), ""
+            continue
+        first[key] = path
+        entry = describe(path, place, owner)
+        if entry is not None:
+            yield entry, place
+
+
+def pack(items: Iterable[Item], write: Callable[[bytes], object]) -> list[Entry]:
+    """Writes the items as a tar and gives the layer's table of contents. Deletions stand first in it, as they are applied first."""
+    table: list[Entry] = []
+    for entry, place in items:
+        table.append(entry)
+        if entry.marker:
+            write(tar.header(_marker(entry)))
+            continue
+        write(tar.header(entry))
+        if entry.kind == "file":
+            _content(entry, place, write)
+    write(tar.END)
+    return table
+
+
+def _marker(entry: Entry) -> Entry:
+    folder, _, name = entry.path.rpartition("/")
+    if entry.kind == "opaque":
+        return Entry(f"{entry.path}/{OPAQUE_NAME}" if entry.path else OPAQUE_NAME, "file")
+    return Entry(f"{folder}/{WHITEOUT}{name}" if folder else WHITEOUT + name, "file")
+
+
+def _content(entry: Entry, place: str, write: Callable[[bytes], object]) -> None:
+    left = entry.size
+    with open(place, "rb", buffering=0) as file:
+        while left:
+            block = file.read(min(_BLOCK, left))
+            if not block:
+                raise CorruptContent(f"/{entry.path} became shorter while it was read", hint="stop the program that writes it, then try again")
+            left -= len(block)
+            write(block)
+    write(tar.padding(entry.size))
+
+
+# Applying
+
+
+def apply(stream: tar.Reader, root: str, style: Style, *, limits: tar.Limits | None = None) -> list[Entry]:
+    """Lays a layer's tar down in the folder `root` and gives the layer's table of contents.
+
+    Raises UnsafeArchive for a name that climbs out, a hard link out of the archive's own tree, a name that stands twice, or a bomb;
+    CorruptContent for what is no tar. What was written before stays for the caller to remove.
+    """
+    with _Target(root, style) as target:
+        table: dict[str, Entry] = {}
+        for entry, body in tar.read(stream, limits=limits):
+            entry = _safe(entry)
+            marker = _as_marker(entry)
+            _no_twin(table, marker or entry)
+            if marker:
+                target.mark(marker, table)
+            else:
+                target.put(entry, body)
+            table[(marker or entry).path + ("\0" if marker else "")] = marker or entry
+        target.settle(e for e in table.values() if e.kind == "dir")
+    return sorted(table.values(), key=lambda e: not e.marker)
+
+
+def _safe(entry: Entry) -> Entry:
+    for name, what in ((entry.path, "name"), (entry.link if entry.kind == "link" else "", "hard link target")):
+        if name.startswith("/") or ".." in name.split("/") or "\0" in name:
+            raise UnsafeArchive(f"archive entry leaves its root: {what} {name!r}", entry=entry.path, hint="make the archive from inside its root folder")
+        if any(len(os.fsencode(part)) > 255 for part in name.split("/")):
+            raise UnsafeArchive(f"archive entry has a name of more than 255 bytes: {name[:40]!r}…", entry=entry.path)
+    if not entry.path and entry.kind != "dir":
+        raise UnsafeArchive("archive would replace its own root", entry=entry.path)
+    return entry
+
+
+def _as_marker(entry: Entry) -> Entry | None:
+    folder, _, name = entry.path.rpartition("/")
+    if name == OPAQUE_NAME:
+        return Entry(folder, "opaque")
+    if not name.startswith(WHITEOUT):
+        return None
+    hidden = name.removeprefix(WHITEOUT)
+    if not hidden or hidden in (".", ".."):
+        raise UnsafeArchive(f"whiteout of {hidden!r}", entry=entry.path)
+    # Names that begin with .wh..wh. are aufs's own book-keeping and mean nothing in an OCI layer.
+    return Entry(f"{folder}/{hidden}" if folder else hidden, "whiteout") if not hidden.startswith(WHITEOUT) else Entry(entry.path, "whiteout")
+
+
+def _no_twin(table: dict[str, Entry], entry: Entry) -> None:
+    other = table.get(entry.path + ("\0" if entry.marker else ""))
+    if other and not (other.kind == entry.kind == "dir"):
+        raise UnsafeArchive(f"archive holds /{entry.path} twice", entry=entry.path, hint="a layer may name each path once (OCI image-spec, layer.md)")
+
+
+class _Target:
+    """The folder that an archive is laid down in; keeps folders open, since archives go folder by folder."""
+
+    def __init__(self, root: str, style: Style) -> None:
+        self.style = style
+        self.root = os.open(root, os.O_PATH | os.O_DIRECTORY)
+        self._open: dict[str, int] = {}
+
+    def __enter__(self) -> _Target:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._forget()
+        os.close(self.root)
+
+    def _forget(self) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+    def folder(self, path: str) -> int:
+        """Gives a descriptor of the folder `path`, making what is missing; a symlink on the way is followed inside the root."""
+        if not path:
+            return self.root
+        if path not in self._open:
+            if len(self._open) > 200:
+                self._forget()
+            parent, _, name = path.rpartition("/")
+            self._open[path] = self._enter(self.folder(parent), name, path)
+        return self._open[path]
+
+    def _enter(self, parent: int, name: str, path: str) -> int:
+        flags = os.O_PATH | os.O_DIRECTORY
+        for _ in range(2):
+            try:
+                return _open_in_root(self.root, parent, name, path, flags)
+            except FileNotFoundError:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            except NotADirectoryError:
+                self._remove(parent, name, path)
+                os.mkdir(name, 0o755, dir_fd=parent)
+            except OSError as error:
+                raise _told(error, path) from error
+        raise UnsafeArchive(f"archive entry needs /{path} as a folder", entry=path)
+
+    def put(self, entry: Entry, body: tar.Body) -> None:
+        """Makes what the entry describes."""
+        parent, _, name = entry.path.rpartition("/")
+        try:
+            if not entry.path:
+                return
+            folder = self.folder(parent)
+            self._make_room(folder, name, entry)
+            self._make(folder, name, entry, body)
+            self._dress(folder, name, entry)
+        except OSError as error:
+            raise _told(error, entry.path) from error
+
+    def _make_room(self, folder: int, name: str, entry: Entry) -> None:
+        try:
+            status = os.lstat(name, dir_fd=folder)
+        except FileNotFoundError:
+            return
+        if not (entry.kind == "dir" and stat.S_ISDIR(status.st_mode)):
+            self._remove(folder, name, entry.path)
+
+    def _remove(self, folder: int, name: str, path: str) -> None:
+        for known in [p for p in self._open if p == path or p.startswith(path + "/")]:
+            os.close(self._open.pop(known))
+        remove_entry(folder, name)
+
+    def _make(self, folder: int, name: str, entry: Entry, body: tar.Body) -> None:
+        kind = entry.kind
+        if kind == "dir":
+            _existing(lambda: os.mkdir(name, 0o700, dir_fd=folder))
+        elif kind == "symlink":
+            os.symlink(entry.link, name, dir_fd=folder)
+        elif kind == "link":
+            self._link(folder, name, entry)
+        elif kind == "fifo":
+            os.mkfifo(name, 0o600, dir_fd=folder)
+        elif kind in ("char", "block") and self.style.devices:
+            form = stat.S_IFCHR if kind == "char" else stat.S_IFBLK
+            os.mknod(name, form | 0o600, os.makedev(*entry.device), dir_fd=folder)
+        else:
+            self._write(folder, name, body)
+
+    def _link(self, folder: int, name: str, entry: Entry) -> None:
+        parent, _, target = entry.link.rpartition("/")
+        try:
+            os.link(target, name, src_dir_fd=self.folder(parent), dst_dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            raise UnsafeArchive(
+                f"hard link /{entry.path} points to /{entry.link}, which the archive does not hold", entry=entry.path, hint="a hard link's target must stand before it in the same archive"
+            ) from None
+
+    def _write(self, folder: int, name: str, body: tar.Body) -> None:
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        with open(descriptor, "wb", buffering=0) as file:
+            for block in body.blocks():
+                file.write(block)
+
+    def _dress(self, folder: int, name: str, entry: Entry) -> None:
+        if entry.kind == "link":
+            return
+        if self.style.owners:
+            os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+        if entry.kind != "symlink":
+            # A folder keeps its owner's rights until all that it holds has been written.
+            os.chmod(name, entry.mode | (0o700 if entry.kind == "dir" else 0), dir_fd=folder)
+        if entry.xattrs:
+            _set_xattrs(folder, name, entry)
+        os.utime(name, ns=(entry.mtime * 10**9, entry.mtime * 10**9), dir_fd=folder, follow_symlinks=False)
+
+    def mark(self, marker: Entry, table: dict[str, Entry]) -> None:
+        """Hides what lies below; what this archive itself has put there stays."""
+        try:
+            if marker.kind == "opaque":
+                self._opaque(marker, table)
+            else:
+                parent, _, name = marker.path.rpartition("/")
+                if marker.path not in table:
+                    self._white_out(self.folder(parent), name, marker.path)
+        except OSError as error:
+            raise _told(error, marker.path) from error
+
+    def _white_out(self, folder: int, name: str, path: str) -> None:
+        if _exists(folder, name):
+            self._remove(folder, name, path)
+        if self.style.whiteout == "overlay":
+            os.mknod(name, stat.S_IFCHR, 0, dir_fd=folder)
+
+    def _opaque(self, marker: Entry, table: dict[str, Entry]) -> None:
+        folder = self.folder(marker.path)
+        if self.style.whiteout == "overlay":
+            os.setxattr(f"/proc/self/fd/{folder}", self.style.xattr, b"y")
+            return
+        for name in os.listdir(f"/proc/self/fd/{folder}"):
+            path = f"{marker.path}/{name}" if marker.path else name
+            if path not in table and not any(known.startswith(path + "/") for known in table):
+                self._remove(folder, name, path)
+
+    def settle(self, entries: Iterable[Entry]) -> None:
+        """Gives folders their modes and times, deepest first, now that nothing more is written into them."""
+        for entry in sorted(entries, key=lambda e: -e.path.count("/")):
+            parent, _, name = entry.path.rpartition("/")
+            place = f"/proc/self/fd/{self.root}" if not entry.path else None
+            descriptor = None if place else self.folder(parent)
+            os.chmod(place or name, entry.mode, dir_fd=descriptor)
+            os.utime(place or name, ns=(entry.mtime * 10**9, entry.mtime * 10**9), dir_fd=descriptor)
+
+
+def _open_in_root(root: int, parent: int, name: str, path: str, flags: int) -> int:
+    try:
+        status = os.lstat(name, dir_fd=parent)
+        if not stat.S_ISLNK(status.st_mode):
+            return os.open(name, flags | os.O_NOFOLLOW, dir_fd=parent)
+        return syscalls.openat2(root, path, flags)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM, errno.ELOOP):
+            raise UnsafeArchive(f"archive entry passes through the symlink /{path}", entry=path) from error
+        raise
+
+
+def _existing(make: Callable[[], object]) -> None:
+    try:
+        make()
+    except FileExistsError:
+        return
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _set_xattrs(folder: int, name: str, entry: Entry) -> None:
+    if entry.kind == "symlink":
+        return
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        for key, value in entry.xattrs.items():
+            try:
+                os.setxattr(f"/proc/self/fd/{descriptor}", key, value)
+            except OSError as error:
+                # Attributes that this host refuses stay in the layer's table of contents, and so in every layer made from it.
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL):
+                    raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_entry(folder: int, name: str) -> None:
+    """Removes a name and all below it, following no symlink."""
+    status = os.lstat(name, dir_fd=folder)
+    if not stat.S_ISDIR(status.st_mode):
+        os.unlink(name, dir_fd=folder)
+        return
+    os.chmod(name, 0o700, dir_fd=folder)
+    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        for child in os.listdir(inner):
+            remove_entry(inner, child)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=folder)
+
+
+def _told(error: OSError, path: str) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        return error
+    if error.errno == errno.ELOOP:
+        return UnsafeArchive(f"archive entry /{path} runs in a circle of symlinks", entry=path)
+    return UnsafeArchive(f"archive entry /{path[:200]} cannot be laid down: {error.strerror}", entry=path)

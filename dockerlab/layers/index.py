@@ -1,0 +1,77 @@
+"""A layer's table of contents: made once, when the layer is packed or unpacked, and read by everything that looks into layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from dockerlab.errors import CorruptContent
+
+__all__ = ["Entry", "Kind", "decode", "encode", "implied_folder", "parent_of"]
+
+Kind = Literal["file", "dir", "symlink", "link", "char", "block", "fifo", "whiteout", "opaque"]
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One path of a layer.
+
+    `path` has no leading slash; the root itself is "". `link` is a symlink's text, or for a hard link the path of the same layer that it
+    shares its inode with. A `whiteout` deletes `path` from the layers below; `opaque` hides all that those hold inside the folder `path`.
+    """
+
+    path: str
+    kind: Kind
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime: int = 0
+    link: str = ""
+    device: tuple[int, int] = (0, 0)
+    xattrs: Mapping[str, bytes] = {}
+
+    @property
+    def marker(self) -> bool:
+        """Whether this only hides what lies below."""
+        return self.kind in ("whiteout", "opaque")
+
+
+_DECODER = msgspec.json.Decoder(Entry)
+
+
+def implied_folder(path: str) -> Entry:
+    """Gives the folder that an archive leaves out but whose children it holds."""
+    return Entry(path, "dir", 0o755)
+
+
+def parent_of(path: str) -> str:
+    """Gives the folder that holds `path`; the root for a first name."""
+    return path.rpartition("/")[0]
+
+
+def _wire(text: str) -> str:
+    # File names are bytes; JSON is not. Each byte becomes the character of its number, and ASCII stays as it is.
+    return os.fsencode(text).decode("latin-1")
+
+
+def _name(text: str) -> str:
+    return os.fsdecode(text.encode("latin-1"))
+
+
+def encode(entries: Iterable[Entry]) -> bytes:
+    """Gives the table as JSON lines, in the order of the archive."""
+    encoder = msgspec.json.Encoder()
+    return b"".join(encoder.encode(msgspec.structs.replace(e, path=_wire(e.path), link=_wire(e.link))) + b"\n" for e in entries)
+
+
+def decode(raw: bytes) -> list[Entry]:
+    """Gives the table in `raw`; raises CorruptContent where it is none."""
+    try:
+        entries = _DECODER.decode_lines(raw)
+        return [msgspec.structs.replace(e, path=_name(e.path), link=_name(e.link)) if not (e.path + e.link).isascii() else e for e in entries]
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise CorruptContent(f"layer index cannot be read: {error}", hint="remove the file: it is made again from the layer") from error
+

@@ -1,0 +1,135 @@
+"""The union of a stack of layers, computed from their tables of contents: who provides a path, and what it hides. Nothing is mounted.
+
+A property test holds this equal to the kernel's overlayfs on random stacks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from dockerlab.layers.index import Entry, implied_folder, parent_of
+
+__all__ = ["Seen", "Sighting", "UnionView"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the union shows at a path, and the number of the layer that provides it (the base is 0)."""
+
+    layer: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one layer did to a path: A added, C changed, D deleted, O made opaque."""
+
+    layer: int
+    mark: str
+    entry: Entry | None
+
+
+class UnionView:
+    """A stack of layers, base first, as a container sees it."""
+
+    def __init__(self, layers: Iterable[Iterable[Entry]]) -> None:
+        self._visible: dict[str, Seen] = {"": Seen(0, implied_folder(""))}
+        self._children: dict[str, set[str]] = defaultdict(set)
+        self._history: dict[str, list[Sighting]] = defaultdict(list)
+        self.hidden: list[int] = []
+        self.depth = 0
+        for layer in layers:
+            self._add(list(layer))
+
+    def _add(self, layer: Sequence[Entry]) -> None:
+        number = self.depth
+        self.depth += 1
+        self.hidden.append(0)
+        own = {entry.path for entry in layer if not entry.marker}
+        for entry in layer:
+            if entry.kind == "whiteout" and entry.path not in own:
+                self._delete(entry.path, number, entry)
+            elif entry.kind == "opaque":
+                self._history[entry.path].append(Sighting(number, "O", entry))
+                for child in sorted(self._children.get(entry.path, ())):
+                    # What this layer puts there again is a change, not a deletion and an addition.
+                    self._delete(child, number, entry, spare=own)
+        for entry in layer:
+            if not entry.marker:
+                self._put(entry, number)
+
+    def _put(self, entry: Entry, number: int) -> None:
+        path = entry.path
+        if path and parent_of(path) not in self._visible:
+            self._put(implied_folder(parent_of(path)), number)
+        elif path and self._visible[parent_of(path)].entry.kind != "dir":
+            self._put(implied_folder(parent_of(path)), number)
+        before = self._visible.get(path)
+        if before and entry.kind != "dir":
+            for child in sorted(self._children.get(path, ())):
+                self._delete(child, number, entry)
+        if before and before.layer != number:
+            self.hidden[before.layer] += before.entry.size
+        replaced = any(s.layer == number and s.mark == "D" for s in self._history.get(path, ()))
+        self._visible[path] = Seen(number, entry)
+        if path:
+            self._children[parent_of(path)].add(path)
+            if replaced:
+                self._history[path] = [s for s in self._history[path] if s.layer != number]
+            if not any(s.layer == number and s.mark in "AC" for s in self._history[path]):
+                self._history[path].append(Sighting(number, "C" if before or replaced else "A", entry))
+
+    def _delete(self, path: str, number: int, entry: Entry, spare: set[str] | None = None) -> None:
+        for child in sorted(self._children.pop(path, ())):
+            self._delete(child, number, entry, spare)
+        before = self._visible.pop(path, None)
+        if before:
+            self.hidden[before.layer] += before.entry.size
+            self._children[parent_of(path)].discard(path)
+            self._history[path].append(Sighting(number, "D", entry if entry.path == path else None))
+
+    def get(self, path: str) -> Seen | None:
+        """Gives what a container sees at `path` (no leading slash), hard links as they stand; None where nothing is."""
+        return self._visible.get(path.strip("/"))
+
+    def resolved(self, path: str) -> Seen | None:
+        """Gives `get(path)`, and for a hard link the file that it is a name of."""
+        seen = self.get(path)
+        for _ in range(8):
+            if seen is None or seen.entry.kind != "link":
+                return seen
+            seen = self._target(seen)
+        return seen
+
+    def _target(self, seen: Seen) -> Seen | None:
+        # The first name may be gone while the second lives on: the inode's facts stand in the layer's history then.
+        target = self._visible.get(seen.entry.link)
+        if target and target.layer == seen.layer:
+            return target
+        past = [s for s in self._history.get(seen.entry.link, ()) if s.layer == seen.layer and s.entry]
+        return Seen(seen.layer, past[0].entry) if past and past[0].entry else None
+
+    def children(self, path: str = "") -> list[str]:
+        """Gives the paths directly inside a folder, sorted."""
+        return sorted(self._children.get(path.strip("/"), ()))
+
+    def history(self, path: str) -> list[Sighting]:
+        """Gives what each layer did to `path`, base first; [] for a path that no layer knows."""
+        return list(self._history.get(path.strip("/"), ()))
+
+    def walk(self) -> Iterator[tuple[str, Seen]]:
+        """Yields every visible path in order; the root is left out."""
+        for path in sorted(self._visible):
+            if path:
+                yield path, self._visible[path]
+
+    def shadowed(self) -> list[str]:
+        """Gives the paths that more than one layer has a hand in and whose files or deletions hide something, folders left out."""
+        found = []
+        for path, sightings in self._history.items():
+            kinds = {s.entry.kind for s in sightings if s.entry and s.mark in "AC"}
+            if len(sightings) > 1 and kinds != {"dir"}:
+                found.append(path)
+        return sorted(found)

@@ -1,0 +1,1 @@
+"""Kernel doors; nothing here knows of images."""

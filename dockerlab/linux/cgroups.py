@@ -1,0 +1,75 @@
+"""A control group for one container, on version 1, 2 or both at once; cgroups(7)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+__all__ = ["create", "join", "processes", "remove", "roots"]
+
+_ROOT = Path("/sys/fs/cgroup")
+_VERSION_1 = ("memory", "pids", "cpu", "cpuacct", "freezer", "devices", "blkio", "cpuset")
+
+
+def roots() -> list[Path]:
+    """Gives the folder of each hierarchy that groups can be made in: one on version 2, one a controller on version 1."""
+    if (_ROOT / "cgroup.controllers").exists():
+        return [_ROOT] if os.access(_ROOT, os.W_OK) else []
+    return [folder for name in _VERSION_1 if (folder := _ROOT / name).is_dir() and os.access(folder, os.W_OK)]
+
+
+def create(name: str) -> list[Path]:
+    """Makes the group `name` (a relative path) in every hierarchy and gives its folders; [] where the host allows none."""
+    made = []
+    for root in roots():
+        folder = root / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _inherit(root, folder)
+        except OSError:
+            continue
+        made.append(folder)
+    return made
+
+
+def _inherit(root: Path, folder: Path) -> None:
+    # A cpuset group of version 1 takes no process before it has been told which processors and memory are its own.
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        for step in reversed([folder, *[p for p in folder.parents if root in p.parents]]):
+            file = step / name
+            if file.exists() and not file.read_text().strip():
+                file.write_text((step.parent / name).read_text())
+
+
+def join(folders: list[Path], pid: int = 0) -> None:
+    """Moves a process, by default this one, into the group. Raises OSError."""
+    for folder in folders:
+        (folder / "cgroup.procs").write_text(str(pid))
+
+
+def processes(name: str) -> set[int]:
+    """Gives the ids of the processes in the group."""
+    found: set[int] = set()
+    for root in roots():
+        with contextlib.suppress(OSError):
+            found |= {int(pid) for pid in (root / name / "cgroup.procs").read_text().split()}
+    return found
+
+
+def remove(name: str, *, patience: float = 0.5) -> None:
+    """Removes the group everywhere; one whose processes are still ending is tried again for `patience` seconds."""
+    for root in roots():
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                (root / name).rmdir()
+            except FileNotFoundError:
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.005)
+            else:
+                break

@@ -1,0 +1,133 @@
+"""System calls that Python's os module lacks, under their C names; each raises OSError with the kernel's errno (section 2 of the manual).
+
+Paths may hold any bytes. Calls that only exist as numbers are looked up for the machine that we run on; on any other machine they raise
+ENOSYS as an old kernel would.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+
+__all__ = [
+    "AT_RECURSIVE", "CLONE_NEWCGROUP", "CLONE_NEWIPC", "CLONE_NEWNET", "CLONE_NEWNS", "CLONE_NEWPID", "CLONE_NEWUSER", "CLONE_NEWUTS",
+    "MNT_DETACH", "MS_BIND", "MS_MOVE", "MS_NOATIME", "MS_NODEV", "MS_NODIRATIME", "MS_NOEXEC", "MS_NOSUID", "MS_PRIVATE", "MS_RDONLY",
+    "MS_REC", "MS_RELATIME", "MS_REMOUNT", "MS_SHARED", "MS_SLAVE", "MS_STRICTATIME", "NUMBERS", "RESOLVE_BENEATH", "RESOLVE_IN_ROOT", "RESOLVE_NO_MAGICLINKS",
+    "close_range", "landlock_abi", "mount", "mount_setattr_readonly", "openat2", "pidfd_open", "pivot_root", "prctl", "raw", "sethostname", "setns", "umount2",
+    "unshare",
+]  # fmt: skip
+
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_MOVE, MS_REC = 1024, 2048, 4096, 8192, 16384
+MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_RELATIME, MS_STRICTATIME = 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 24
+MNT_DETACH, AT_RECURSIVE, AT_EMPTY_PATH = 2, 0x8000, 0x1000
+RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 2, 8, 16
+
+MACHINE = platform.machine() if sys.platform == "linux" else ""
+NUMBERS: dict[str, int] = {
+    "x86_64": {"pivot_root": 155, "seccomp": 317, "capget": 125, "capset": 126, "mount_setattr": 442, "openat2": 437, "close_range": 436,
+               "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446, "keyctl": 250},
+    "aarch64": {"pivot_root": 41, "seccomp": 277, "capget": 90, "capset": 91, "mount_setattr": 442, "openat2": 437, "close_range": 436,
+                "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446, "keyctl": 219},
+}.get(MACHINE, {})  # fmt: skip
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+    return result
+
+
+def _bytes(path: str | bytes | None) -> bytes | None:
+    return None if path is None else os.fsencode(path)
+
+
+def raw(name: str, *args: object) -> int:
+    """Gives what the call `name` gives, by number; raises OSError, ENOSYS where this machine has no such number."""
+    if name not in NUMBERS:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), name)
+    words = [ctypes.c_long(a) if isinstance(a, int) else a for a in args]
+    _libc.syscall.restype = ctypes.c_long
+    return _check(_libc.syscall(ctypes.c_long(NUMBERS[name]), *words), name)
+
+
+def unshare(flags: int) -> None:
+    """Leaves the named namespaces for new ones; unshare(2)."""
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def setns(descriptor: int, flags: int) -> None:
+    """Enters the namespaces behind a descriptor; setns(2)."""
+    _check(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(flags)), "setns")
+
+
+def mount(source: str | bytes | None, target: str | bytes, kind: str | None, flags: int = 0, options: str | bytes | None = None) -> None:
+    """Mounts; mount(2)."""
+    data = _bytes(options)
+    result = _libc.mount(_bytes(source), _bytes(target), _bytes(kind), ctypes.c_ulong(flags), data)
+    _check(result, f"mount {os.fsdecode(target)}")
+
+
+def umount2(target: str | bytes, flags: int = 0) -> None:
+    """Unmounts; umount2(2)."""
+    _check(_libc.umount2(_bytes(target), ctypes.c_int(flags)), f"umount {os.fsdecode(target)}")
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Makes `new` the root and moves the old one to `old`; pivot_root(2)."""
+    raw("pivot_root", os.fsencode(new), os.fsencode(old))
+
+
+def sethostname(name: str) -> None:
+    """Names this UTS namespace; sethostname(2)."""
+    text = os.fsencode(name)
+    _check(_libc.sethostname(text, ctypes.c_size_t(len(text))), "sethostname")
+
+
+def prctl(option: int, second: int = 0, third: int = 0, fourth: int = 0, fifth: int = 0) -> int:
+    """Sets or asks something about this process; prctl(2)."""
+    words = [ctypes.c_ulong(word) for word in (second, third, fourth, fifth)]
+    return _check(_libc.prctl(ctypes.c_int(option), *words), f"prctl {option}")
+
+
+def openat2(folder: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = RESOLVE_IN_ROOT) -> int:
+    """Gives a descriptor for `path` resolved with limits; openat2(2)."""
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    return raw("openat2", folder, os.fsencode(path), how, len(how))
+
+
+def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
+    """Closes every descriptor from `first` to `last`; close_range(2)."""
+    try:
+        raw("close_range", first, ctypes.c_uint(last), 0)
+    except OSError:
+        os.closerange(first, 65536)
+
+
+def mount_setattr_readonly(target: str, *, recursive: bool = True) -> None:
+    """Makes a mount, and with `recursive` all below it, read-only without touching its other flags; mount_setattr(2)."""
+    attributes = struct.pack("QQQQ", MS_RDONLY, 0, 0, 0)
+    at_fdcwd = -100
+    raw("mount_setattr", at_fdcwd, os.fsencode(target), AT_RECURSIVE if recursive else 0, attributes, len(attributes))
+
+
+def landlock_abi() -> int:
+    """Gives the kernel's Landlock version, 0 for none; landlock(7)."""
+    try:
+        return raw("landlock_create_ruleset", 0, 0, 1)
+    except OSError:
+        return 0
+
+
+def pidfd_open(pid: int) -> int:
+    """Gives a descriptor that is readable once the process has ended; pidfd_open(2)."""
+    return os.pidfd_open(pid)

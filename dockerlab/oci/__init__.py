@@ -1,0 +1,1 @@
+"""Values of the OCI specifications: no files, no sockets."""

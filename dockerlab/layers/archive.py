@@ -142,7 +142,7 @@ def apply(stream: tar.Reader, root: str, style: Style, *, limits: tar.Limits | N
         table: dict[str, Entry] = {}
         for entry, body in tar.read(stream, limits=limits):
             entry = _safe(entry)
-            marker = _as_marker(entry)
+            marker = as_marker(entry)
             _no_twin(table, marker or entry)
             if marker:
                 target.mark(marker, table)
@@ -164,7 +164,7 @@ def _safe(entry: Entry) -> Entry:
     return entry
 
 
-def _as_marker(entry: Entry) -> Entry | None:
+def as_marker(entry: Entry) -> Entry | None:
     folder, _, name = entry.path.rpartition("/")
     if name == OPAQUE_NAME:
         return Entry(folder, "opaque")
@@ -220,6 +220,8 @@ class _Target:
             try:
                 return _open_in_root(self.root, parent, name, path, flags)
             except FileNotFoundError:
+                if _exists(parent, name):
+                    raise UnsafeArchive(f"archive entry passes through the symlink /{path}, which leads nowhere", entry=path) from None
                 os.mkdir(name, 0o755, dir_fd=parent)
             except NotADirectoryError:
                 self._remove(parent, name, path)

@@ -1,0 +1,67 @@
+"""Files that are there whole or not at all, and locks that die with their holder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from dockerlab.errors import StoreError
+
+__all__ = ["explain", "locked", "publish", "scratch_name"]
+
+
+def scratch_name() -> str:
+    """Gives a name that nobody else uses; what bears it and is not held belongs to a process that died."""
+    return f"tmp-{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def publish(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Writes a file so that readers see the old bytes or the new, never a part. Raises StoreError."""
+    draft = path.parent / f".{path.name}.{scratch_name()}"
+    try:
+        with explain(path), open(draft, "wb") as file:
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        with explain(path):
+            draft.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock file for the block and gives True; with `wait=False` gives False where another holds it. flock(2)."""
+    with explain(path), open(path, "a+b") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+@contextlib.contextmanager
+def explain(path: Path) -> Iterator[None]:
+    """Turns a full or read-only disk into words."""
+    try:
+        yield
+    except OSError as error:
+        words = {
+            errno.ENOSPC: ("no space left on device", "free some space, or run `docker system prune`"),
+            errno.EDQUOT: ("disk quota exceeded", "free some space, or run `docker system prune`"),
+            errno.EROFS: ("the file system is read-only", "set DOCKERLAB_HOME to a folder that can be written"),
+            errno.EACCES: ("permission denied", "set DOCKERLAB_HOME to a folder of your own"),
+        }
+        if error.errno not in words:
+            raise
+        reason, hint = words[error.errno]
+        raise StoreError(f"cannot write {path}: {reason}", hint=hint) from error

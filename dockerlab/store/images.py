@@ -1,0 +1,149 @@
+"""Names and images: `index.json` of the layout. An image without a name stands in it as well; docker calls it dangling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from dockerlab.errors import NotFound
+from dockerlab.oci.config import ImageConfig
+from dockerlab.oci.digest import Digest, ImageId
+from dockerlab.oci.manifest import MANIFEST, Descriptor, Index, Manifest
+from dockerlab.oci.reference import Reference
+from dockerlab.store.content import ContentStore
+from dockerlab.store.files import locked, publish
+
+__all__ = ["ImageStore", "Record"]
+
+_NAME, _ID, _PARENT = "org.opencontainers.image.ref.name", "dockerlab.image.id", "dockerlab.image.parent"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image: its id, its manifest, all its names, and the image that a build made it from."""
+
+    id: ImageId
+    manifest: Descriptor
+    names: tuple[str, ...] = ()
+    parent: str = ""
+
+
+class ImageStore:
+    """Names → descriptors. Every change is one atomic replacement of `index.json` under a lock, so no update is lost."""
+
+    def __init__(self, root: Path, content: ContentStore) -> None:
+        self._path, self._lock, self._content = root / "index.json", root / "index.lock", content
+
+    def _load(self) -> list[Record]:
+        try:
+            index = Index.decode(self._path.read_bytes())
+        except FileNotFoundError:
+            return []
+        found: dict[str, Record] = {}
+        for descriptor in index.manifests:
+            notes = descriptor.annotations
+            image = ImageId(notes[_ID]) if _ID in notes else self._identify(descriptor)
+            plain = msgspec.structs.replace(descriptor, annotations={})
+            record = found.get(image, Record(image, plain, (), notes.get(_PARENT, "")))
+            name = notes.get(_NAME)
+            found[image] = replace(record, names=(*record.names, name)) if name else record
+        return list(found.values())
+
+    def _identify(self, descriptor: Descriptor) -> ImageId:
+        return ImageId(Manifest.decode(self._content.read(descriptor.digest)).config.digest)
+
+    def _save(self, records: Iterable[Record]) -> None:
+        lines = [self._line(record, name) for record in records for name in (record.names or ("",))]
+        self._content.sync()
+        publish(self._path, msgspec.json.format(Index(manifests=tuple(lines)).encode(), indent=1), sync=True)
+
+    @staticmethod
+    def _line(record: Record, name: str) -> Descriptor:
+        notes = {_ID: str(record.id)} | ({_PARENT: record.parent} if record.parent else {}) | ({_NAME: name} if name else {})
+        return msgspec.structs.replace(record.manifest, annotations=notes)
+
+    def _change(self, edit: Callable[[list[Record]], list[Record]]) -> None:
+        with locked(self._lock):
+            self._save(edit(self._load()))
+
+    def records(self) -> list[Record]:
+        """Gives every image, oldest entry first."""
+        return self._load()
+
+    def add(self, config: bytes, manifest: Manifest, *, name: Reference | None = None, parent: str = "") -> ImageId:
+        """Stores an image's documents and, in one step, gives it a name that another image may lose by it."""
+        config_digest = self._content.put(config)
+        raw = manifest.encode()
+        descriptor = Descriptor(media_type=MANIFEST, digest=self._content.put(raw), size=len(raw))
+        image = ImageId(config_digest)
+
+        def edit(records: list[Record]) -> list[Record]:
+            if not any(record.id == image for record in records):
+                records.append(Record(image, descriptor, (), parent))
+            return _named(records, image, str(name.tagged())) if name else records
+
+        self._change(edit)
+        return image
+
+    def tag(self, image: ImageId, name: Reference) -> None:
+        """Points a name at an image; raises NotFound when the image has gone meanwhile."""
+        self._change(lambda records: _named(records, image, str(name.tagged())))
+
+    def untag(self, name: str) -> None:
+        """Takes a name away; its image stays, dangling if it was the last."""
+        self._change(lambda records: [replace(r, names=tuple(n for n in r.names if n != name)) for r in records])
+
+    def forget(self, image: ImageId) -> None:
+        """Takes an image and its names out of the index; `gc` frees its blobs."""
+        self._change(lambda records: [r for r in records if r.id != image])
+
+    def manifest(self, record: Record) -> Manifest:
+        """Gives the image's manifest; raises NotFound, CorruptContent."""
+        return Manifest.decode(self._content.read(record.manifest.digest))
+
+    def config(self, image: ImageId) -> ImageConfig:
+        """Gives the image's config; raises NotFound, CorruptContent."""
+        return ImageConfig.decode(self._content.read(Digest(image)))
+
+    def find(self, text: str) -> Record:
+        """Gives the image called so, by name, id or unambiguous start of an id; raises NotFound in docker's words."""
+        records = self._load()
+        bare = text.removeprefix("sha256:")
+        if len(bare) >= 1 and all(c in "0123456789abcdef" for c in bare):
+            hits = [r for r in records if r.id.removeprefix("sha256:").startswith(bare)]
+            if len(hits) == 1 and not _by_name(records, text):
+                return hits[0]
+            if len(hits) > 1 and not _by_name(records, text):
+                raise NotFound(f"no unambiguous image: {len(hits)} ids begin with {text}", kind="image", name=text, hint="give more digits")
+        record = _by_name(records, text)
+        if record is None:
+            shown = text if text.startswith("sha256:") else Reference.parse(text).tagged().familiar
+            raise NotFound(f"No such image: {shown}", kind="image", name=text, hint="list the images with `docker images`")
+        return record
+
+
+def _by_name(records: list[Record], text: str) -> Record | None:
+    try:
+        reference = Reference.parse(text).tagged()
+    except ValueError:
+        return None
+    if reference.digest:
+        return next((r for r in records if r.manifest.digest == reference.digest), None)
+    return next((r for r in records if str(reference) in r.names), None)
+
+
+def _named(records: list[Record], image: ImageId, name: str) -> list[Record]:
+    if not any(r.id == image for r in records):
+        raise NotFound(f"No such image: {image}", kind="image", name=image)
+    kept = [replace(r, names=tuple(n for n in r.names if n != name)) for r in records]
+    return [replace(r, names=(*r.names, name)) if r.id == image else r for r in kept]
+
+
+def newest_first(records: Iterable[tuple[Record, ImageConfig]]) -> list[tuple[Record, ImageConfig]]:
+    """Gives the records in the order of `docker images`."""
+    return sorted(records, key=lambda pair: pair[1].created, reverse=True)
+
+

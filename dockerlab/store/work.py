@@ -1,0 +1,240 @@
+"""What has to be done as the container's root: the functions that `Snapshotter`'s `work` may call, by name.
+
+They run in this process where it is root, else in a child of the launcher, inside the engine's user namespace. Arguments and results are
+plain values, as JSON has them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from dockerlab.errors import CorruptContent
+from dockerlab.layers import archive, diff, index, tar
+from dockerlab.layers.union import UnionView
+
+__all__ = ["FUNCTIONS", "Compressor", "open_layer"]
+
+_BLOCK = 1 << 20
+_LEVEL = 2
+
+
+class _Hashing:
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.hasher = stream, hashlib.sha256()
+
+    def read(self, size: int, /) -> bytes:
+        block: bytes = self._stream.read(size)
+        self.hasher.update(block)
+        return block
+
+
+def open_layer(file: BinaryIO) -> tar.Reader:
+    """Gives the tar inside a layer's bytes: plain, gzip or zstd, known by its first bytes. Raises CorruptContent."""
+    magic = file.read(4)
+    file.seek(0)
+    if magic[:2] == b"\x1f\x8b":
+        try:
+            from isal import igzip
+
+            return igzip.IGzipFile(fileobj=file)  # type: ignore[no-any-return]
+        except ImportError:
+            import gzip
+
+            return gzip.GzipFile(fileobj=file)
+    if magic == b"\x28\xb5\x2f\xfd":
+        from backports import zstd
+
+        return zstd.open(file)  # type: ignore[no-any-return]
+    return file
+
+
+def unpack(blob: str, media_type: str, target: str, style: dict[str, Any]) -> dict[str, Any]:
+    """Lays a layer down in `target`; gives its diff_id and its table of contents."""
+    with open(blob, "rb") as file:
+        stream = _Hashing(open_layer(file))
+        try:
+            table = archive.apply(stream, target, archive.Style(**style))
+        except (EOFError, zlib.error) as error:
+            raise CorruptContent(f"layer cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
+        except OSError as error:
+            if error.errno is None:
+                raise CorruptContent(f"layer cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
+            raise
+    return {"diff_id": "sha256:" + stream.hasher.hexdigest(), "index": index.encode(table).decode()}
+
+
+def read_index(blob: str) -> dict[str, Any]:
+    """Gives a layer's diff_id and table of contents without laying it down."""
+    with open(blob, "rb") as file:
+        stream = _Hashing(open_layer(file))
+        table = [archive.as_marker(entry) or entry for entry, _ in tar.read(stream)]
+    return {"diff_id": "sha256:" + stream.hasher.hexdigest(), "index": index.encode(sorted(table, key=lambda e: not e.marker)).decode()}
+
+
+class Compressor:
+    """Writes a gzip stream to a file and hashes both sides. The bytes depend on the compressor's version and on this block size alone."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115
+        self._inner, self._outer, self.size, self.plain = hashlib.sha256(), hashlib.sha256(), 0, 0
+        self._pending: list[bytes] = []
+        self._held = 0
+        try:
+            from isal import isal_zlib
+
+            self._gzip: Any = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 31)
+        except ImportError:
+            self._gzip = zlib.compressobj(6, zlib.DEFLATED, 31)
+
+    def write(self, block: bytes) -> None:
+        """Takes the next bytes of the tar."""
+        self._pending.append(block)
+        self._held += len(block)
+        if self._held >= _BLOCK:
+            data = b"".join(self._pending)
+            whole = len(data) - len(data) % _BLOCK
+            for place in range(0, whole, _BLOCK):
+                self._block(data[place : place + _BLOCK])
+            self._pending, self._held = [data[whole:]], len(data) - whole
+
+    def _block(self, data: bytes) -> None:
+        self._inner.update(data)
+        self.plain += len(data)
+        self._out(self._gzip.compress(data))
+
+    def _out(self, data: bytes) -> None:
+        if data:
+            self._outer.update(data)
+            self.size += len(data)
+            self._file.write(data)
+
+    def close(self) -> dict[str, Any]:
+        """Ends the stream; gives both names and both sizes."""
+        self._block(b"".join(self._pending))
+        self._out(self._gzip.flush())
+        self._file.close()
+        return {
+            "digest": "sha256:" + self._outer.hexdigest(), "diff_id": "sha256:" + self._inner.hexdigest(), "size": self.size, "plain": self.plain,
+        }  # fmt: skip
+
+
+def _owner(owners: bool, lower: list[str], default: list[int]) -> archive.Owner:
+    """Gives who owns a path: the disk where it knows, else the layers below, else who runs the container."""
+    if owners:
+        return lambda _, status: (status.st_uid, status.st_gid)
+    union = UnionView(index.decode(text.encode()) for text in lower)
+
+    def owner(path: str, _: os.stat_result) -> tuple[int, int]:
+        seen = union.get(path)
+        return (seen.entry.uid, seen.entry.gid) if seen else (default[0], default[1])
+
+    return owner
+
+
+def _changed(upper: str, lowers: list[str], whole: bool, owners: bool, marker: str) -> list[diff.Change]:
+    since = os.lstat(marker).st_ctime_ns if marker else 0
+    return diff.changes(upper, tuple(lowers), diff.Comparison(whole, owners, since))
+
+
+def changes(upper: str, lowers: list[str], whole: bool, owners: bool, marker: str = "") -> list[list[str]]:
+    """Gives what differs, as [kind, path] in order."""
+    return [[change.kind, change.path] for change in _changed(upper, lowers, whole, owners, marker)]
+
+
+def pack(
+    draft: str, upper: str, lowers: list[str], whole: bool, owners: bool, marker: str = "", below: list[str] | None = None, default: list[int] | None = None
+) -> dict[str, Any]:
+    """Packs what differs into a gzip layer at `draft`; gives its names, sizes and table of contents."""
+    found = _changed(upper, lowers, whole, owners, marker)
+    return _packed(draft, archive.pack_changes(found, _owner(owners, below or [], default or [0, 0])))
+
+
+def _packed(draft: str, items: Iterator[archive.Item]) -> dict[str, Any]:
+    target = Compressor(draft)
+    table = archive.pack(items, target.write)
+    return {**target.close(), "unpacked": sum(e.size for e in table), "index": index.encode(table).decode()}
+
+
+def export(descriptor: int, folders: list[str], owners: bool, below: list[str] | None = None) -> None:
+    """Writes the union of `folders` as a tar to an open descriptor."""
+    with open(descriptor, "wb", buffering=_BLOCK, closefd=False) as file:
+        archive.pack(archive.pack_tree(tuple(folders), _owner(owners, below or [], [0, 0])), file.write)
+
+
+def usage(path: str) -> list[int]:
+    """Gives the bytes and the number of files below a folder."""
+    size = files = 0
+    for folder, names, leaves in os.walk(path):
+        for name in leaves:
+            status = os.lstat(os.path.join(folder, name))
+            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
+        files += len(names) + len(leaves)
+    return [size, files]
+
+
+def remove(path: str) -> None:
+    """Removes a tree, following no symlink; what is not there is no error."""
+    parent, name = os.path.split(path)
+    descriptor = os.open(parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        archive.remove_entry(descriptor, name)
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def folders(paths: list[str], like: str) -> None:
+    """Makes folders with the mode, owner and time of the folder `like`: the root of a container is its image's root."""
+    for path in paths:
+        os.mkdir(path, 0o755)
+        if like:
+            shutil.copystat(like, path)
+            status = os.stat(like)
+            os.chown(path, status.st_uid, status.st_gid)
+
+
+def copy(source: str, target: str) -> None:
+    """Copies a tree with owners, modes, times, attributes, devices and hard links."""
+    made: dict[tuple[int, int], str] = {}
+    settle = [(source, target)]
+    for folder, names, leaves in os.walk(source):
+        here = target + folder[len(source) :]
+        for name in names + leaves:
+            old, new = f"{folder}/{name}", f"{here}/{name}"
+            _copy_one(old, new, made)
+            if os.path.isdir(new) and not os.path.islink(new):
+                settle.append((old, new))
+    for old, new in reversed(settle):
+        shutil.copystat(old, new)
+
+
+def _copy_one(old: str, new: str, made: dict[tuple[int, int], str]) -> None:
+    status = os.lstat(old)
+    key = (status.st_dev, status.st_ino)
+    if stat.S_ISDIR(status.st_mode):
+        os.mkdir(new, 0o700)
+    elif key in made:
+        os.link(made[key], new, follow_symlinks=False)
+        return
+    elif stat.S_ISREG(status.st_mode):
+        shutil.copyfile(old, new, follow_symlinks=False)
+    elif stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(old), new)
+    else:
+        os.mknod(new, status.st_mode, status.st_rdev)
+    made[key] = new
+    os.chown(new, status.st_uid, status.st_gid, follow_symlinks=False)
+    if not stat.S_ISDIR(status.st_mode):
+        shutil.copystat(old, new, follow_symlinks=False)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (unpack, read_index, changes, pack, export, usage, remove, folders, copy)
+}  # fmt: skip

@@ -23,7 +23,7 @@ _BLANK = re.compile(r"[\t\v\f\r ]+")
 _DIRECTIVES = ("syntax", "escape", "check")
 _STUB = re.compile(r"raise\s+NotImplementedError\b")
 _HEREDOC = re.compile(r"([0-9]{0,9})<<(-?)([^<]+)", re.DOTALL)
-_FLAG = re.compile(rf"""((?:\\.|'(?:\\.|[^'\\])*(?:'|\Z|(?=\\\Z))|"(?:\\.|[^"\\])*(?:"|\Z|(?=\\\Z))|[^{SPACE}'"\\])++)[{SPACE}]*""", re.DOTALL)
+_FLAG = re.compile(rf"""((?:\\.|'(?:\\.|[^'\\])*(?:'|\Z|(?=\\\Z))|"(?:\\.|[^"\\])*(?:"|\Z|(?=\\\Z))|[^{SPACE}'"\\])++)(?:\\\Z|[{SPACE}]*)""", re.DOTALL)
 _FLAG_PIECE = re.compile(r"""\\(.)|'((?:\\.|[^'\\])*)'?|"((?:\\.|[^"\\])*)"?""", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -260,14 +260,12 @@ def _flags(rest: str) -> tuple[tuple[str, ...], str]:
     flags: list[str] = []
     at = len(rest) - len(rest.lstrip(SPACE))
     while rest.startswith("--", at) and (found := _FLAG.match(rest, at)):
-        at = found.end(1)
+        at = found.end()
         flag = _FLAG_PIECE.sub(_unquoted, found[1])
         if flag == "--":
             break
         flags.append(flag)
-        at = found.end()
-    rest = rest[at:]
-    return tuple(flags), "" if flags and rest == "\\" else rest
+    return tuple(flags), rest[at:]
 
 
 def _unquoted(found: re.Match[str]) -> str:

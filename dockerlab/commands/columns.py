@@ -38,6 +38,13 @@ _MAX_WIDTH = 1_000_000
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BACK = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", '"': '\\"', "\\": "\\\\"}
 _VERB = re.compile(r"%([-+# 0]*)(\d{0,9})(?:(\.)(\d{0,3}))?(.?)", re.DOTALL | re.ASCII)
+_TYPES: tuple[tuple[Any, str], ...] = (
+    (bool, "bool"),
+    (int, "int"),
+    (float, "float64"),
+    (str, "string"),
+    (Mapping, "map[string]interface {}"),
+)
 _BIDI = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -189,8 +196,7 @@ def _integral(value: Any) -> Any:
 
 def go_type(value: object) -> str:
     """The name Go would give the value's type."""
-    names: tuple[tuple[Any, str], ...] = ((bool, "bool"), (int, "int"), (float, "float64"), (str, "string"), (Mapping, "map[string]interface {}"))
-    return next((name for kind, name in names if isinstance(value, kind)), "<nil>" if value is None else "[]interface {}")
+    return next((name for kind, name in _TYPES if isinstance(value, kind)), "<nil>" if value is None else "[]interface {}")
 
 
 def go_text(value: object) -> str:

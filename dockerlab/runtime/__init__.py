@@ -1,1 +1,1 @@
-
+"""Running containers. Outside this room nothing asks which tier the host allows: it reads a `Capabilities` record."""

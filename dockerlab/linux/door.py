@@ -1,0 +1,58 @@
+"""One door for the kernel calls that build a container: it does them, notes them, or only notes them.
+
+The notes are what `run --explain` prints and what tests of the call order read; with `dry` nothing reaches the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dockerlab.linux import syscalls
+
+__all__ = ["Call", "Door"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel call: what was asked, the errno (0 for success), how long it took, and the caller's line."""
+
+    name: str
+    args: tuple[str, ...]
+    errno: int
+    microseconds: int
+    line: int
+
+
+class Door:
+    """`door.mount(…)` is `syscalls.mount(…)`; a name that syscalls lacks is looked up in `os`."""
+
+    def __init__(self, *, dry: bool = False) -> None:
+        self.calls: list[Call] = []
+        self._dry = dry
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        target = getattr(syscalls, name, None) or getattr(os, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            line = sys._getframe(1).f_lineno
+            begun, number = time.perf_counter_ns(), 0
+            try:
+                return 0 if self._dry else target(*args, **options)
+            except OSError as error:
+                number = error.errno or 0
+                raise
+            finally:
+                spent = (time.perf_counter_ns() - begun) // 1000
+                words = tuple(_word(a) for a in args)
+                self.calls.append(Call(name, words, number, spent, line))
+
+        return call
+
+
+def _word(value: Any) -> str:
+    return os.fsdecode(value) if isinstance(value, bytes) else str(value)

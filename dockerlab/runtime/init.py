@@ -1,0 +1,337 @@
+"""The container's first process, top to bottom in the order in which the kernel does things.
+
+It begins as a copy of the launcher, in new namespaces and as their root, and ends by becoming the program. Everything that it needs is
+imported before the root file system is swapped, since afterwards no module can be found. Man pages: mount(2), pivot_root(2),
+capabilities(7), seccomp(2), credentials(7), execve(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dockerlab.linux import capabilities, seccomp, syscalls
+from dockerlab.linux.door import Door
+from dockerlab.oci.runtime import Mount, Spec
+from dockerlab.store import snapshots
+
+__all__ = ["InitFailed", "Start", "run"]
+
+_FLAGS = {
+    "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
+    "rbind": syscalls.MS_BIND | syscalls.MS_REC, "noatime": syscalls.MS_NOATIME, "relatime": syscalls.MS_RELATIME,
+    "strictatime": syscalls.MS_STRICTATIME, "remount": syscalls.MS_REMOUNT, "rw": 0,
+}  # fmt: skip
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+
+
+class InitFailed(Exception):
+    """A step that did not succeed, in words; `code` is docker's exit code for it."""
+
+    def __init__(self, message: str, code: int = 125) -> None:
+        super().__init__(message)
+        self.message, self.code = message, code
+
+
+@dataclass(slots=True)
+class Start:
+    """What the first process is told: the bundle's spec, the snapshot's mounts, the user as typed, and for a terminal where to send it."""
+
+    spec: Spec
+    rootfs: str
+    mounts: tuple[snapshots.Mount, ...]
+    user: str = ""
+    console: socket.socket | None = None
+    fresh_volumes: tuple[str, ...] = ()
+    filter: bytes = b""
+    user_groups: bool = True
+    sync: socket.socket | None = field(default=None)
+
+
+def run(k: Door, start: Start) -> None:
+    """Builds the container around this process and becomes its program; raises InitFailed, or OSError with the call's name."""
+    spec = start.spec
+    process = spec.process
+
+    # 1. From here on mounts are our own affair; those of the host may still reach us, ours never the host.
+    k.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+
+    # 2. The image's layers and the container's own become one tree. No device on it works: /dev has its own mounts.
+    for snapshot in start.mounts:
+        _mount_snapshot(k, snapshot, start.rootfs)
+
+    # 3. What a program expects beside files: /proc, /sys, /dev, and the volumes.
+    root = k.open(start.rootfs, os.O_PATH | os.O_DIRECTORY)
+    for mount in spec.mounts:
+        _mount_inside(k, root, mount, start)
+    _fill_dev(k, root)
+    if process.terminal:
+        _open_terminal(k, root, start)
+
+    # 4. The tree becomes the root. The old one is stacked on the same place, and let go.
+    k.fchdir(root)
+    k.pivot_root(".", ".")
+    k.umount2(".", syscalls.MNT_DETACH)
+    k.chdir("/")
+
+    # 5. What of the kernel's own files a container shall not see, or not write.
+    for path in spec.linux.masked_paths:
+        _mask(k, path)
+    for path in spec.linux.readonly_paths:
+        _make_readonly(k, path)
+    if spec.root.readonly:
+        k.mount_setattr_readonly("/", recursive=False)
+
+    # 6. A name of its own, and a working loopback where the network is its own.
+    if spec.hostname:
+        k.sethostname(spec.hostname)
+    if any(namespace.type == "network" for namespace in spec.linux.namespaces):
+        _loopback_up(k)
+
+    # 7. Who the program runs as is looked up in the container's own files.
+    uid, gid, groups, home = _identity(start.user)
+    environment = _environment(process.env, home)
+    _enter_folder(k, process.cwd)
+    program = _find_program(process.args[0], environment)
+
+    # 8. Rights are dropped in an order that the kernel forces: the bounding set while we still may, the filter while we still may,
+    #    then groups, group, user, and at last the capabilities themselves.
+    sets = process.capabilities
+    keep = capabilities.mask(sets.bounding) if sets else 0
+    capabilities.drop_bounding(keep)
+    if start.filter and not process.no_new_privileges:
+        seccomp.install(start.filter)
+    if uid or gid:
+        capabilities.keep_on_setuid()
+    if start.user_groups:
+        k.setgroups(groups)
+    k.setresgid(gid, gid, gid)
+    k.setresuid(uid, uid, uid)
+    capabilities.apply(keep if not uid else 0, keep if not uid else 0, 0)
+    if process.no_new_privileges:
+        capabilities.no_new_privileges()
+        if start.filter:
+            seccomp.install(start.filter)
+
+    # 9. If the process that watches us dies, we die. A change of user has cleared this, so it stands here.
+    k.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    # 10. The program takes our place. Its descriptors are 0, 1 and 2; all others close themselves.
+    if start.sync is not None:
+        start.sync.send(b"ready")
+    _reset_signals()
+    try:
+        k.execve(program, list(process.args), environment)
+    except OSError as error:
+        raise _not_executable(process.args[0], error) from error
+
+
+def _mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:
+    if mount.base:
+        k.chdir(mount.base)
+    flags, data = _options(mount.options)
+    k.mount(mount.source, target, None if mount.type == "bind" else mount.type, flags | (0 if mount.type == "bind" else syscalls.MS_NODEV), data)
+    if mount.type == "bind":
+        k.mount(None, target, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_NODEV | _locked_flags(target))
+
+
+def _options(words: tuple[str, ...]) -> tuple[int, str]:
+    flags = 0
+    for word in words:
+        flags |= _FLAGS.get(word, 0)
+    return flags, ",".join(word for word in words if word not in _FLAGS)
+
+
+def _locked_flags(path: str) -> int:
+    """Gives the flags that an inherited mount has and a remount in a user namespace must repeat; mount_namespaces(7)."""
+    try:
+        have = os.statvfs(path).f_flag
+    except OSError:
+        return 0
+    pairs = ((os.ST_NOSUID, syscalls.MS_NOSUID), (os.ST_NODEV, syscalls.MS_NODEV), (os.ST_NOEXEC, syscalls.MS_NOEXEC), (os.ST_RDONLY, syscalls.MS_RDONLY),
+             (os.ST_NOATIME, syscalls.MS_NOATIME), (os.ST_NODIRATIME, syscalls.MS_NODIRATIME), (os.ST_RELATIME, syscalls.MS_RELATIME))  # fmt: skip
+    return sum(flag for bit, flag in pairs if have & bit)
+
+
+def _mount_inside(k: Door, root: int, mount: Mount, start: Start) -> None:
+    is_file = mount.type == "bind" and not os.path.isdir(mount.source)
+    target = _place(k, root, mount.destination, is_file=is_file)
+    try:
+        path = f"/proc/self/fd/{target}"
+        flags, data = _options(mount.options)
+        if mount.type != "bind":
+            k.mount(mount.source or mount.type, path, mount.type, flags, data)
+            return
+        if mount.source in start.fresh_volumes:
+            _copy_up(path, mount.source)
+        k.mount(mount.source, path, None, flags & (syscalls.MS_BIND | syscalls.MS_REC))
+    finally:
+        os.close(target)
+    rest = flags & ~(syscalls.MS_BIND | syscalls.MS_REC)
+    if rest:
+        # The descriptor still shows the place below the new mount: look again.
+        over = _place(k, root, mount.destination, is_file=is_file)
+        path = f"/proc/self/fd/{over}"
+        k.mount(None, path, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | rest | _locked_flags(path))
+        if rest & syscalls.MS_RDONLY and flags & syscalls.MS_REC:
+            k.mount_setattr_readonly(path)
+        os.close(over)
+
+
+def _place(k: Door, root: int, path: str, *, is_file: bool) -> int:
+    """Gives a descriptor of the place to mount on, made if missing, never outside the root whatever symlinks the image has.
+
+    The folder's time is put back: an empty place made by the engine is not something that the container changed.
+    """
+    inner = path.strip("/")
+    try:
+        return k.openat2(root, inner, os.O_PATH)  # type: ignore[no-any-return]
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise InitFailed(f"cannot mount on {path}: {error.strerror}") from error
+    parent_path, _, name = inner.rpartition("/")
+    parent = _place(k, root, parent_path, is_file=False) if parent_path else os.dup(root)
+    try:
+        times = os.stat(f"/proc/self/fd/{parent}")
+        if is_file:
+            os.close(k.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=parent))
+        else:
+            k.mkdir(name, 0o755, dir_fd=parent)
+        os.utime(f"/proc/self/fd/{parent}", ns=(times.st_atime_ns, times.st_mtime_ns))
+    except OSError as error:
+        raise InitFailed(f"cannot make {path} to mount on: {error.strerror}") from error
+    finally:
+        os.close(parent)
+    return k.openat2(root, inner, os.O_PATH)  # type: ignore[no-any-return]
+
+
+def _copy_up(source: str, volume: str) -> None:
+    """A new, empty volume begins with what the image has at its place, as docker's named volumes do."""
+    from dockerlab.store import work
+
+    if os.path.isdir(source) and not os.listdir(volume):
+        work.copy(f"{source}/.", volume)
+
+
+def _fill_dev(k: Door, root: int) -> None:
+    folder = k.openat2(root, "dev", os.O_PATH)
+    for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")):
+        k.symlink(target, name, dir_fd=folder)
+    os.close(folder)
+
+
+def _open_terminal(k: Door, root: int, start: Start) -> None:
+    master = k.openat2(root, "dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK: unlock
+    number = struct.unpack("i", fcntl.ioctl(master, 0x80045430, bytes(4)))[0]  # TIOCGPTN: its number
+    slave = k.openat2(root, f"dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
+    if start.console is not None:
+        socket.send_fds(start.console, [b"pty"], [master])
+    os.close(master)
+    k.setsid()
+    fcntl.ioctl(slave, 0x540E, 0)  # TIOCSCTTY
+    for descriptor in (0, 1, 2):
+        os.dup2(slave, descriptor)
+    console = _place(k, root, "/dev/console", is_file=True)
+    k.mount(f"/proc/self/fd/{slave}", f"/proc/self/fd/{console}", None, syscalls.MS_BIND)
+    os.close(console)
+    os.close(slave)
+
+
+def _mask(k: Door, path: str) -> None:
+    if os.path.isdir(path):
+        k.mount("tmpfs", path, "tmpfs", syscalls.MS_RDONLY, "size=0,nr_inodes=1")
+    elif os.path.exists(path):
+        k.mount("/dev/null", path, None, syscalls.MS_BIND)
+
+
+def _make_readonly(k: Door, path: str) -> None:
+    if not os.path.exists(path):
+        return
+    k.mount(path, path, None, syscalls.MS_BIND | syscalls.MS_REC)
+    k.mount(None, path, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | _locked_flags(path))
+
+
+def _loopback_up(k: Door) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
+
+
+def _identity(user: str) -> tuple[int, int, list[int], str]:
+    """Gives uid, gid, further groups and home for docker's `name|uid[:group|gid]`."""
+    name, colon, group = user.partition(":")
+    rows = list(_table("/etc/passwd", 7))
+    row = next((r for r in rows if r[0] == name or r[2] == (name or "0")), None)
+    if row is None and not name.isdigit() and name:
+        raise InitFailed(f"unable to find user {name}: no matching entries in passwd file")
+    uid = int(row[2]) if row and row[2].isdigit() else int(name or 0)
+    gid = int(row[3]) if row and row[3].isdigit() else 0
+    groups = [int(r[2]) for r in _table("/etc/group", 4) if row and row[0] in r[3].split(",") and r[2].isdigit()]
+    if colon and group:
+        match = next((r for r in _table("/etc/group", 4) if r[0] == group), None)
+        if match is None and not group.isdigit():
+            raise InitFailed(f"unable to find group {group}: no matching entries in group file")
+        gid = int(match[2]) if match and match[2].isdigit() else int(group)
+    if max(uid, gid) > 2**31 - 1:
+        raise InitFailed("uids and gids must be in range 0-2147483647")
+    return uid, gid, groups, row[5] if row and row[5] else "/"
+
+
+def _table(path: str, columns: int) -> Iterator[list[str]]:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(1 << 20)
+    except OSError:
+        return
+    for line in text.decode("utf-8", "surrogateescape").splitlines():
+        row = line.strip().split(":")
+        if len(row) >= columns:
+            yield row
+
+
+def _environment(words: tuple[str, ...], home: str) -> dict[str, str]:
+    environment = dict(word.split("=", 1) for word in words if "=" in word)
+    environment.setdefault("HOME", home)
+    return environment
+
+
+def _enter_folder(k: Door, path: str) -> None:
+    try:
+        os.makedirs(path, 0o755, exist_ok=True)
+        k.chdir(path)
+    except OSError as error:
+        raise InitFailed(f'unable to start container process: chdir to cwd ("{path}") set in config.json failed: {error.strerror}', 126) from error
+
+
+def _find_program(word: str, environment: dict[str, str]) -> str:
+    if "/" in word:
+        if not os.path.exists(word):
+            raise InitFailed(f'unable to start container process: exec: "{word}": stat {word}: no such file or directory', 127)
+        if os.path.isdir(word):
+            raise InitFailed(f'unable to start container process: exec: "{word}": is a directory', 126)
+        return word
+    for folder in environment.get("PATH", "").split(":"):
+        candidate = f"{folder or '.'}/{word}"
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return candidate
+    raise InitFailed(f'unable to start container process: exec: "{word}": executable file not found in $PATH', 127)
+
+
+def _not_executable(word: str, error: OSError) -> InitFailed:
+    reason = {errno.EACCES: "permission denied", errno.ENOEXEC: "exec format error", errno.ENOENT: "no such file or directory"}
+    code = 127 if error.errno == errno.ENOENT else 126
+    return InitFailed(f'unable to start container process: exec: "{word}": {reason.get(error.errno or 0, error.strerror)}', code)
+
+
+def _reset_signals() -> None:
+    # Python ignores SIGPIPE and catches SIGINT; a program expects neither.
+    for number in range(1, 65):
+        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])

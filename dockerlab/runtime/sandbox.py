@@ -1,0 +1,73 @@
+"""The Sandbox protocol: start a process as isolated as this host permits, and say how isolated that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dockerlab.errors import NotSupportedHere
+from dockerlab.linux.probe import Finding
+from dockerlab.oci.runtime import Spec
+
+__all__ = ["Capabilities", "Sandbox", "by_name", "choose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the chosen tier can do; all that the rest of dockerlab needs to know of it.
+
+    `direct`: this process is the container's root already. `owners`: files can have owners. `overlay`: "trusted", "user" or "" for none.
+    `cgroups`: groups can be made. `says`: one sentence for people, with what is not enforced.
+    """
+
+    tier: str
+    direct: bool
+    owners: bool
+    overlay: str
+    cgroups: bool
+    fresh_proc: bool
+    says: str
+
+
+class Sandbox(Protocol):
+    """One tier."""
+
+    capabilities: Capabilities
+
+    def enter(self) -> None:
+        """Brings this single-threaded process into the container's world, where it is root. Raises OSError."""
+        ...
+
+    def adapt(self, spec: Spec) -> Spec:
+        """Gives the spec as this tier can perform it: the same container, by the means that the host allows."""
+        ...
+
+
+def choose(findings: Sequence[Finding]) -> Sandbox:
+    """Gives the strongest tier that truly works; raises NotSupportedHere with what was refused and what an administrator can do."""
+    from dockerlab.runtime.root import RootSandbox
+    from dockerlab.runtime.userns import UserSandbox
+
+    ok = {finding.name for finding in findings if finding.ok}
+    if "root" in ok:
+        return RootSandbox("trusted" if "overlay" in ok else "", cgroups="cgroups" in ok)
+    if {"user namespace", "mount"} <= ok:
+        overlay = "user" if "overlay userxattr" in ok else ""
+        return UserSandbox(overlay, ranged="id range" in ok, fresh_proc="fresh proc" in ok)
+    refused = "; ".join(f"{f.name}: {f.detail}" for f in findings if f.name in ("kernel", "root", "user namespace", "mount") and not f.ok)
+    raise NotSupportedHere(
+        f"this host lets nobody start a container here ({refused})",
+        reason=refused,
+        hint="ask an administrator to allow unprivileged user namespaces (Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), or run as root",
+    )
+
+
+def by_name(name: str, overlay: str, options: dict[str, bool]) -> Sandbox:
+    """Gives the tier that another process of the same engine has chosen."""
+    from dockerlab.runtime.root import RootSandbox
+    from dockerlab.runtime.userns import UserSandbox
+
+    if name == "root":
+        return RootSandbox(overlay, cgroups=options["cgroups"])
+    return UserSandbox(overlay, ranged=options["owners"], fresh_proc=options["fresh_proc"])

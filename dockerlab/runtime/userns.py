@@ -1,0 +1,52 @@
+"""The tiers of an ordinary user: a user namespace with a range of ids (subuid), or with one id only."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from dockerlab.linux import idmap, syscalls
+from dockerlab.linux.probe import with_range
+from dockerlab.oci.runtime import Mount, Spec
+from dockerlab.runtime.sandbox import Capabilities
+
+__all__ = ["UserSandbox"]
+
+_RANGED = "user namespace with a range of ids: root inside is you outside, other users are ids of your range"
+_SINGLE = "user namespace with one id: everything inside is you; owners are kept as metadata in layers, chown and setuid fail inside"
+
+
+class UserSandbox:
+    """All containers of an engine share the launcher's user namespace, in which the launcher is root."""
+
+    def __init__(self, overlay: str, *, ranged: bool, fresh_proc: bool) -> None:
+        self._ranged, self._fresh_proc = ranged, fresh_proc
+        self.capabilities = Capabilities("ranged" if ranged else "single", False, ranged, overlay, False, fresh_proc, _RANGED if ranged else _SINGLE)
+
+    def enter(self) -> None:
+        """Makes the user namespace and becomes root in it."""
+        uid, gid = os.geteuid(), os.getegid()
+        if self._ranged:
+            with_range(idmap.ranges("uid"), idmap.ranges("gid"))
+        else:
+            syscalls.unshare(syscalls.CLONE_NEWUSER)
+            idmap.write_own(idmap.single(0, uid), idmap.single(0, gid))
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+
+    def adapt(self, spec: Spec) -> Spec:
+        """Gives the spec with mounts that a user namespace may perform."""
+        own_network = any(n.type == "network" for n in spec.linux.namespaces)
+        mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, own_network)))
+        return msgspec.structs.replace(spec, mounts=mounts)
+
+    def _mount(self, mount: Mount, own_network: bool) -> Mount | None:
+        if mount.type == "proc" and not self._fresh_proc:
+            # A masked /proc is locked: it may be bound with all that is mounted in it, but not shown anew.
+            return Mount(destination=mount.destination, source="/proc", options=("rbind", "nosuid", "noexec", "nodev"))
+        if mount.type == "sysfs" and not own_network:
+            return Mount(destination=mount.destination, source="/sys", options=("rbind", "ro", "nosuid", "noexec", "nodev"))
+        if mount.type == "devpts" and not self._ranged:
+            return msgspec.structs.replace(mount, options=tuple(word for word in mount.options if word != "gid=5"))
+        return mount

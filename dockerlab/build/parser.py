@@ -7,6 +7,7 @@ Follows the Dockerfile reference, "Format", and BuildKit's frontend where the re
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -16,14 +17,15 @@ from dataclasses import replace as changed
 from dockerlab.build.words import SPACE, bare_words, raw_words
 from dockerlab.errors import DockerfileError
 
-__all__ = ["Dockerfile", "Heredoc", "Node", "heredoc_word", "parse"]
+__all__ = ["Dockerfile", "Flags", "Heredoc", "Node", "heredoc_word", "parse", "with_heredocs"]
 
 _LONGEST_LINE = 65535
 _BLANK = re.compile(r"[\t\v\f\r ]+")
 _DIRECTIVES = ("syntax", "escape", "check")
 _STUB = re.compile(r"raise\s+NotImplementedError\b")
 _HEREDOC = re.compile(r"([0-9]{0,9})<<(-?)([^<]+)", re.DOTALL)
-_FLAG = re.compile(rf"""((?:\\.|'(?:\\.|[^'\\])*(?:'|\Z|(?=\\\Z))|"(?:\\.|[^"\\])*(?:"|\Z|(?=\\\Z))|[^{SPACE}'"\\])++)(?:\\\Z|[{SPACE}]*)""", re.DOTALL)
+_QUOTED = r"""'(?:\\.|[^'\\])*(?:'|\Z|(?=\\\Z))|"(?:\\.|[^"\\])*(?:"|\Z|(?=\\\Z))"""
+_FLAG = re.compile(rf"""((?:\\.|{_QUOTED}|[^{SPACE}'"\\])++)(?:\\\Z|[{SPACE}]*)""", re.DOTALL)
 _FLAG_PIECE = re.compile(r"""\\(.)|'((?:\\.|[^'\\])*)'?|"((?:\\.|[^"\\])*)"?""", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -71,6 +73,47 @@ class Node:
     def error(self, message: str, *, at: str = "", hint: str = "") -> DockerfileError:
         """The error to raise for this node, pointing at the text `at` where it stands on the first line."""
         return _error(message, self.line, self.text, at=at, hint=hint)
+
+
+class Flags:
+    """The `--name=value` words of a node; `known` says of each name whether it takes "one" value, "many" (repeated), or is a "bool".
+
+    Raises DockerfileError for a flag that is unknown, repeated, or has no fitting value.
+    """
+
+    def __init__(self, node: Node, known: Mapping[str, str]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for flag in node.flags:
+            name, equals, value = flag[2:].partition("=")
+            kind = known.get(name)
+            if kind is None:
+                raise node.error(f"Unknown flag: {name}", at=flag, hint=_flag_hint(node, name, known))
+            if name in self._values and kind != "many":
+                raise node.error(f"Duplicate flag specified: {name}", at=flag, hint="keep one of them")
+            if (not equals and kind != "bool") or (equals and not value and kind == "bool"):
+                raise node.error(f"Missing a value on flag: {name}", at=flag, hint=f"write --{name}=value, without blanks around the =")
+            if kind == "bool" and value.lower() not in {"", "true", "false"}:
+                raise node.error(f"Expecting boolean value for flag {name}, not: {value}", at=flag, hint="write true or false")
+            self._values.setdefault(name, []).append(value)
+
+    def one(self, name: str, default: str = "") -> str:
+        """The value, or `default` where the flag was not given."""
+        return self._values.get(name, [default])[0]
+
+    def many(self, name: str) -> tuple[str, ...]:
+        """Every value, in order."""
+        return tuple(self._values.get(name, ()))
+
+    def true(self, name: str) -> bool:
+        """Whether a bool was given and is not `false`."""
+        return self.one(name, "false").lower() != "false"
+
+
+def _flag_hint(node: Node, name: str, known: Mapping[str, str]) -> str:
+    if close := difflib.get_close_matches(name[:30], known, n=1):
+        return f"write --{close[0]} instead of --{name}"
+    names = ", ".join(f"--{flag}" for flag in known)
+    return f"remove it: {node.keyword.upper()} knows {names or 'no flags'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +171,11 @@ def heredoc_word(word: str) -> Heredoc | None:
     if len(names) != 1 or len(raw) != 1:
         return None
     return Heredoc(names[0], "", expand=names == raw, chomp=dash == "-", file_descriptor=int(descriptor or 0))
+
+
+def with_heredocs(line: str, heredocs: tuple[Heredoc, ...]) -> str:
+    """The line with its heredocs below it, as a shell or another parse reads them."""
+    return line + "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in heredocs)
 
 
 class _Reader:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from dockerlab.errors import DockerfileError
 
-__all__ = ["SPACE", "bare_words", "expand", "raw_words", "split"]
+__all__ = ["SPACE", "bare_words", "duration", "expand", "raw_words", "split"]
 
 # Go's unicode.IsSpace: unlike str.isspace it leaves out the separators U+001C to U+001F.
 SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -23,6 +23,8 @@ _SPECIAL_PARAMETERS = frozenset("@*#?-$!0")
 _LONGEST = 1 << 20
 _DEEPEST = 50
 _MOST_WORK = 1 << 26
+_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_DURATION_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
 
 
 def expand(word: str, env: Mapping[str, str], escape: str = "\\", *, quotes: bool = True) -> str:
@@ -46,6 +48,25 @@ def raw_words(line: str) -> list[str]:
 def bare_words(line: str) -> list[str]:
     """The line cut at unquoted blanks, quotes and escapes taken away, variables left as they were written."""
     return _lex(line, {}, "\\", _Mode(keep_unset=True)).words()
+
+
+def duration(text: str) -> int:
+    """Nanoseconds of a Go duration such as 1m30s or 1.5h. Raises DockerfileError (Go's time.ParseDuration)."""
+    shown, hint = json.dumps(text[:80], ensure_ascii=False), "write a number and a unit, as in 30s or 1m30s"
+    signed = text[1:] if text[:1] in {"+", "-"} else text
+    if signed == "0":
+        return 0
+    total, at = 0, 0
+    while at < len(signed) <= 80 and (found := _DURATION_PART.match(signed, at)) and (found[1] or found[2]):
+        whole, fraction, unit = found[1] or "0", found[2] or "", found[3]
+        if unit not in _UNITS:
+            problem = f"unknown unit {json.dumps(unit, ensure_ascii=False)}" if unit else "missing unit"
+            raise DockerfileError(f"time: {problem} in duration {shown}", hint=hint)
+        total += int(whole) * _UNITS[unit] + int(fraction or 0) * _UNITS[unit] // 10 ** len(fraction)
+        at = found.end()
+    if not signed or at < len(signed) or total >= 1 << 63:
+        raise DockerfileError(f"time: invalid duration {shown}", hint=hint)
+    return -total if text.startswith("-") else total
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,11 +78,12 @@ def formatted(format: str, rows: Sequence[Mapping[str, Any]], headers: Mapping[s
     Empty and `table` mean `default`; `json`, `table {{...}}` and a bare template are docker's. A typed `\\t` or `\\n` is a tab or a line
     end. A value may also be a function of strings, for `{{.Label "a"}}`. Raises InvalidArgument for a template that cannot be used.
     """
-    from dockerlab.commands.template import Template  # the template language prints by this module
+    from dockerlab.commands.template import Template
 
     text = default if format in ("", "table") else format
     if text.strip() in ("json", "{{json .}}"):
-        return "".join(compact_json(dict(sorted(row.items())), html=True) + "\n" for row in rows)
+        plain = ({name: row[name] for name in sorted(row) if not callable(row[name])} for row in rows)
+        return "".join(compact_json(row, html=True) + "\n" for row in plain)
     titled = text.startswith("table")
     text = text.removeprefix("table").strip() if titled else text
     template = Template(text.replace("\\t", "\t").replace("\\n", "\n"))

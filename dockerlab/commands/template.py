@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from dockerlab.commands.columns import as_bytes, compact_json, go_text, go_type, printf, quoted
@@ -583,60 +584,60 @@ class _Function:
 
 def _len(value: Any) -> int:
     if value is None:
-        raise ValueError("len of nil pointer")
+        raise InvalidArgument("len of nil pointer")
     if isinstance(value, str):
         return len(as_bytes(value))
     if isinstance(value, (Mapping, list, tuple)):
         return len(value)
-    raise ValueError(f"len of type {go_type(value)}")
+    raise InvalidArgument(f"len of type {go_type(value)}")
 
 
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
         if value is None:
-            raise ValueError("index of untyped nil")
+            raise InvalidArgument("index of untyped nil")
         if isinstance(value, Mapping):
             if not isinstance(key, str):
                 kind = f"value has type {go_type(key)}; should be string" if key is not None else "value is nil; should be of type string"
-                raise ValueError(kind)
+                raise InvalidArgument(kind)
             value = value.get(key)
         elif isinstance(value, (str, list, tuple)):
             items = as_bytes(value) if isinstance(value, str) else value
             value = items[_position(key, len(items) - 1)]
         else:
-            raise ValueError(f"can't index item of type {go_type(value)}")
+            raise InvalidArgument(f"can't index item of type {go_type(value)}")
     return value
 
 
 def _position(key: Any, last: int) -> int:
     if not isinstance(key, int) or isinstance(key, bool):
-        raise ValueError(f"cannot index slice/array with {'nil' if key is None else f'type {go_type(key)}'}")
+        raise InvalidArgument(f"cannot index slice/array with {'nil' if key is None else f'type {go_type(key)}'}")
     if not 0 <= key <= last:
-        raise ValueError(f"index out of range: {key}")
+        raise InvalidArgument(f"index out of range: {key}")
     return key
 
 
 def _slice(value: Any, *ends: Any) -> Any:
     if value is None:
-        raise ValueError("slice of untyped nil")
+        raise InvalidArgument("slice of untyped nil")
     if len(ends) > 3:
-        raise ValueError(f"too many slice indexes: {len(ends)}")
+        raise InvalidArgument(f"too many slice indexes: {len(ends)}")
     if not isinstance(value, (str, list, tuple)):
-        raise ValueError(f"can't slice item of type {go_type(value)}")
+        raise InvalidArgument(f"can't slice item of type {go_type(value)}")
     if isinstance(value, str) and len(ends) == 3:
-        raise ValueError("cannot 3-index slice a string")
+        raise InvalidArgument("cannot 3-index slice a string")
     items: Any = as_bytes(value) if isinstance(value, str) else list(value)
     places = [_position(end, len(items)) for end in ends]
-    for first, second in zip(places, places[1:], strict=False):
+    for first, second in pairwise(places):
         if first > second:
-            raise ValueError(f"invalid slice index: {first} > {second}")
+            raise InvalidArgument(f"invalid slice index: {first} > {second}")
     cut = items[slice(places[0] if places else 0, places[1] if len(places) > 1 else None)]
     return cut.decode("utf-8", "surrogateescape") if isinstance(cut, bytes) else cut
 
 
 def _equal(value: Any, *others: Any) -> bool:
     if not others:
-        raise ValueError("missing argument for comparison")
+        raise InvalidArgument("missing argument for comparison")
     return any(_same(value, other) for other in others)
 
 
@@ -644,18 +645,18 @@ def _same(one: Any, two: Any) -> bool:
     if one is None or two is None:
         return one is two
     if go_type(one) != go_type(two):
-        raise ValueError("incompatible types for comparison")
+        raise InvalidArgument("incompatible types for comparison")
     if isinstance(one, (Mapping, list, tuple)):
-        raise ValueError(f"non-comparable type {go_text(one)}: {go_type(one)}")
+        raise InvalidArgument(f"non-comparable type {go_text(one)}: {go_type(one)}")
     return bool(one == two)
 
 
 def _less(one: Any, two: Any) -> bool:
     for value in (one, two):
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError("invalid type for comparison")
+            raise InvalidArgument("invalid type for comparison")
     if go_type(one) != go_type(two):
-        raise ValueError("incompatible types for comparison")
+        raise InvalidArgument("incompatible types for comparison")
     return as_bytes(one) < as_bytes(two) if isinstance(one, str) else bool(one < two)
 
 
@@ -675,15 +676,15 @@ def _capital(found: re.Match[str]) -> str:
 
 def _truncate(text: str, length: int) -> str:
     if length < 0:
-        raise ValueError(f"runtime error: slice bounds out of range [:{length}]")
+        raise InvalidArgument(f"runtime error: slice bounds out of range [:{length}]")
     return text[:length]
 
 
 def _pad(text: str, before: int, after: int) -> str:
     if min(before, after) < 0 and text:
-        raise ValueError("strings: negative Repeat count")
+        raise InvalidArgument("strings: negative Repeat count")
     if before + after > _MAX_OUTPUT:
-        raise ValueError("too much output")
+        raise InvalidArgument("too much output")
     return f"{' ' * before}{text}{' ' * after}" if text else ""
 
 
@@ -713,7 +714,7 @@ _FUNCTIONS = {
     "upper": _Function(str.upper, "s"),
 }
 _same_text = _Function(lambda text, *_: text, "s", more=True)
-_HEADINGS = {**_FUNCTIONS, **dict.fromkeys(("join", "json", "lower", "pad", "split", "title", "truncate", "upper"), _same_text)}
+_HEADINGS = {**_FUNCTIONS, **dict.fromkeys(("join", "json", "lower", "split", "title", "truncate", "upper"), _same_text)}
 
 
 class Template:

@@ -1,1 +1,90 @@
+"""The Python API, shaped like docker's: `Engine().containers.run("busybox", ["echo", "hi"])`. Wiring and nothing else."""
 
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import cached_property
+from pathlib import Path
+
+from dockerlab.engine.containers import Container, Containers, RunOptions
+from dockerlab.engine.images import Image, Images
+from dockerlab.engine.settings import Settings
+from dockerlab.engine.system import System
+from dockerlab.linux.probe import Finding
+from dockerlab.runtime import sandbox
+from dockerlab.runtime.sandbox import Capabilities, Sandbox
+from dockerlab.runtime.world import World
+from dockerlab.store.containers import ContainerStore
+from dockerlab.store.content import ContentStore
+from dockerlab.store.files import publish
+from dockerlab.store.images import ImageStore
+from dockerlab.store.native import NativeSnapshotter
+from dockerlab.store.overlay import OverlaySnapshotter
+from dockerlab.store.snapshots import Snapshotter
+from dockerlab.store.volumes import VolumeStore
+
+__all__ = ["Container", "Containers", "Engine", "Image", "Images", "RunOptions"]
+
+
+class Engine:
+    """One store and what runs from it; several processes may share a store."""
+
+    def __init__(self, home: str | os.PathLike[str] | None = None, *, without: tuple[str, ...] = ()) -> None:
+        self.settings = Settings.find(home)
+        self.home: Path = self.settings.home
+        self._without = without
+        self.content = ContentStore(self.home)
+        self.image_store = ImageStore(self.home, self.content)
+        self.container_store = ContainerStore(self.home)
+        self.images = Images(self)
+        self.containers = Containers(self)
+        self.system = System(self)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What this host allows, tried once per boot."""
+        cache = self.settings.runtime / "probe.json"
+        boot = Path("/proc/sys/kernel/random/boot_id")
+        key = f"{boot.read_text().strip() if boot.exists() else ''} {os.geteuid()} {sys.version_info[:2]}"
+        try:
+            facts = json.loads(cache.read_bytes())
+        except (OSError, ValueError):
+            facts = {}
+        if facts.get("key") != key:
+            code = f"import sys; sys.path[:] = {[entry or os.getcwd() for entry in sys.path]!r}; from dockerlab.linux.probe import main; main()"
+            done = subprocess.run([sys.executable, "-S", "-E", "-c", code, str(self.home)], capture_output=True, check=True)
+            facts = json.loads(done.stdout) | {"key": key}
+            publish(cache, json.dumps(facts).encode())
+        return [Finding(**finding) for finding in facts["findings"] if finding["name"] not in self._without]
+
+    @cached_property
+    def sandbox(self) -> Sandbox:
+        """The tier that this host allows; raises NotSupportedHere."""
+        return sandbox.choose(self.findings)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the tier can do."""
+        return self.sandbox.capabilities
+
+    @cached_property
+    def world(self) -> World:
+        """The launcher."""
+        return World(self.capabilities, self.settings.runtime)
+
+    @cached_property
+    def snapshotter(self) -> Snapshotter:
+        """Where file-system states are kept."""
+        able, folder = self.capabilities, self.home / "snapshots"
+        # Owners on disk, and whose marks the kernel reads, differ between tiers, so each has its own folder.
+        if able.overlay:
+            return OverlaySnapshotter(folder / f"overlay-{able.tier}", self.world.call, userxattr=able.overlay == "user", owners=able.owners)
+        return NativeSnapshotter(folder / f"native-{able.tier}", self.world.call, owners=able.owners, devices=able.direct)
+
+    @cached_property
+    def volumes(self) -> VolumeStore:
+        """Named volumes."""
+        return VolumeStore(self.home, self.world.call)

@@ -6,6 +6,7 @@ ENOSYS as an old kernel would.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -17,7 +18,7 @@ __all__ = [
     "AT_RECURSIVE", "CLONE_NEWCGROUP", "CLONE_NEWIPC", "CLONE_NEWNET", "CLONE_NEWNS", "CLONE_NEWPID", "CLONE_NEWUSER", "CLONE_NEWUTS",
     "MNT_DETACH", "MS_BIND", "MS_MOVE", "MS_NOATIME", "MS_NODEV", "MS_NODIRATIME", "MS_NOEXEC", "MS_NOSUID", "MS_PRIVATE", "MS_RDONLY",
     "MS_REC", "MS_RELATIME", "MS_REMOUNT", "MS_SHARED", "MS_SLAVE", "MS_STRICTATIME", "NUMBERS", "RESOLVE_BENEATH", "RESOLVE_IN_ROOT", "RESOLVE_NO_MAGICLINKS",
-    "close_range", "landlock_abi", "mount", "mount_setattr_readonly", "openat2", "pidfd_open", "pivot_root", "prctl", "raw", "sethostname", "setns", "umount2",
+    "close_on_exec", "landlock_abi", "mount", "mount_setattr_readonly", "openat2", "pidfd_open", "pivot_root", "prctl", "raw", "sethostname", "setns", "umount2",
     "unshare",
 ]  # fmt: skip
 
@@ -105,12 +106,16 @@ def openat2(folder: int, path: str | bytes, flags: int, *, mode: int = 0, resolv
     return raw("openat2", folder, os.fsencode(path), how, len(how))
 
 
-def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
-    """Closes every descriptor from `first` to `last`; close_range(2)."""
+def close_on_exec(first: int) -> None:
+    """Marks every descriptor from `first` on to close at execve; close_range(2)."""
+    close_range_cloexec = 4
     try:
-        raw("close_range", first, ctypes.c_uint(last), 0)
+        raw("close_range", first, ctypes.c_uint(0xFFFFFFFF), close_range_cloexec)
     except OSError:
-        os.closerange(first, 65536)
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) >= first:
+                with contextlib.suppress(OSError):
+                    os.set_inheritable(int(name), False)
 
 
 def mount_setattr_readonly(target: str, *, recursive: bool = True) -> None:

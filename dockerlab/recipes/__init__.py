@@ -1,1 +1,1 @@
-
+"""Base images made without a registry."""

@@ -59,6 +59,9 @@ def run(k: Door, start: Start) -> None:
     spec = start.spec
     process = spec.process
 
+    # 0. A session of its own: what the notebook's interrupt key sends to its process group does not reach in here.
+    k.setsid()
+
     # 1. From here on mounts are our own affair; those of the host may still reach us, ours never the host.
     k.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
 
@@ -122,7 +125,8 @@ def run(k: Door, start: Start) -> None:
     # 9. If the process that watches us dies, we die. A change of user has cleared this, so it stands here.
     k.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    # 10. The program takes our place. Its descriptors are 0, 1 and 2; all others close themselves.
+    # 10. The program takes our place. Its descriptors are 0, 1 and 2; every other one closes itself at execve.
+    syscalls.close_on_exec(3)
     if start.sync is not None:
         start.sync.send(b"ready")
     _reset_signals()
@@ -234,7 +238,6 @@ def _open_terminal(k: Door, root: int, start: Start) -> None:
     if start.console is not None:
         socket.send_fds(start.console, [b"pty"], [master])
     os.close(master)
-    k.setsid()
     fcntl.ioctl(slave, 0x540E, 0)  # TIOCSCTTY
     for descriptor in (0, 1, 2):
         os.dup2(slave, descriptor)
@@ -314,7 +317,7 @@ def _find_program(word: str, environment: dict[str, str]) -> str:
         if not os.path.exists(word):
             raise InitFailed(f'unable to start container process: exec: "{word}": stat {word}: no such file or directory', 127)
         if os.path.isdir(word):
-            raise InitFailed(f'unable to start container process: exec: "{word}": is a directory', 126)
+            raise InitFailed(f'unable to start container process: exec: "{word}": permission denied', 126)
         return word
     for folder in environment.get("PATH", "").split(":"):
         candidate = f"{folder or '.'}/{word}"

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -161,6 +162,19 @@ def _packed(draft: str, items: Iterator[archive.Item]) -> dict[str, Any]:
     return {**target.close(), "unpacked": sum(e.size for e in table), "index": index.encode(table).decode()}
 
 
+def repack(source: str, draft: str) -> dict[str, Any]:
+    """Turns any tar, compressed or not, into a layer: names checked as `archive.apply` does, laid out as our own writer does."""
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(draft), prefix="import-") as folder:
+        with open(source, "rb") as file:
+            try:
+                table = archive.apply(open_layer(file), folder, archive.Style(owners=False, devices=False))
+            except (EOFError, zlib.error) as error:
+                raise CorruptContent(f"archive cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
+        known = {entry.path: entry for entry in table if not entry.marker}
+        items = ((known.get(entry.path, entry), place) for entry, place in archive.pack_tree((folder,)))
+        return _packed(draft, items)
+
+
 def export(descriptor: int, folders: list[str], owners: bool, below: list[str] | None = None) -> None:
     """Writes the union of `folders` as a tar to an open descriptor."""
     with open(descriptor, "wb", buffering=_BLOCK, closefd=False) as file:
@@ -236,5 +250,5 @@ def _copy_one(old: str, new: str, made: dict[tuple[int, int], str]) -> None:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (unpack, read_index, changes, pack, export, usage, remove, folders, copy)
+    f.__name__: f for f in (unpack, read_index, changes, pack, repack, export, usage, remove, folders, copy)
 }  # fmt: skip

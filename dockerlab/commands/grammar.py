@@ -1,0 +1,452 @@
+"""Docker's command line: which words mean which command, how its options are read, and what is said when they cannot be.
+
+    command, rest = find(commands, ["run", "-it", "busybox"])
+    parsed = parse(command, rest)
+    parsed.flag("tty"), parsed.args        # True, ("busybox",)
+
+A UsageError holds the first line in `message` and the rest in `usage`; a terminal shows both with an empty line between (see `shown`).
+Sources: github.com/spf13/pflag, github.com/spf13/cobra, docker/cli `cli/required.go` and `cli/cobra.go`; wording of docker 28.2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from dockerlab.commands.columns import quoted
+from dockerlab.errors import NotSupportedHere, UsageError
+
+__all__ = [
+    "Command",
+    "Flag",
+    "Parsed",
+    "find",
+    "help_text",
+    "index_text",
+    "invalid_value",
+    "parse",
+    "refusal",
+    "shown",
+    "suggest",
+]
+
+Kind = Literal["bool", "string", "int", "list", "map", "duration"]
+
+_TRUTH = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False)
+_INTEGER = re.compile(r"[+-]?(?:0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO]?(?:_?[0-7])+|[1-9](?:_?[0-9])*|0)")
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)(?![^.0-9])", re.ASCII)
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = (1 << 63) / 1e9
+_WIDTH, _SLOP, _NARROW = 79, 5, 24
+_COMMON = ("run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info")
+_GROUPS = {
+    "builder": "Manage builds",
+    "container": "Manage containers",
+    "image": "Manage images",
+    "network": "Manage networks",
+    "system": "Manage Docker",
+    "volume": "Manage volumes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One option. A list or map may be given many times; `meta` is the word that help shows for its value."""
+
+    name: str
+    kind: Kind = "bool"
+    short: str = ""
+    default: Any = None
+    help: str = ""
+    meta: str = ""
+    hidden: bool = False
+
+    @property
+    def start(self) -> Any:
+        """The value of an option that nobody typed."""
+        empty = {"bool": False, "string": "", "int": 0, "duration": 0.0, "list": (), "map": {}}[self.kind]
+        return empty if self.default is None else tuple(self.default) if self.kind == "list" else self.default
+
+    @property
+    def label(self) -> str:
+        """How an error names it: `-e, --env`."""
+        return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One verb. `refused` maps the names (or letters) of options that docker has and this host cannot do to the reason why.
+
+    A group (`docker container`) has no work of its own: it shows the list of what is in it.
+    """
+
+    name: str
+    usage: str
+    short: str = ""
+    flags: tuple[Flag, ...] = ()
+    min_args: int = 0
+    max_args: int | None = None
+    interspersed: bool = True
+    aliases: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict, hash=False)
+    group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A command line that was understood; `given` names the flags the person typed, `help` is true when help was asked for."""
+
+    command: Command
+    args: tuple[str, ...]
+    values: Mapping[str, Any] = field(hash=False)
+    given: frozenset[str]
+    help: bool = False
+
+    def flag(self, name: str) -> Any:
+        """The flag's value, or its default where it was not typed. Raises KeyError for a flag that the command does not have."""
+        return self.values[name]
+
+
+def shown(error: UsageError) -> str:
+    """All that a terminal shows for the error, without the last line end."""
+    return f"{error.message}\n\n{error.usage}" if error.usage else error.message
+
+
+def parse(command: Command, argv: Sequence[str], *, program: str = "docker") -> Parsed:
+    """Reads what follows the verb. Arguments are not counted when help was asked for.
+
+    A list comes back as a tuple, a map as a dict, a duration as seconds. Raises UsageError (exit code 125 for an option, 1 for the number
+    of arguments) and NotSupportedHere for an option in `refused`.
+    """
+    reader = _Reader(command, program)
+    reader.read(argv)
+    values = {flag.name: reader.values.get(flag.name, flag.start) for flag in command.flags}
+    given = frozenset(reader.values) - {"help"}
+    parsed = Parsed(command, tuple(reader.args), values, given, reader.values.get("help", False))
+    if not parsed.help:
+        _count(command, len(parsed.args), program)
+    return parsed
+
+
+class _Reader:
+    """pflag's loop: what has been typed so far."""
+
+    def __init__(self, command: Command, program: str) -> None:
+        self.command, self.program = command, program
+        asks = Flag("help", help="Print usage", short="" if any(flag.short == "h" for flag in command.flags) else "h")
+        self.flags = {flag.name: flag for flag in (asks, *command.flags)}
+        self.shorts = {flag.short: flag for flag in self.flags.values() if flag.short}
+        self.args: list[str] = []
+        self.values: dict[str, Any] = {}
+
+    def error(self, message: str, hint: str = "") -> UsageError:
+        return UsageError(message, usage=_closing(self.command, self.program), hint=hint)
+
+    def read(self, argv: Sequence[str]) -> None:
+        at = 0
+        while at < len(argv):
+            word = argv[at]
+            at += 1
+            if word == "--":
+                break
+            if word.startswith("--"):
+                at += self.long(word, argv[at : at + 1])
+            elif word.startswith("-") and word != "-":
+                at += self.bundle(word, argv[at : at + 1])
+            else:
+                self.args.append(word)
+                if not self.command.interspersed:
+                    break
+        self.args += argv[at:]
+
+    def long(self, word: str, following: Sequence[str]) -> int:
+        """Takes `--name` or `--name=value`; returns how many of the following words it used."""
+        if word[2] in "-=":
+            raise self.error(f"bad flag syntax: {word}")
+        name, equals, value = word[2:].partition("=")
+        self.check(name)
+        if name not in self.flags:
+            near = suggest(name, [flag.name for flag in self.flags.values() if not flag.hidden])
+            raise self.error(f"unknown flag: --{name}", hint=f"Try '--{near}'" if near else "")
+        flag = self.flags[name]
+        if equals or flag.kind == "bool":
+            self.put(flag, value if equals else "true")
+            return 0
+        if not following:
+            raise self.error(f"flag needs an argument: {word}")
+        self.put(flag, following[0])
+        return 1
+
+    def bundle(self, word: str, following: Sequence[str]) -> int:
+        """Takes `-it`, `-eA=1`, `-e A=1` or `-t=false`; returns how many of the following words it used."""
+        for at in range(1, len(word)):
+            letter, rest = word[at], word[at + 1 :]
+            self.check(letter)
+            if letter not in self.shorts:
+                byte = letter.encode("utf-8", "surrogateescape" if "\udc80" <= letter <= "\udcff" else "surrogatepass")[0]
+                raise self.error(f"unknown shorthand flag: {_quoted_byte(byte)} in -{word[at:]}")
+            flag = self.shorts[letter]
+            if rest[:1] == "=" and len(rest) > 1:
+                rest = rest[1:]
+            elif flag.kind == "bool":
+                self.put(flag, "true")
+                continue
+            elif not rest:
+                if not following:
+                    raise self.error(f"flag needs an argument: {_quoted_byte(ord(letter))} in -{word[at:]}")
+                self.put(flag, following[0])
+                return 1
+            self.put(flag, rest)
+            return 0
+        return 0
+
+    def check(self, name: str) -> None:
+        if reason := self.command.refused.get(name):
+            raise refusal(self.command, name, reason, self.program)
+
+    def put(self, flag: Flag, text: str) -> None:
+        if flag.kind == "list":
+            self.values[flag.name] = (*self.values.get(flag.name, ()), text)
+        elif flag.kind == "map":
+            key, _, value = text.partition("=")
+            self.values[flag.name] = {**self.values.get(flag.name, {}), key: value}
+        else:
+            try:
+                self.values[flag.name] = _READERS[flag.kind](text)
+            except ValueError as error:
+                raise invalid_value(self.command, flag, text, str(error), program=self.program) from None
+
+
+def _quoted_byte(byte: int) -> str:
+    return {0x22: "'\"'", 0x27: r"'\''"}.get(byte) or f"'{quoted(chr(byte))[1:-1]}'"
+
+
+def _truth(text: str) -> bool:
+    if text not in _TRUTH:
+        raise ValueError(f"strconv.ParseBool: parsing {quoted(text)}: invalid syntax")
+    return _TRUTH[text]
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"strconv.ParseInt: parsing {quoted(text)}: invalid syntax")
+    plain = text.replace("_", "")
+    number = int(plain, 8 if re.match(r"[+-]?0[0-7]", plain) else 0) if len(plain) < 100 else 1 << 64
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(f"strconv.ParseInt: parsing {quoted(text)}: value out of range")
+    return number
+
+
+def _duration(text: str) -> float:
+    body = text[1:] if text[:1] in ("-", "+") else text
+    if body == "0":
+        return 0.0
+    if not body:
+        raise ValueError(f"time: invalid duration {quoted(text)}")
+    seconds, at = 0.0, 0
+    while at < len(body):
+        if not (found := _DURATION.match(body, at)):
+            raise ValueError(_bad_duration(text, body[at:]))
+        seconds, at = seconds + float(found[1]) * _SECONDS[found[2]], found.end()
+    if seconds >= _LONGEST:
+        raise ValueError(f"time: invalid duration {quoted(text)}")
+    return -seconds if text[0] == "-" else seconds
+
+
+def _bad_duration(text: str, rest: str) -> str:
+    number = re.match(r"[0-9]*\.?[0-9]*", rest)
+    unit = re.match(r"[^.0-9]*", rest[number.end() :]) if number and number[0].strip(".") else None
+    if unit is None:
+        return f"time: invalid duration {quoted(text)}"
+    return f"time: {f'unknown unit {quoted(unit[0])} in' if unit[0] else 'missing unit in'} duration {quoted(text)}"
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {"bool": _truth, "int": _integer, "duration": _duration, "string": str}
+
+
+def invalid_value(command: Command, flag: Flag, value: str, why: str, *, program: str = "docker") -> UsageError:
+    """The error for an option's value that is understood but cannot be used: `invalid argument "abc" for "-m, --memory" flag: ...`."""
+    return UsageError(f"invalid argument {quoted(value)} for {quoted(flag.label)} flag: {why}", usage=_closing(command, program))
+
+
+def refusal(command: Command, flag: str, reason: str, program: str = "docker") -> NotSupportedHere:
+    """The error for an option that docker has and dockerlab does not."""
+    name = f"-{flag}" if len(flag) == 1 else f"--{flag}"
+    return NotSupportedHere(f"{name} of '{_called(command, program)}' is not supported here: {reason}", reason=reason)
+
+
+def _called(command: Command, program: str) -> str:
+    return f"{program} {command.name}".rstrip()
+
+
+def _usage(command: Command, program: str) -> str:
+    lines = [f"{program}{line.strip().removeprefix('docker')}" for line in command.usage.splitlines()]
+    return "Usage:  " + "\n\t".join(lines)
+
+
+def _closing(command: Command, program: str, advice: str = "Run") -> str:
+    return f"{_usage(command, program)}\n\n{advice} '{_called(command, program)} --help' for more information"
+
+
+def _count(command: Command, count: int, program: str) -> None:
+    least, most = command.min_args, command.max_args
+    if count >= least and (most is None or count <= most):
+        return
+    advice = "Run"
+    if most == 0:
+        wanted = "accepts no arguments"
+    elif most is None:
+        wanted, advice = f"requires at least {_arguments(least)}", "See"
+    elif least == most:
+        wanted = f"requires {_arguments(least)}"
+    else:
+        wanted = f"requires at most {_arguments(most)}" if not least else f"requires at least {least} and at most {_arguments(most)}"
+    message = f"{program}: '{_called(command, program)}' {wanted}"
+    raise UsageError(message, usage=_closing(command, program, advice), exit_code=1)
+
+
+def _arguments(count: int) -> str:
+    return f"{count} argument{'' if count == 1 else 's'}"
+
+
+def suggest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that the word was probably meant to be, or None."""
+    return next(iter(difflib.get_close_matches(word[:40], list(choices), n=1, cutoff=0.7)), None)
+
+
+def find(commands: Sequence[Command], argv: Sequence[str], *, program: str = "docker") -> tuple[Command, list[str]]:
+    """The command that the first words name, as it is called there (`container run`), and the words that follow.
+
+    No word at all, `--help`, or the name of a group alone give a command with `group` set, for `index_text`; `help run` is `run --help`.
+    Raises UsageError with exit code 1 for an unknown word, 125 for an option where a verb should be.
+    """
+    words = list(argv)
+    if words[:1] == ["help"]:
+        return _topic(commands, words[1:], program)
+    forms = _forms(commands)
+    for length in (2, 1):
+        found = forms.get(" ".join(words[:length]))
+        if found and found.name and not any(" " in word for word in words[:length]):
+            return found, words[length:]
+    groups = {form.partition(" ")[0] for form in forms if " " in form}
+    inside = words[:1] if words and words[0] in groups else []
+    prefix, rest = "".join(inside), words[len(inside) :]
+    usage = f"docker {prefix}{' COMMAND' * (prefix == 'volume')}" if prefix else "docker [OPTIONS] COMMAND [ARG...]"
+    group = Command(prefix, usage, _GROUPS.get(prefix, ""), group=True, interspersed=False)
+    parsed = parse(group, rest, program=program)
+    if parsed.help or not parsed.args:
+        return group, []
+    raise _unknown(group, parsed.args[0], program, suggest(" ".join((*inside, parsed.args[0])), forms))
+
+
+def _unknown(group: Command, word: str, program: str, near: str | None) -> UsageError:
+    called = _called(group, program)
+    closing = f"{_usage(group, program)}\n\n" if group.name else ""
+    return UsageError(
+        f"{program}: unknown command: {called} {word}",
+        usage=f"{closing}Run '{called} --help' for more information",
+        hint=f"Try '{program} {near}'" if near else "",
+        exit_code=1,
+    )
+
+
+def _topic(commands: Sequence[Command], words: Sequence[str], program: str) -> tuple[Command, list[str]]:
+    topic = [word for word in words if not word.startswith("-")]
+    try:
+        command, _ = find(commands, topic, program=program)
+    except UsageError:
+        raise UsageError(f"unknown help topic: {topic[-1]}", exit_code=1) from None
+    return command, [] if command.group else ["--help"]
+
+
+def _forms(commands: Sequence[Command]) -> dict[str, Command]:
+    """Every way to call a command. Of the aliases under one group the first is the name that docker goes on to use."""
+    forms: dict[str, Command] = {}
+    for command in commands:
+        shown_as: dict[str, str] = {}
+        for form in dict.fromkeys([*(alias.partition(" ")[2] for alias in command.aliases), command.name]):
+            group = form.rpartition(" ")[0]
+            name = shown_as.setdefault(group, form)
+            forms.setdefault(form, command if name == command.name else _renamed(command, name))
+    return forms
+
+
+def _renamed(command: Command, name: str) -> Command:
+    usage = re.sub(rf"\Adocker {re.escape(command.name)}(?![\w-])", f"docker {name}", command.usage)
+    return replace(command, name=name, usage=usage)
+
+
+def help_text(command: Command, program: str = "docker") -> str:
+    """What `docker run --help` prints."""
+    parts = [_usage(command, program), command.short]
+    if command.aliases:
+        names = ", ".join(f"{program}{alias.removeprefix('docker')}" for alias in command.aliases)
+        parts.append(f"Aliases:\n  {names}")
+    flags = [flag for flag in command.flags if not flag.hidden and flag.name not in command.refused]
+    if any(flag.short == "h" for flag in command.flags):
+        flags.append(Flag("help", help="Print usage"))
+    if flags:
+        parts.append("Options:\n" + _options(flags))
+    return "\n\n".join(parts) + "\n"
+
+
+def _options(flags: Sequence[Flag]) -> str:
+    ordered = sorted(flags, key=lambda flag: flag.name)
+    heads = [f"{f'  -{flag.short}, ' if flag.short else '      '}--{flag.name} {_meta(flag)}".rstrip() for flag in ordered]
+    indent = max(map(len, heads)) + 3
+    return "\n".join(head.ljust(indent) + _wrapped(_explained(flag), indent) for head, flag in zip(heads, ordered, strict=True))
+
+
+def _meta(flag: Flag) -> str:
+    return flag.meta or ("" if flag.kind == "bool" else flag.kind)
+
+
+def _explained(flag: Flag) -> str:
+    if not flag.default:
+        return flag.help
+    default = quoted(flag.default) if flag.kind == "string" else "true" if flag.default is True else flag.default
+    return f"{flag.help} (default {default})"
+
+
+def _wrapped(text: str, indent: int) -> str:
+    """The text in what is left of the line, as pflag breaks it: five columns early, unless the rest then fits."""
+    width = _WIDTH - indent
+    start = "" if width >= _NARROW else "\n" + " " * 16
+    indent, width = (indent, width) if width >= _NARROW else (16, _WIDTH - 16)
+    width -= _SLOP
+    lines: list[str] = []
+    while len(text.encode("utf-8", "replace")) >= width + _SLOP:
+        cut = max(text.rfind(char, 0, width) for char in " \t\n")
+        line_end = text.rfind("\n", 0, width)
+        if cut <= 0:
+            break
+        cut = line_end if 0 < line_end else cut
+        lines.append(text[:cut])
+        text = text[cut + 1 :]
+    lines.append(text)
+    return start + "\n".join(lines).replace("\n", "\n" + " " * indent)
+
+
+def index_text(commands: Sequence[Command], program: str = "docker", group: str = "") -> str:
+    """What `docker --help` prints, or with a group what `docker container --help` does."""
+    forms = _forms(commands)
+    verbs = {form.rpartition(" ")[2]: command for form, command in forms.items() if form.rpartition(" ")[0] == group and form == command.name}
+    title = f"{program} {group}".rstrip()
+    if group:
+        parts = [f"Usage:  {title} COMMAND", _GROUPS.get(group, ""), _listed("Commands", sorted(verbs), verbs)]
+    else:
+        parents = {form.partition(" ")[0] for form in forms if " " in form}
+        managed = {name: Command(name, "", _GROUPS.get(name, f"Manage {name}")) for name in parents}
+        common = [name for name in _COMMON if name in verbs]
+        others = sorted(set(verbs) - set(common))
+        parts = [f"Usage:  {title} [OPTIONS] COMMAND", "A self-sufficient runtime for containers", _listed("Common Commands", common, verbs)]
+        parts += [_listed("Management Commands", sorted(managed), managed), _listed("Commands", others, verbs)]
+    return "\n\n".join([*filter(None, parts), f"Run '{title} COMMAND --help' for more information on a command."]) + "\n"
+
+
+def _listed(title: str, names: Sequence[str], commands: Mapping[str, Command]) -> str:
+    width = max(11, *map(len, names)) if names else 11
+    return f"{title}:\n" + "\n".join(f"  {name.ljust(width)} {commands[name].short.partition(chr(10))[0]}" for name in names) if names else ""

@@ -1,0 +1,253 @@
+"""Images: make, name, look at, remove."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dockerlab.engine.layers import Layers
+from dockerlab.engine.settings import source_date
+from dockerlab.errors import InUse, NotFound, NotSupportedHere
+from dockerlab.oci.config import History, ImageConfig, RootFS, RunConfig
+from dockerlab.oci.digest import DiffId, ImageId, short
+from dockerlab.oci.manifest import CONFIG, Descriptor, Manifest
+from dockerlab.oci.reference import Reference
+from dockerlab.recipes import busybox
+from dockerlab.store.images import Record
+from dockerlab.store.work import Compressor
+from dockerlab.store.files import locked
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+
+__all__ = ["HistoryLine", "Image", "Images", "architecture", "now"]
+
+MAX_LAYERS = 127
+
+
+def architecture() -> str:
+    """Gives this machine's name in Go's words, as image configs have it."""
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+
+
+def now() -> str:
+    """Gives the time as image configs have it; $SOURCE_DATE_EPOCH stands in for it."""
+    fixed = source_date()
+    moment = datetime.fromtimestamp(fixed, UTC) if fixed is not None else datetime.now(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """One line of `docker history`: the image that this step made, where it is still known, and the bytes that it added."""
+
+    image: str
+    created: str
+    created_by: str
+    size: int
+    comment: str
+
+
+class Image:
+    """One image of an engine."""
+
+    def __init__(self, engine: Engine, record: Record) -> None:
+        self._engine, self.record = engine, record
+        self.id: ImageId = record.id
+
+    @cached_property
+    def config(self) -> ImageConfig:
+        """The image's config."""
+        return self._engine.image_store.config(self.id)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The image's manifest."""
+        return self._engine.image_store.manifest(self.record)
+
+    @property
+    def tags(self) -> list[str]:
+        """The image's names as docker shows them."""
+        return [Reference.parse(name).familiar for name in self.record.names]
+
+    @property
+    def short_id(self) -> str:
+        """Twelve digits."""
+        return short(self.id)
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes of all layers' files."""
+        return sum(self._engine.images.layers.sizes(self.record))
+
+    def history(self) -> list[HistoryLine]:
+        """Gives the image's history, newest first."""
+        sizes = iter(self._engine.images.layers.sizes(self.record))
+        steps = [(entry, 0 if entry.empty_layer else next(sizes, 0)) for entry in self.config.history]
+        ids = self._engine.images.ancestry(self)
+        missing = ["<missing>"] * max(len(steps) - len(ids), 0)
+        names = [short(image) for image in ids[: len(steps)]] + missing
+        return [HistoryLine(name, e.created, e.created_by, size, e.comment) for name, (e, size) in zip(names, reversed(steps), strict=False)]
+
+    def __repr__(self) -> str:
+        return f"<Image {', '.join(self.tags) or '<none>'} {self.short_id}>"
+
+
+class Images:
+    """`engine.images`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.layers = Layers(engine)
+
+    def list(self, *, intermediate: bool = False) -> list[Image]:
+        """Gives the images, newest first; with `intermediate` those that only are steps of others as well."""
+        records = self._engine.image_store.records()
+        parents = {record.parent for record in records if record.parent}
+        shown = [r for r in records if intermediate or r.names or r.id not in parents]
+        return sorted((Image(self._engine, r) for r in shown), key=lambda image: image.config.created, reverse=True)
+
+    def get(self, name: str) -> Image:
+        """Gives a local image by name, id or start of an id; raises NotFound, InvalidReference."""
+        return Image(self._engine, self._engine.image_store.find(name))
+
+    def resolve(self, name: str) -> Image:
+        """Gives a local image, or makes it by a recipe; raises NotFound with what can be had."""
+        try:
+            return self.get(name)
+        except NotFound:
+            reference = str(Reference.parse(name).tagged())
+            if reference in busybox.NAMES:
+                return self._busybox(reference)
+            familiar = Reference.parse(name).tagged().familiar
+            raise NotFound(
+                f"Unable to find image '{familiar}' locally", kind="image", name=name,
+                hint="dockerlab cannot pull from a registry yet: `busybox` is made on this machine, `docker import` takes any root file system",
+            ) from None  # fmt: skip
+
+    def _busybox(self, name: str) -> Image:
+        with locked(self._engine.settings.runtime / "recipe.lock"):
+            with contextlib.suppress(NotFound):
+                return self.get(name)
+            draft = self._engine.content.draft()
+            target = Compressor(str(draft))
+            table = busybox.layer(busybox.find_program(), target.write)
+            from dockerlab.layers import index
+
+            facts = {**target.close(), "index": index.encode(table).decode()}
+            path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+            run = RunConfig(env=(path,), cmd=("sh",), labels=busybox.LABELS)
+            entry = History(created="2020-01-01T00:00:00Z", created_by="dockerlab recipe: busybox", comment="made on this machine")
+            return self.create(None, [(draft, facts)], run, entry, name=Reference.parse(name))
+
+    def create(
+        self, parent: Image | None, layers: Sequence[tuple[Path, dict[str, Any]]], run: RunConfig, entry: History, *,
+        name: Reference | None = None, author: str = "", child: bool = True,
+    ) -> Image:  # fmt: skip
+        """Makes an image from a parent, the layers to add (drafts of `store.work.pack`), its settings and a line of history."""
+        below = parent.manifest.layers if parent else ()
+        diff_ids: tuple[DiffId, ...] = parent.config.rootfs.diff_ids if parent else ()
+        if len(below) + len(layers) > MAX_LAYERS:
+            raise NotSupportedHere("max depth exceeded", reason="127 layers", hint="flatten the image with `docker export` and `docker import`")
+        added = [self.layers.adopt(draft, facts) for draft, facts in layers]
+        history = (*(parent.config.history if parent else ()), msgspec.structs.replace(entry, empty_layer=not added))
+        config = ImageConfig(
+            created=entry.created, author=author or (parent.config.author if parent else ""), architecture=architecture(), config=run,
+            rootfs=RootFS(diff_ids=(*diff_ids, *(diff_id for _, diff_id in added))), history=history,
+        )  # fmt: skip
+        raw = config.encode()
+        descriptor = Descriptor(media_type=CONFIG, digest=self._engine.content.put(raw), size=len(raw))
+        manifest = Manifest(config=descriptor, layers=(*below, *(layer for layer, _ in added)))
+        image = self._engine.image_store.add(raw, manifest, name=name, parent=str(parent.id) if parent and child else "")
+        return self.get(image)
+
+    def tag(self, name: str, target: str) -> None:
+        """Gives an image one more name; raises NotFound, InvalidReference."""
+        self._engine.image_store.tag(self.get(name).id, Reference.parse(target))
+
+    def ancestry(self, image: Image) -> list[ImageId]:
+        """Gives the image and those that its steps were made from, newest first, as far as they are still here."""
+        known = {record.id: record for record in self._engine.image_store.records()}
+        chain, current = [], known.get(image.id)
+        while current is not None and current.id not in chain:
+            chain.append(current.id)
+            current = known.get(ImageId(current.parent))
+        return chain
+
+    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> Iterator[tuple[str, str]]:
+        """Takes a name away, and the image with it if that was the last; yields ("Untagged" | "Deleted", what) in docker's order.
+
+        Raises NotFound, InUse (a container, or another name where an id was given).
+        """
+        image = self.get(name)
+        by_name = self._matched_by_name(image, name)
+        if by_name and len(image.record.names) > 1:
+            self._engine.image_store.untag(by_name)
+            yield "Untagged", Reference.parse(by_name).familiar
+            return
+        self._refuse_if_used(image, name, force, by_id=not by_name)
+        for reference in image.record.names:
+            self._engine.image_store.untag(reference)
+            yield "Untagged", Reference.parse(reference).familiar
+        yield from self._delete(image, prune)
+
+    def _matched_by_name(self, image: Image, name: str) -> str:
+        with contextlib.suppress(ValueError):
+            reference = str(Reference.parse(name).tagged())
+            return reference if reference in image.record.names else ""
+        return ""
+
+    def _refuse_if_used(self, image: Image, name: str, force: bool, *, by_id: bool) -> None:
+        if by_id and len(image.record.names) > 1 and not force:
+            raise InUse(
+                f"conflict: unable to delete {short(image.id)} (must be forced) - image is referenced in multiple repositories",
+                by=image.tags[0], hint="remove its names one by one, or use -f",
+            )  # fmt: skip
+        for container in self._engine.container_store.records():
+            if container.image_id == image.id and (not force or self._engine.container_store.state(container.id).status == "running"):
+                word = "running" if self._engine.container_store.state(container.id).status == "running" else "stopped"
+                what = f'unable to remove repository reference "{name}"' if not by_id else f"unable to delete {short(image.id)}"
+                raise InUse(
+                    f"conflict: {what} ({'must be forced' if word == 'stopped' else 'cannot be forced'}) - container {container.id[:12]} is using its referenced image {short(image.id)}",
+                    by=container.name, hint=f"remove the container first: docker rm -f {container.name}",
+                )  # fmt: skip
+
+    def _delete(self, image: Image, prune: bool) -> Iterator[tuple[str, str]]:
+        chain = [image.id, *self.ancestry(image)[1:]]
+        freed: list[str] = []
+        for number, ident in enumerate(chain):
+            records = self._engine.image_store.records()
+            record = next((r for r in records if r.id == ident), None)
+            used = any(r.parent == ident for r in records) or any(c.image_id == ident for c in self._engine.container_store.records())
+            if record is None or record.names or (used and number) or (number and not prune):
+                break
+            if used:
+                return
+            config = self._engine.image_store.config(ident)
+            self._engine.image_store.forget(ident)
+            yield "Deleted", ident
+            left = {c for r in self._engine.image_store.records() for c in self._engine.image_store.config(r.id).chain}
+            for chain_id in reversed(config.chain):
+                if chain_id not in left and chain_id not in freed:
+                    freed.append(chain_id)
+                    yield "Deleted", chain_id
+        self._engine.system.collect()
+
+    def import_(self, source: Path | None, *, name: str = "", changes: RunConfig | None = None, message: str = "", origin: str = "-") -> Image:
+        """Makes an image of one layer from a tar of a root file system (a file, or standard input). Raises UnsafeArchive, CorruptContent."""
+        reference = Reference.parse(name) if name else None
+        draft = self._engine.content.draft()
+        facts = self._engine.world.call("repack", source=str(source), draft=str(draft))
+        entry = History(created=now(), comment=message or f"Imported from {origin}")
+        return self.create(None, [(draft, facts)], changes or RunConfig(), entry, name=reference)
+
+

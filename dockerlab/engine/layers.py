@@ -1,0 +1,96 @@
+"""Layers between store and engine: taken in, unpacked when first needed, looked into without unpacking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dockerlab.errors import CorruptContent
+from dockerlab.layers import index
+from dockerlab.layers.index import Entry
+from dockerlab.layers.union import UnionView
+from dockerlab.oci.config import ImageConfig
+from dockerlab.oci.digest import ChainId, DiffId, Digest, hexadecimal, short
+from dockerlab.oci.manifest import LAYER_GZIP, Descriptor, Manifest
+from dockerlab.store.files import publish
+from dockerlab.store.images import Record
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+
+__all__ = ["Layers"]
+
+
+class Layers:
+    """An engine's layers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._folder = engine.home / "indexes"
+        self._folder.mkdir(exist_ok=True)
+
+    def _index(self, diff_id: DiffId) -> Path:
+        return self._folder / hexadecimal(diff_id)
+
+    def adopt(self, draft: Path, facts: dict[str, Any]) -> tuple[Descriptor, DiffId]:
+        """Takes a packed layer (see `store.work`) into the content store."""
+        diff_id = DiffId(facts["diff_id"])
+        self._engine.content.adopt(draft, Digest(facts["digest"]))
+        publish(self._index(diff_id), facts["index"].encode())
+        notes = {"dockerlab.compressor": "isal 2, 1 MiB blocks"}
+        return Descriptor(media_type=LAYER_GZIP, digest=Digest(facts["digest"]), size=facts["size"], annotations=notes), diff_id
+
+    def table(self, descriptor: Descriptor, diff_id: DiffId) -> list[Entry]:
+        """Gives a layer's table of contents; made again from the blob where it is missing or damaged."""
+        try:
+            return index.decode(self._index(diff_id).read_bytes())
+        except (FileNotFoundError, CorruptContent):
+            facts = self._engine.world.call("read_index", blob=str(self._engine.content.path(descriptor.digest)))
+            self._check(diff_id, facts)
+            publish(self._index(diff_id), facts["index"].encode())
+            return index.decode(facts["index"].encode())
+
+    def tables(self, record: Record) -> list[list[Entry]]:
+        """Gives the tables of all layers of an image, base first."""
+        manifest, config = self._documents(record)
+        return [self.table(descriptor, diff_id) for descriptor, diff_id in zip(manifest.layers, config.rootfs.diff_ids, strict=True)]
+
+    def union(self, record: Record) -> UnionView:
+        """Gives what a container of the image would see, without unpacking anything."""
+        return UnionView(self.tables(record))
+
+    def sizes(self, record: Record) -> list[int]:
+        """Gives the bytes that each layer adds, as docker counts them: content of files, nothing for whiteouts."""
+        return [sum(entry.size for entry in table if entry.kind == "file") for table in self.tables(record)]
+
+    def _documents(self, record: Record) -> tuple[Manifest, ImageConfig]:
+        store = self._engine.image_store
+        manifest, config = store.manifest(record), store.config(record.id)
+        if len(manifest.layers) != len(config.rootfs.diff_ids):
+            raise CorruptContent(f"image {short(record.id)} has {len(manifest.layers)} layers and {len(config.rootfs.diff_ids)} diff_ids")
+        return manifest, config
+
+    def ensure_unpacked(self, record: Record) -> tuple[ChainId, ...]:
+        """Makes sure that the snapshotter has every layer of an image; gives the chain ids, base first."""
+        manifest, config = self._documents(record)
+        snapshotter, parent = self._engine.snapshotter, None
+        for descriptor, chain_id in zip(manifest.layers, config.chain, strict=True):
+            if not snapshotter.exists(chain_id):
+                path = self._engine.content.path(descriptor.digest)
+                if not path.exists():
+                    raise CorruptContent(f"layer {short(descriptor.digest)} of image {short(record.id)} is missing", hint="run `docker system check`")
+                snapshotter.unpack(chain_id, parent, (path, descriptor.media_type))
+            parent = chain_id
+        return config.chain
+
+    @staticmethod
+    def _check(diff_id: DiffId, facts: dict[str, Any]) -> None:
+        if facts["diff_id"] != diff_id:
+            raise CorruptContent(f"layer {short(diff_id)} is damaged", expected=diff_id, actual=facts["diff_id"], hint="run `docker system check`")
+
+    def forget(self, keep: set[DiffId]) -> None:
+        """Removes the tables of layers that nobody keeps."""
+        kept = {hexadecimal(diff_id) for diff_id in keep}
+        for path in self._folder.iterdir():
+            if path.name not in kept and not path.name.startswith("."):
+                path.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""Where things are; the one reader of the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockerlab.errors import StoreError
+from dockerlab.store.files import explain
+
+__all__ = ["Settings", "host_environment", "source_date"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`home` holds all state, `runtime` the sockets of running processes."""
+
+    home: Path
+    runtime: Path
+
+    @classmethod
+    def find(cls, home: str | os.PathLike[str] | None = None) -> Settings:
+        """Gives the settings for a home, by default $DOCKERLAB_HOME or the user's data folder. Raises StoreError."""
+        chosen = home or os.environ.get("DOCKERLAB_HOME") or _data_folder()
+        folder = Path(chosen).expanduser().absolute()
+        with explain(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK):
+            raise StoreError(f"cannot write {folder}: permission denied", hint="set DOCKERLAB_HOME to a folder of your own")
+        # A store holds set-user-id files of images: nobody else may reach them.
+        if folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
+            os.chmod(folder, 0o700)
+        return cls(folder, _runtime_folder(folder))
+
+
+def _data_folder() -> str:
+    import platformdirs
+
+    return platformdirs.user_data_dir("dockerlab")
+
+
+def _runtime_folder(home: Path) -> Path:
+    mark = hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    parent = Path(base) if base and os.access(base, os.W_OK) else Path(tempfile.gettempdir())
+    folder = parent / f"dockerlab-{os.geteuid()}-{mark}"
+    with explain(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise StoreError(f"{folder} belongs to somebody else", hint="set XDG_RUNTIME_DIR to a folder of your own")
+    return folder
+
+
+def host_environment() -> dict[str, str]:
+    """Gives the environment that `-e NAME` without a value takes from."""
+    return dict(os.environ)
+
+
+def source_date() -> int | None:
+    """Gives $SOURCE_DATE_EPOCH in seconds, or None."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,86 @@
+"""From an image's config and a person's options to a runtime specification; docker's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dockerlab.linux import capabilities, seccomp
+from dockerlab.oci.config import RunConfig
+from dockerlab.oci.runtime import Capabilities, Linux, Mount, Namespace, Process, Root, Spec
+
+__all__ = ["Options", "Volume", "generate"]
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_MASKED = ("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+           "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap")  # fmt: skip
+_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A folder of the host, or a named volume's, at a place in the container."""
+
+    source: str
+    target: str
+    readonly: bool = False
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `docker run` decides beyond the image's config."""
+
+    hostname: str = ""
+    network: str = "host"
+    terminal: bool = False
+    readonly: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    volumes: tuple[Volume, ...] = ()
+    cgroup: str = ""
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+def generate(config: RunConfig, options: Options) -> Spec:
+    """Gives the spec for one container; raises InvalidArgument for an unknown capability."""
+    names = capabilities.chosen(options.cap_add, options.cap_drop)
+    root_names = names if config.user.partition(":")[0] in ("", "0", "root") else ()
+    process = Process(
+        terminal=options.terminal,
+        args=(*(config.entrypoint or ()), *(config.cmd or ())),
+        env=config.env,
+        cwd=config.working_dir or "/",
+        capabilities=Capabilities(bounding=names, effective=root_names, permitted=root_names),
+        no_new_privileges=options.no_new_privileges,
+    )
+    linux = Linux(
+        namespaces=tuple(Namespace(type=kind) for kind in _namespaces(options)),
+        cgroups_path=options.cgroup,
+        seccomp=seccomp.default_profile(names) or None,
+        masked_paths=_MASKED,
+        readonly_paths=_READONLY,
+    )
+    return Spec(process=process, root=Root(readonly=options.readonly), hostname=options.hostname, mounts=_mounts(options), linux=linux)
+
+
+def _namespaces(options: Options) -> tuple[str, ...]:
+    return ("mount", "pid", "ipc", "uts", *(("network",) if options.network != "host" else ()))
+
+
+def _mounts(options: Options) -> tuple[Mount, ...]:
+    kernel = (
+        Mount(destination="/proc", type="proc", source="proc", options=("nosuid", "noexec", "nodev")),
+        Mount(destination="/dev", type="tmpfs", source="tmpfs", options=("nosuid", "strictatime", "mode=755", "size=65536k")),
+        Mount(destination="/dev/pts", type="devpts", source="devpts", options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
+        Mount(destination="/sys", type="sysfs", source="sysfs", options=("nosuid", "noexec", "nodev", "ro")),
+        Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=("nosuid", "noexec", "nodev")),
+        Mount(destination="/dev/shm", type="tmpfs", source="shm", options=("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
+    )
+    devices = tuple(Mount(destination=f"/dev/{name}", source=f"/dev/{name}", options=("bind", "nosuid", "noexec")) for name in _DEVICES)
+    files = tuple(Mount(destination=target, source=str(path), options=("rbind",)) for target, path in options.files.items())
+    # Deeper places come later, so that a volume inside a volume is seen.
+    ordered = sorted(options.volumes, key=lambda volume: volume.target.rstrip("/").count("/"))
+    volumes = tuple(Mount(destination=v.target, source=v.source, options=("rbind", "nodev", *(("ro",) if v.readonly else ()))) for v in ordered)
+    return (*kernel, *devices, *files, *volumes)

@@ -1,0 +1,85 @@
+"""A small single-threaded process, kept warm, that forks containers and does what must be done as the container's root.
+
+A Jupyter kernel has threads and can neither enter a user namespace nor fork safely; a fresh interpreter costs more than a container does.
+The launcher is a cache, not an authority: all state is on disk, and a new one takes its place at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any
+
+from dockerlab.linux import syscalls
+from dockerlab.runtime import sandbox, wire
+from dockerlab.runtime.monitor import Monitor
+from dockerlab.store import work
+
+__all__ = ["main"]
+
+_IDLE_SECONDS = 600
+_PR_SET_DUMPABLE = 4
+
+
+def main() -> None:
+    """Serves requests on the socket named in argv until nobody has asked for ten minutes."""
+    path, settings = sys.argv[1], json.loads(sys.argv[2])
+    tier = sandbox.by_name(settings["tier"], settings["overlay"], settings)
+    tier.enter()
+    os.umask(0o022)
+    os.chdir("/")
+    syscalls.prctl(_PR_SET_DUMPABLE, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    draft = f"{path}.{os.getpid()}"
+    listener.bind(draft)
+    listener.listen(64)
+    os.rename(draft, path)
+    gc.freeze()
+    while select.select([listener], [], [], _IDLE_SECONDS)[0]:
+        connection, _ = listener.accept()
+        _serve(listener, connection)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _serve(listener: socket.socket, connection: socket.socket) -> None:
+    with connection:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            wire.send(connection, {"error": wire.describe(error)})
+            return
+        if pid == 0:
+            listener.close()
+            _child(connection)
+
+
+def _child(connection: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        request, descriptors = wire.receive(connection)
+        if request and request["op"] == "run":
+            Monitor(request, connection, descriptors).run()
+        elif request:
+            _call(connection, request, descriptors)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            wire.send(connection, {"error": wire.describe(error)})
+    os._exit(0)
+
+
+def _call(connection: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
+    options = request["options"] | ({"descriptor": descriptors[0]} if descriptors else {})
+    wire.send(connection, {"result": work.FUNCTIONS[request["name"]](**options)})
+
+
+if __name__ == "__main__":
+    main()

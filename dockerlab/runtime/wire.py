@@ -1,0 +1,65 @@
+"""Messages between engine, launcher and monitor: a length, JSON, and descriptors beside the first bytes; unix(7)."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from dockerlab import errors
+from dockerlab.errors import DockerlabError
+
+__all__ = ["describe", "receive", "revive", "send"]
+
+_LENGTH = struct.Struct("!I")
+_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC: what is received must not reach the container
+
+
+def send(connection: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+    """Sends one message; raises OSError when nobody listens."""
+    data = json.dumps(message).encode()
+    data = _LENGTH.pack(len(data)) + data
+    if descriptors:
+        sent = socket.send_fds(connection, [data], list(descriptors))
+        data = data[sent:]
+    connection.sendall(data)
+
+
+def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """Gives the next message and its descriptors; (None, []) at the end."""
+    data, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 8, _CLOEXEC)
+    while 0 < len(data) < _LENGTH.size:
+        data += connection.recv(_LENGTH.size - len(data))
+    if not data:
+        return None, descriptors
+    left = _LENGTH.unpack(data)[0]
+    parts = []
+    while left:
+        part = connection.recv(min(left, 1 << 20))
+        if not part:
+            return None, descriptors
+        parts.append(part)
+        left -= len(part)
+    return json.loads(b"".join(parts)), descriptors
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Gives an error as plain values."""
+    if isinstance(error, DockerlabError):
+        return {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "code": error.exit_code}
+    if isinstance(error, OSError):
+        return {"kind": "OSError", "errno": error.errno, "message": error.strerror or str(error), "path": str(error.filename or "")}
+    return {"kind": "DockerlabError", "message": f"{type(error).__name__}: {error}", "hint": "", "code": 1}
+
+
+def revive(facts: dict[str, Any]) -> Exception:
+    """Gives the error that `describe` took apart."""
+    if facts["kind"] == "OSError":
+        return OSError(facts["errno"], facts["message"] or os.strerror(facts["errno"]), facts["path"])
+    kind = getattr(errors, facts["kind"], DockerlabError)
+    error: DockerlabError = kind(facts["message"], hint=facts["hint"])
+    error.exit_code = facts["code"]
+    return error

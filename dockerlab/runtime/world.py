@@ -1,0 +1,122 @@
+"""The engine's side of the launcher: starts it when it is first needed and asks things of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dockerlab.errors import NotSupportedHere
+from dockerlab.runtime import wire
+from dockerlab.runtime.sandbox import Capabilities
+from dockerlab.store import work
+from dockerlab.store.files import locked
+
+__all__ = ["Session", "World"]
+
+_CODE = "import sys; sys.path[:] = {path!r}; from dockerlab.runtime.launcher import main; main()"
+
+
+class Session:
+    """One attached or detached container, from its start to its end, as its monitor tells it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """Gives the descriptor that is readable when the monitor has something to say."""
+        return self._connection.fileno()
+
+    def next(self) -> dict[str, Any]:
+        """Gives the next message; a monitor that was killed says {"exit": 137}."""
+        try:
+            message, _ = wire.receive(self._connection)
+        except OSError:
+            message = None
+        if message and "error" in message:
+            raise wire.revive(message["error"])
+        return message or {"exit": 137}
+
+    def signal(self, number: int, *, grace: float | None = None) -> None:
+        """Sends a signal to the container's first process, and with `grace` SIGKILL after that many seconds."""
+        try:
+            wire.send(self._connection, {"signal": number, "grace": grace})
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Lets go; a detached container runs on."""
+        self._connection.close()
+
+
+class World:
+    """Where containers live: the launcher of one engine."""
+
+    def __init__(self, capabilities: Capabilities, folder: Path) -> None:
+        self.capabilities, self._folder = capabilities, folder
+        self._path = str(folder / "launcher")
+
+    def call(self, name: str, *, descriptor: int | None = None, **options: Any) -> Any:
+        """Runs one of `store.work`'s functions as the container's root and gives what it gives; raises what it raises."""
+        if self.capabilities.direct:
+            return work.FUNCTIONS[name](**options, **({} if descriptor is None else {"descriptor": descriptor}))
+        with self._connect() as connection:
+            wire.send(connection, {"op": "call", "name": name, "options": options}, [] if descriptor is None else [descriptor])
+            answer, _ = wire.receive(connection)
+        if answer is None:
+            raise NotSupportedHere("the launcher ended in the middle of its work", reason="killed", hint="try again: nothing half-done is kept")
+        if "error" in answer:
+            raise wire.revive(answer["error"])
+        return answer["result"]
+
+    def run(self, request: dict[str, Any], descriptors: Sequence[int]) -> Session:
+        """Starts a container; the session's first message is `started` or `failed`."""
+        connection = self._connect()
+        wire.send(connection, {"op": "run", **request}, descriptors)
+        return Session(connection)
+
+    def _connect(self) -> socket.socket:
+        for attempt in range(3):
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.connect(self._path)
+            except OSError:
+                connection.close()
+                self._launch(attempt)
+            else:
+                return connection
+        raise NotSupportedHere("the launcher does not start", reason="no answer", hint=f"read {self._folder}/launcher.log")
+
+    def _launch(self, attempt: int) -> None:
+        with locked(self._folder / "launcher.lock"):
+            if self._answers():
+                return
+            settings = json.dumps(asdict(self.capabilities))
+            code = _CODE.format(path=[entry for entry in sys.path if entry] or [os.getcwd()])
+            log = self._folder / "launcher.log"
+            with open(log, "wb") as output:
+                process = subprocess.Popen(
+                    [sys.executable, "-S", "-E", "-c", code, self._path, settings],
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env={"PATH": os.environ.get("PATH", "")},
+                )  # fmt: skip
+            deadline = time.monotonic() + 20
+            while not self._answers():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    last = (log.read_text(errors="replace").strip().splitlines() or ["no answer"])[-1]
+                    raise NotSupportedHere(f"the launcher does not start: {last}", reason=last, hint="look at `docker info`")
+                time.sleep(0.002)
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(self._path)
+            except OSError:
+                return False
+        return True

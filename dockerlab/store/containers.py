@@ -1,0 +1,189 @@
+"""Containers on disk: `containers/<id>/{container.json, state.json, bundle/config.json, log}` and their names.
+
+`container.json` is written once, by who creates the container. `state.json` has one writer, the container's monitor. A name is a file made by
+link(2), so two containers can never hold the same. A container exists once its name does; a folder without one is what a killed process left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dockerlab.errors import AlreadyExists, CorruptContent, NotFound
+from dockerlab.store.files import explain, publish, scratch_name
+
+__all__ = ["ContainerStore", "Record", "State", "read_log", "started_at"]
+
+_FRAME = struct.Struct("<QBI")
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container was created with; never changes."""
+
+    id: str
+    name: str
+    created: str
+    image_id: str
+    image: str
+    path: str
+    args: tuple[str, ...]
+    config: dict[str, Any]
+    host: dict[str, Any]
+    snapshotter: str
+    chain: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """How a container is: created, running or exited. `began` is the kernel's start time of `pid`, since ids are used again."""
+
+    status: str = "created"
+    pid: int = 0
+    began: int = 0
+    monitor: int = 0
+    monitor_began: int = 0
+    exit_code: int = 0
+    error: str = ""
+    started: str = ""
+    finished: str = ""
+
+
+def started_at(pid: int) -> int:
+    """Gives a process's start time in clock ticks, 0 when it has ended; proc(5), stat field 22."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] == b"Z" else int(fields[19])
+
+
+class ContainerStore:
+    """The folder `containers`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "containers"
+        self.names = root / "containers" / "names"
+        with explain(root):
+            self.names.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, ident: str) -> Path:
+        """Gives a container's folder."""
+        return self.root / ident
+
+    def create(self, record: Record, spec: bytes) -> None:
+        """Puts a container on disk; raises AlreadyExists where the name is taken, and leaves nothing then."""
+        folder = self.folder(record.id)
+        with explain(folder):
+            (folder / "bundle" / "rootfs").mkdir(parents=True)
+        publish(folder / "bundle" / "config.json", spec)
+        publish(folder / "container.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
+        draft = self.names / f".{scratch_name()}"
+        draft.write_text(record.id)
+        try:
+            os.link(draft, self.names / record.name)
+        except FileExistsError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise AlreadyExists(
+                f'Conflict. The container name "/{record.name}" is already in use by container "{self.holder(record.name)}". '
+                "You have to remove (or rename) that container to be able to reuse that name.",
+                kind="container", name=record.name, hint=f"run it with --replace, or `docker rm -f {record.name}` first",
+            ) from None  # fmt: skip
+        finally:
+            draft.unlink()
+
+    def holder(self, name: str) -> str:
+        """Gives the id of the container called so, "" for none."""
+        try:
+            return (self.names / name).read_text()
+        except FileNotFoundError:
+            return ""
+
+    def ids(self) -> list[str]:
+        """Gives the ids of all containers."""
+        return [ident for name in self.names.iterdir() if not name.name.startswith(".") and (ident := self.holder(name.name))]
+
+    def get(self, ident: str) -> Record:
+        """Gives what a container was created with; raises NotFound, CorruptContent."""
+        try:
+            return msgspec.json.decode((self.folder(ident) / "container.json").read_bytes(), type=Record)
+        except FileNotFoundError:
+            raise NotFound(f"No such container: {ident}", kind="container", name=ident) from None
+        except msgspec.DecodeError as error:
+            raise CorruptContent(f"container {ident[:12]} has a damaged container.json: {error}") from error
+
+    def records(self) -> Iterator[Record]:
+        """Yields all containers; one that goes away meanwhile is left out."""
+        for ident in self.ids():
+            with contextlib.suppress(NotFound):
+                yield self.get(ident)
+
+    def state(self, ident: str) -> State:
+        """Gives how a container is now. A monitor that was killed wrote nothing: its container counts as exited with 137."""
+        try:
+            state = msgspec.json.decode((self.folder(ident) / "state.json").read_bytes(), type=State)
+        except FileNotFoundError:
+            return State()
+        except msgspec.DecodeError:
+            return State(status="exited", exit_code=137, error="state.json is damaged")
+        if state.status == "running" and started_at(state.monitor) != state.monitor_began:
+            return msgspec.structs.replace(state, status="exited", exit_code=137, error="its monitor was killed")
+        return state
+
+    def find(self, text: str) -> Record:
+        """Gives the container with this name, id or unambiguous start of an id; raises NotFound in docker's words."""
+        name = text.removeprefix("/")
+        ident = self.holder(name) if name and "/" not in name and not name.startswith(".") else ""
+        if not ident:
+            hits = [i for i in self.ids() if name and i.startswith(name)]
+            if len(hits) > 1:
+                raise NotFound(f"Multiple IDs found with provided prefix: {text}", kind="container", name=text, hint="give more digits")
+            if not hits:
+                raise NotFound(f"No such container: {text}", kind="container", name=text, hint="list the containers with `docker ps -a`")
+            ident = hits[0]
+        return self.get(ident)
+
+    def discard(self, record: Record) -> None:
+        """Takes a container off the disk: first its name, so that from then on it does not exist."""
+        if self.holder(record.name) == record.id:
+            with contextlib.suppress(FileNotFoundError):
+                (self.names / record.name).unlink()
+        shutil.rmtree(self.folder(record.id), ignore_errors=True)
+
+    def leftovers(self) -> list[str]:
+        """Gives the folders that no name leads to, older than a minute: a process died while it made or removed them."""
+        known, old = set(self.ids()), time.time() - 60
+        return [f.name for f in self.root.iterdir() if f.name != "names" and f.name not in known and f.stat().st_mtime < old]
+
+
+def new_id() -> str:
+    """Gives 64 hexadecimal digits."""
+    return secrets.token_hex(32)
+
+
+def frame(stream: int, data: bytes) -> bytes:
+    """Gives one chunk of a log: time (nanoseconds), stream (1 out, 2 err), length, bytes."""
+    return _FRAME.pack(time.time_ns(), stream, len(data)) + data
+
+
+def read_log(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Yields a log's chunks as (time in nanoseconds, stream, bytes); a last chunk that was cut by a kill is left out."""
+    try:
+        with open(path, "rb") as file:
+            while len(head := file.read(_FRAME.size)) == _FRAME.size:
+                when, stream, size = _FRAME.unpack(head)
+                data = file.read(size)
+                if len(data) < size:
+                    return
+                yield when, stream, data
+    except FileNotFoundError:
+        return

@@ -10,29 +10,30 @@ import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from dockerlab.build.words import SPACE
 from dockerlab.errors import DockerfileError
 
 __all__ = ["IgnoreRules"]
 
-_MOST_OPEN = 2
-_PIECE = re.compile(r"(\*\*/?)|(\*)|(\?)|\[(\^?)((?:\\.|[^\\\]])+)\]|\\(.)|([^\\\[])", re.DOTALL)
+_MOST_OPEN = 1
+_PIECE = re.compile(r"(\*\*/?)|(\*)|(\?)|\[(\^?+)((?:\\.|[^\\\]])+)\]|\\(.)|([^\\\[])", re.DOTALL)
 _RANGE = re.compile(r"(\\.|[^\\\]-])(?:-(\\.|[^\\\]-]))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    pattern: str
     keeps: bool
     expression: re.Pattern[str]
+    parts: tuple[re.Pattern[str] | None, ...]
 
     def reaches_below(self, folder: str) -> bool:
-        """Whether something inside the folder could match; a guess on the safe side where the pattern has wildcards."""
-        for ours, theirs in zip(self.pattern.split("/"), folder.split("/"), strict=False):
-            if re.search(r"[*?\[\\]", ours):
+        """Whether something inside the folder could match; never false by mistake."""
+        for part, name in zip(self.parts, folder.split("/"), strict=False):
+            if part is None:
                 return True
-            if ours != theirs:
+            if not part.fullmatch(name):
                 return False
         return True
 
@@ -102,7 +103,8 @@ def _rules(lines: Iterable[tuple[int, str]]) -> Iterable[_Rule]:
         pattern = _clean(pattern)
         if len(pattern) > 1:
             pattern = pattern.removeprefix("/")
-        yield _Rule(pattern, keeps, _expression(pattern, number))
+        parts = tuple(map(_part, pattern.split("/"))) if keeps else ()
+        yield _Rule(keeps, _expression(pattern, number), parts)
 
 
 def _wrong(number: int, message: str, hint: str) -> DockerfileError:
@@ -117,6 +119,14 @@ def _expression(pattern: str, number: int) -> re.Pattern[str]:
         raise _wrong(number, f"{problem}: {pattern[:80]}", "close every [ and write \\ before a sign that stands for itself") from None
 
 
+def _part(text: str) -> re.Pattern[str] | None:
+    """The expression for one name, or None where the text may stand for several."""
+    try:
+        return None if "**" in text else re.compile(_translate(text), re.DOTALL)
+    except (_BadPattern, re.error):
+        return None
+
+
 class _BadPattern(Exception):
     pass
 
@@ -126,7 +136,7 @@ def _translate(pattern: str) -> str:
     pieces = _pieces(pattern)
     if pieces and pieces[-1].startswith("**"):
         return _between_folders(pieces[:-1]) + ".*"
-    if pieces and pieces[0].startswith("**") and not any(piece in {"*", "[^/]"} or piece.startswith("**") for piece in pieces[1:]):
+    if pattern.startswith("**") and not re.search(r"[*?\[\]\\]", pattern[2:]):
         # Docker compares the end of the path only here, and so `**.log` is the same as `**/*.log`.
         return (".*" if pieces[0] == "**" else "(?:.*/)?") + "".join(pieces[1:])
     return _between_folders(pieces)
@@ -134,9 +144,9 @@ def _translate(pattern: str) -> str:
 
 def _between_folders(pieces: list[str]) -> str:
     groups: list[list[str]] = [[]]
-    for piece in pieces:
+    for before, piece in pairwise(["", *pieces]):
         if piece.startswith("**"):
-            groups.append([])
+            groups += [] if before.startswith("**") else [[]]
         else:
             groups[-1].append(piece)
     if sum(1 for group in groups[1:-1] if group[-1:] != ["/"]) > _MOST_OPEN:

@@ -19,19 +19,7 @@ from typing import Any, Literal
 from dockerlab.commands.columns import quoted
 from dockerlab.errors import NotSupportedHere, UsageError
 
-__all__ = [
-    "Command",
-    "Flag",
-    "Parsed",
-    "find",
-    "help_text",
-    "index_text",
-    "invalid_value",
-    "parse",
-    "refusal",
-    "shown",
-    "suggest",
-]
+__all__ = ["Command", "Flag", "Parsed", "find", "help_text", "index_text", "invalid_value", "parse", "refusal", "shown", "suggest"]
 
 Kind = Literal["bool", "string", "int", "list", "map", "duration"]
 
@@ -433,7 +421,8 @@ def _wrapped(text: str, indent: int) -> str:
 def index_text(commands: Sequence[Command], program: str = "docker", group: str = "") -> str:
     """What `docker --help` prints, or with a group what `docker container --help` does."""
     forms = _forms(commands)
-    verbs = {form.rpartition(" ")[2]: command for form, command in forms.items() if form.rpartition(" ")[0] == group and form == command.name}
+    named = [form.rpartition(" ") for form, command in forms.items() if form == command.name]
+    verbs = {verb: forms[f"{parent} {verb}".strip()] for parent, _, verb in named if parent == group}
     title = f"{program} {group}".rstrip()
     if group:
         parts = [f"Usage:  {title} COMMAND", _GROUPS.get(group, ""), _listed("Commands", sorted(verbs), verbs)]
@@ -442,11 +431,17 @@ def index_text(commands: Sequence[Command], program: str = "docker", group: str 
         managed = {name: Command(name, "", _GROUPS.get(name, f"Manage {name}")) for name in parents}
         common = [name for name in _COMMON if name in verbs]
         others = sorted(set(verbs) - set(common))
-        parts = [f"Usage:  {title} [OPTIONS] COMMAND", "A self-sufficient runtime for containers", _listed("Common Commands", common, verbs)]
-        parts += [_listed("Management Commands", sorted(managed), managed), _listed("Commands", others, verbs)]
+        parts = [f"Usage:  {title} [OPTIONS] COMMAND", "A self-sufficient runtime for containers"]
+        parts += [
+            _listed("Common Commands", common, verbs),
+            _listed("Management Commands", sorted(managed), managed),
+            _listed("Commands", others, verbs),
+        ]
     return "\n\n".join([*filter(None, parts), f"Run '{title} COMMAND --help' for more information on a command."]) + "\n"
 
 
 def _listed(title: str, names: Sequence[str], commands: Mapping[str, Command]) -> str:
-    width = max(11, *map(len, names)) if names else 11
-    return f"{title}:\n" + "\n".join(f"  {name.ljust(width)} {commands[name].short.partition(chr(10))[0]}" for name in names) if names else ""
+    if not names:
+        return ""
+    width = max(11, *map(len, names))
+    return f"{title}:\n" + "\n".join(f"  {name.ljust(width)} {commands[name].short.partition(chr(10))[0]}" for name in names)

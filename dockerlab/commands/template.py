@@ -396,7 +396,7 @@ class _Run:
     def fail(self, message: str) -> NoReturn:
         before = as_bytes(self.text[: self.where.at])
         line, column = 1 + before.count(b"\n"), len(before) - before.rfind(b"\n") - 1
-        place = f":{line}:{column}: executing \"\" at <{self.where.text}>"
+        place = f':{line}:{column}: executing "" at <{self.where.text}>'
         raise InvalidArgument(f"template parsing error: template: {place}: {message}")
 
     def spend(self, amount: int) -> None:
@@ -677,7 +677,7 @@ def _capital(found: re.Match[str]) -> str:
 def _truncate(text: str, length: int) -> str:
     if length < 0:
         raise InvalidArgument(f"runtime error: slice bounds out of range [:{length}]")
-    return text[:length]
+    return as_bytes(text)[:length].decode("utf-8", "surrogateescape")
 
 
 def _pad(text: str, before: int, after: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockerlab.linux import capabilities, seccomp
-from dockerlab.oci.config import RunConfig
+from dockerlab.oci.config import RunConfig, env_map, env_words
 from dockerlab.oci.runtime import Capabilities, Linux, Mount, Namespace, Process, Root, Spec
 
 __all__ = ["Options", "Volume", "generate"]
@@ -50,7 +50,7 @@ def generate(config: RunConfig, options: Options) -> Spec:
     process = Process(
         terminal=options.terminal,
         args=(*(config.entrypoint or ()), *(config.cmd or ())),
-        env=config.env,
+        env=_environment(config, options),
         cwd=config.working_dir or "/",
         capabilities=Capabilities(bounding=names, effective=root_names, permitted=root_names),
         no_new_privileges=options.no_new_privileges,
@@ -63,6 +63,11 @@ def generate(config: RunConfig, options: Options) -> Spec:
         readonly_paths=_READONLY,
     )
     return Spec(process=process, root=Root(readonly=options.readonly), hostname=options.hostname, mounts=_mounts(options), linux=linux)
+
+
+def _environment(config: RunConfig, options: Options) -> tuple[str, ...]:
+    own = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME": options.hostname}
+    return env_words({**own, **({"TERM": "xterm"} if options.terminal else {}), **env_map(config.env)})
 
 
 def _namespaces(options: Options) -> tuple[str, ...]:

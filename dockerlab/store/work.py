@@ -15,8 +15,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
+import msgspec
+
 from dockerlab.errors import CorruptContent
 from dockerlab.layers import archive, diff, index, tar
+from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 
 __all__ = ["FUNCTIONS", "Compressor", "open_layer"]
@@ -171,8 +174,16 @@ def repack(source: str, draft: str) -> dict[str, Any]:
             except (EOFError, zlib.error) as error:
                 raise CorruptContent(f"archive cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
         known = {entry.path: entry for entry in table if not entry.marker}
-        items = ((known.get(entry.path, entry), place) for entry, place in archive.pack_tree((folder,)))
-        return _packed(draft, items)
+        return _packed(draft, ((_as_archived(entry, known.get(entry.path)), place) for entry, place in archive.pack_tree((folder,))))
+
+
+def _as_archived(entry: Entry, told: Entry | None) -> Entry:
+    # Owners, and devices that nobody but root may make, are taken from the archive and not from the scratch folder.
+    if told is None:
+        return entry
+    if told.kind in ("char", "block"):
+        return told
+    return msgspec.structs.replace(entry, uid=told.uid, gid=told.gid, mode=told.mode if told.kind != "link" else entry.mode, xattrs=told.xattrs)
 
 
 def export(descriptor: int, folders: list[str], owners: bool, below: list[str] | None = None) -> None:

@@ -245,7 +245,11 @@ def test_values_print_as_in_go(value: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("template", "values", "text"),
     [
-        ("%d %s %v %q %x|%5d|%-5s|%05d|%t|%6.2f|%T", (1, "a", 2, "q", 255, 3, "b", 4, True, 1.5, 1), '1 a 2 "q" ff|    3|b    |00004|true|  1.50|int'),
+        (
+            "%d %s %v %q %x|%5d|%-5s|%05d|%t|%6.2f|%T",
+            (1, "a", 2, "q", 255, 3, "b", 4, True, 1.5, 1),
+            '1 a 2 "q" ff|    3|b    |00004|true|  1.50|int',
+        ),
         ("%d", ("a",), "%!d(string=a)"),
         ("%s", (), "%!s(MISSING)"),
         ("%s", (1, 2), "%!s(int=1)%!(EXTRA int=2)"),
@@ -267,7 +271,7 @@ def test_printf(template: str, values: tuple[object, ...], text: str) -> None:
 
 
 def test_quoted() -> None:
-    assert quoted("<&>é\u2028\x01\"\\\t\udc80\U000e0001") == '"<&>é\\u2028\\x01\\"\\\\\\t\\x80\\U000e0001"'
+    assert quoted('<&>é\u2028\x01"\\\t\udc80\U000e0001') == '"<&>é\\u2028\\x01\\"\\\\\\t\\x80\\U000e0001"'
     assert quoted("\x80\x7f") == '"\\u0080\\x7f"'
 
 
@@ -283,11 +287,16 @@ def test_compact_json() -> None:
         go_text(circle)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+)
 def test_compact_json_reads_back(value: object) -> None:
     assert json.loads(compact_json(value, html=True)) == json.loads(compact_json(value))
 
 
-@given(st.text(alphabet="%+-# 0123456789.svdxqtTfegcUob*[]aé", max_size=20), st.lists(st.none() | st.integers() | st.text() | st.floats() | st.booleans(), max_size=4))
+@given(
+    st.text(alphabet="%+-# 0123456789.svdxqtTfegcUob*[]aé", max_size=20),
+    st.lists(st.none() | st.integers() | st.text() | st.floats() | st.booleans(), max_size=4),
+)
 def test_printf_takes_anything(template: str, values: list[object]) -> None:
     assert isinstance(printf(template, values), str)

@@ -154,7 +154,12 @@ CP = Command(
     (
         Flag("archive", "bool", "a", help="Archive mode (copy all uid/gid information)"),
         Flag("follow-link", "bool", "L", help="Always follow symbol link in SRC_PATH"),
-        Flag("quiet", "bool", "q", help="Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached"),
+        Flag(
+            "quiet",
+            "bool",
+            "q",
+            help="Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached",
+        ),
     ),
     2,
     2,
@@ -352,7 +357,9 @@ def test_the_index_lists_common_commands_first() -> None:
 def ask_docker(argv: list[str]) -> tuple[str, int]:
     """What the real client says, without its notice about the old builder and without the stray S of its `SRun`."""
     env = {**os.environ, "DOCKER_HOST": "unix:///nonexistent", "DOCKER_BUILDKIT": "0", "LC_ALL": "C"}
-    done = subprocess.run([str(CLIENT), *argv], env=env, capture_output=True, text=True, errors="surrogateescape", timeout=30, cwd="/", check=False)
+    done = subprocess.run(
+        [str(CLIENT), *argv], env=env, capture_output=True, text=True, errors="surrogateescape", timeout=30, cwd="/", check=False
+    )
     words = re.sub(r"\ADEPRECATED: The legacy.*?\n\n", "", done.stdout + done.stderr, flags=re.DOTALL)
     return words.replace("\nSRun ", "\nRun ").removeprefix("Flag shorthand -h has been deprecated, use --help\n"), done.returncode
 
@@ -525,7 +532,9 @@ def test_right_lines_get_past_the_client(line: str) -> None:
 
 
 @needs_client
-@pytest.mark.parametrize("name", ["rm", "container rm", "container ls", "ps", "tag", "images", "image ls", "commit", "cp", "rmi", "image rm"])
+@pytest.mark.parametrize(
+    "name", ["rm", "container rm", "container ls", "ps", "tag", "images", "image ls", "commit", "cp", "rmi", "image rm"]
+)
 def test_help_is_laid_out_as_the_client_does(name: str) -> None:
     command, _ = find(COMMANDS, name.split())
     theirs, _ = ask_docker([*name.split(), "--help"])

@@ -1,0 +1,415 @@
+"""Containers: create, start, watch, look at, commit, remove."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dockerlab.engine.images import Image, now
+from dockerlab.engine.names import invent
+from dockerlab.errors import ContainerError, InUse, Interrupted, InvalidArgument, NotFound, NotSupportedHere
+from dockerlab.layers.diff import Change
+from dockerlab.oci.config import History, RunConfig, env_map, env_words
+from dockerlab.oci.digest import ChainId
+from dockerlab.oci.reference import Reference
+from dockerlab.runtime.generate import Options, Volume, generate
+from dockerlab.runtime.world import Session
+from dockerlab.store.containers import Record, State, new_id, read_log, started_at
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+
+__all__ = ["Attach", "Container", "Containers", "RunOptions"]
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+Sink = Callable[[bytes], object]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `docker run` may say beside image and command; names are docker's flags."""
+
+    name: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    user: str = ""
+    volume: tuple[str, ...] = ()
+    label: Mapping[str, str] = field(default_factory=dict)
+    hostname: str = ""
+    entrypoint: str | None = None
+    network: str = "host"
+    read_only: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    interactive: bool = False
+    tty: bool = False
+    rm: bool = False
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """The descriptors that an attached container reads from and writes to."""
+
+    stdin: int | None = None
+    stdout: int | None = None
+    stderr: int | None = None
+
+    def given(self) -> dict[str, int]:
+        """Gives those that are there."""
+        pairs = (("stdin", self.stdin), ("stdout", self.stdout), ("stderr", self.stderr))
+        return {name: descriptor for name, descriptor in pairs if descriptor is not None}
+
+
+class Container:
+    """One container of an engine."""
+
+    def __init__(self, engine: Engine, record: Record) -> None:
+        self._engine, self.record = engine, record
+        self.id, self.name = record.id, record.name
+        self.calls: list[dict[str, Any]] = []
+
+    @property
+    def short_id(self) -> str:
+        """Twelve digits."""
+        return self.id[:12]
+
+    @property
+    def state(self) -> State:
+        """How it is now."""
+        return self._engine.container_store.state(self.id)
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings that it runs with."""
+        return msgspec.convert(self.record.config, RunConfig)
+
+    @property
+    def image(self) -> Image:
+        """The image that it was made from; raises NotFound once that is gone."""
+        return self._engine.images.get(self.record.image_id)
+
+    def start(self, attach: Attach | None = None, *, detach: bool = False) -> Session:
+        """Starts the program; raises InUse when it runs already, ContainerError (125, 126, 127) when it cannot be started."""
+        if self.state.status == "running":
+            raise InUse(f"container {self.short_id} is running", by=self.name, hint=f"wait for it, or `docker rm -f {self.name}`")
+        given = (attach or Attach()).given()
+        session = self._engine.world.run(self._request(given, detach), list(given.values()))
+        message = session.next()
+        if "failed" in message:
+            with contextlib.suppress(OSError):
+                session.next()
+            raise ContainerError(f"failed to create task: {message['failed']}", exit_code=message["code"])
+        if "exit" in message:
+            raise ContainerError("the container's monitor was killed", exit_code=125)
+        return session
+
+    def _request(self, given: dict[str, int], detach: bool) -> dict[str, Any]:
+        host, snapshotter = self.record.host, self._engine.snapshotter
+        mounts = [{"type": m.type, "source": m.source, "options": m.options, "base": m.base} for m in snapshotter.mounts(self.id)]
+        return {
+            "folder": str(self._engine.container_store.folder(self.id)), "mounts": mounts, "attach": list(given), "detach": detach,
+            "user": self.config.user, "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []),
+            "remove": self._removals() if host.get("rm") else [],
+        }  # fmt: skip
+
+    def _removals(self) -> list[str]:
+        volumes = [str(self._engine.volumes.root / name) for name in self.record.volumes]
+        return [str(Path(self._engine.snapshotter.stack(self.id).upper).parent), *volumes]
+
+    def watch(self, session: Session, pipes: Mapping[int, Sink]) -> int:
+        """Carries what the program writes (readable descriptor → where it goes) until it has ended; gives its exit code.
+
+        An interrupt stops the container: TERM, one second, KILL; then Interrupted is raised.
+        """
+        interrupted = False
+        waiting, code = dict(pipes), None
+        while code is None or waiting:
+            try:
+                ready, _, _ = select.select([*waiting, *([session] if code is None else [])], [], [], 0.5 if code is None else 0.05)
+                if code is not None and not ready:
+                    break
+                for source in ready:
+                    if source is session:
+                        code = session.next().get("exit", code)
+                    elif not (data := os.read(source, 1 << 16)):
+                        del waiting[source]
+                    else:
+                        waiting[source](data)
+            except KeyboardInterrupt:
+                interrupted = True
+                session.signal(signal.SIGTERM, grace=1.0)
+        session.close()
+        if interrupted:
+            raise Interrupted(f"interrupted: container {self.name} was stopped")
+        return code or 0
+
+    def wait(self, *, timeout: float | None = None) -> int:
+        """Gives the exit code once the container has ended."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (state := self.state).status == "running":
+            with contextlib.suppress(OSError):
+                descriptor = os.pidfd_open(state.monitor)
+                try:
+                    select.select([descriptor], [], [], 0.2)
+                finally:
+                    os.close(descriptor)
+            if deadline and time.monotonic() > deadline:
+                raise InvalidArgument(f"container {self.name} still runs")
+        return state.exit_code
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Sends a signal to the program, if it still is the one that was started."""
+        state = self.state
+        if state.status == "running" and started_at(state.pid) == state.began:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(state.pid, number)
+
+    def logs(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yields (time in nanoseconds, 1 for stdout or 2 for stderr, bytes)."""
+        return read_log(self._engine.container_store.folder(self.id) / "log")
+
+    def _where(self) -> dict[str, Any]:
+        stack = self._engine.snapshotter.stack(self.id)
+        marker = str(Path(stack.upper).parent / "copied") if stack.whole else ""
+        return {"upper": stack.upper, "lowers": list(stack.lowers), "whole": stack.whole, "marker": marker, "owners": self._engine.capabilities.owners}
+
+    def diff(self) -> list[Change]:
+        """Gives what the container changed, by path, in docker's letters."""
+        return [Change(path, kind) for kind, path in self._engine.world.call("changes", **self._where())]
+
+    def _below(self) -> list[str]:
+        """Gives the tables of the image's layers where owners are kept there and not on disk."""
+        if self._engine.capabilities.owners:
+            return []
+        from dockerlab.layers import index
+
+        return [index.encode(table).decode() for table in self._engine.images.layers.tables(self.image.record)]
+
+    def pack(self) -> tuple[Path, dict[str, Any]] | None:
+        """Packs what changed as a layer (see `Images.create`); None where nothing did."""
+        draft = self._engine.content.draft()
+        facts = self._engine.world.call("pack", draft=str(draft), below=self._below(), **self._where())
+        if facts["index"]:
+            return draft, facts
+        draft.unlink(missing_ok=True)
+        return None
+
+    def commit(self, name: str = "", *, author: str = "", message: str = "", config: RunConfig | None = None) -> Image:
+        """Makes an image from the container: its changes as one more layer, its settings. Raises InvalidReference, NotFound."""
+        reference = Reference.parse(name) if name else None
+        layer = self.pack()
+        run = config or self.config
+        entry = History(created=now(), created_by=" ".join(run.cmd or ()), author=author, comment=message)
+        return self._engine.images.create(self.image, [layer] if layer else [], run, entry, name=reference, author=author)
+
+    def export(self, descriptor: int) -> None:
+        """Writes what the container sees as one tar to an open descriptor."""
+        folders = list(self._engine.snapshotter.stack(self.id).folders)
+        self._engine.world.call("export", descriptor=descriptor, folders=folders, owners=self._engine.capabilities.owners, below=self._below())
+
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Removes the container; a running one only with `force`. Raises InUse in docker's words."""
+        if self.state.status == "running":
+            if not force:
+                raise InUse(
+                    f"You cannot remove a running container {self.id}. Stop the container before attempting removal or force remove",
+                    by=self.name, hint=f"docker rm -f {self.name}",
+                )  # fmt: skip
+            self.kill()
+            self.wait(timeout=10)
+        self._engine.container_store.discard(self.record)
+        self._engine.snapshotter.remove(self.id)
+        for name in self.record.volumes if volumes else ():
+            self._engine.volumes.remove(name)
+
+    def __repr__(self) -> str:
+        return f"<Container {self.name} {self.short_id} {self.state.status}>"
+
+
+class Containers:
+    """`engine.containers`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def list(self, *, all: bool = False) -> list[Container]:
+        """Gives the running containers, with `all` every one, newest first."""
+        found = [Container(self._engine, record) for record in self._engine.container_store.records()]
+        shown = [c for c in found if all or c.state.status == "running"]
+        return sorted(shown, key=lambda c: c.record.created, reverse=True)
+
+    def get(self, name: str) -> Container:
+        """Gives a container by name, id or start of an id; raises NotFound."""
+        return Container(self._engine, self._engine.container_store.find(name))
+
+    def create(self, image: str, command: Sequence[str] = (), options: RunOptions | None = None) -> Container:
+        """Makes a container without starting it; raises NotFound, AlreadyExists, InvalidArgument, NotSupportedHere."""
+        chosen = options or RunOptions()
+        source = self._engine.images.resolve(image)
+        if source.config.architecture != _own_architecture():
+            raise NotSupportedHere(
+                f"image {image} is for {source.config.os}/{source.config.architecture}, this machine is {_own_architecture()}",
+                reason="another architecture", hint="build or import the image on such a machine",
+            )  # fmt: skip
+        if chosen.name and not _NAME.fullmatch(chosen.name):
+            raise InvalidArgument(f"Invalid container name ({chosen.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        config = merged(source.config.config, command, chosen)
+        if not (config.entrypoint or config.cmd):
+            raise InvalidArgument("No command specified", hint="name a program behind the image: docker run IMAGE PROGRAM")
+        self._refuse_user(config)
+        if chosen.replace and chosen.name:
+            with contextlib.suppress(NotFound):
+                self.get(chosen.name).remove(force=True)
+        return self._create(image, source, config, chosen)
+
+    def _refuse_user(self, config: RunConfig) -> None:
+        user = config.user.partition(":")[0]
+        if user not in ("", "0", "root") and not self._engine.capabilities.owners:
+            raise NotSupportedHere(
+                f"user {user}: this host gives a container one id only", reason="single-id user namespace",
+                hint="run it as root of the container, or on a host with a range in /etc/subuid (see `docker info`)",
+            )  # fmt: skip
+
+    def _create(self, image: str, source: Image, config: RunConfig, chosen: RunOptions) -> Container:
+        ident, engine = new_id(), self._engine
+        chain = engine.images.layers.ensure_unpacked(source.record)
+        volumes, anonymous = self._volumes(config, chosen)
+        hostname = chosen.hostname or ident[:12]
+        group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
+        options = Options(
+            hostname=hostname, network=chosen.network, terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
+            no_new_privileges=chosen.no_new_privileges, volumes=volumes, cgroup=f"/{group}" if group else "", files=_files(engine, ident),
+        )  # fmt: skip
+        spec = engine.sandbox.adapt(generate(config, options))
+        words = (*(config.entrypoint or ()), *(config.cmd or ()))
+        engine.snapshotter.prepare(ident, tuple(ChainId(c) for c in chain))
+        try:
+            record = Record(
+                id=ident, name=chosen.name or self._free_name(), created=now(), image_id=source.id, image=image, path=words[0], args=words[1:],
+                config=msgspec.to_builtins(config), snapshotter=engine.snapshotter.name, chain=chain, volumes=anonymous,
+                host=_host_facts(chosen, group, volumes),
+            )  # fmt: skip
+            engine.container_store.create(record, spec.encode())
+            _write_files(engine, ident, hostname)
+        except BaseException:
+            engine.snapshotter.remove(ident)
+            raise
+        return Container(engine, record)
+
+    def _free_name(self) -> str:
+        for _ in range(50):
+            name = invent()
+            if not self._engine.container_store.holder(name):
+                return name
+        return f"{invent()}_{new_id()[:6]}"
+
+    def _volumes(self, config: RunConfig, chosen: RunOptions) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
+        volumes, anonymous = [self._volume(word) for word in chosen.volume], []
+        taken = {volume.target for volume in volumes}
+        for target in config.volumes:
+            if target not in taken:
+                name = new_id()
+                folder, fresh = self._engine.volumes.ensure(name)
+                anonymous.append(name)
+                volumes.append(Volume(str(folder), target, fresh=fresh))
+        return tuple(volumes), tuple(anonymous)
+
+    def _volume(self, word: str) -> Volume:
+        parts = word.split(":")
+        if len(parts) == 1:
+            folder, fresh = self._engine.volumes.ensure(new_id())
+            return Volume(str(folder), _target(parts[0], word), fresh=fresh)
+        if len(parts) > 3 or not all(parts):
+            raise InvalidArgument(f"invalid volume specification: '{word}'", hint="write SOURCE:TARGET or SOURCE:TARGET:ro")
+        modes = set(parts[2].split(",")) if len(parts) == 3 else set()
+        if modes - {"ro", "rw", "z", "Z"}:
+            raise InvalidArgument(f"invalid mode: {parts[2]}", hint="write ro or rw")
+        target = _target(parts[1], word)
+        if parts[0].startswith(("/", ".", "~")):
+            source = Path(parts[0]).expanduser().absolute()
+            source.mkdir(parents=True, exist_ok=True)
+            return Volume(str(source), target, "ro" in modes)
+        folder, fresh = self._engine.volumes.ensure(parts[0])
+        return Volume(str(folder), target, "ro" in modes, fresh)
+
+    def run(self, image: str, command: Sequence[str] = (), options: RunOptions | None = None, *, stdout: Sink | None = None, stderr: Sink | None = None) -> Container:
+        """Creates a container, starts it, waits for its end; what it writes goes to the sinks as it comes. Read `.state.exit_code`."""
+        container = self.create(image, command, options)
+        out_in, out = os.pipe()
+        err_in, err = os.pipe()
+        try:
+            session = container.start(Attach(None, out, err))
+            os.close(out)
+            os.close(err)
+            out = err = -1
+            code = container.watch(session, {out_in: stdout or (lambda _: None), err_in: stderr or (lambda _: None)})
+        finally:
+            for descriptor in (out_in, err_in, out, err):
+                if descriptor >= 0:
+                    os.close(descriptor)
+        container.exit_code = code  # type: ignore[attr-defined]
+        return container
+
+
+def merged(image: RunConfig, command: Sequence[str], chosen: RunOptions) -> RunConfig:
+    """Gives the settings of a container: the image's, with what was asked for on top. A new entrypoint forgets the image's command."""
+    env = {**chosen.env, **{k: v for k, v in env_map(image.env).items() if k not in chosen.env}}
+    entrypoint, cmd = image.entrypoint, image.cmd
+    if chosen.entrypoint is not None:
+        entrypoint, cmd = ((chosen.entrypoint,) if chosen.entrypoint else None), None
+    return msgspec.structs.replace(
+        image, env=env_words(env), entrypoint=entrypoint, cmd=tuple(command) if command else cmd, user=chosen.user or image.user,
+        working_dir=chosen.workdir or image.working_dir, labels={**image.labels, **chosen.label},
+    )  # fmt: skip
+
+
+def _target(path: str, word: str) -> str:
+    if not PurePosixPath(path).is_absolute() or path == "/":
+        raise InvalidArgument(f"invalid volume specification: '{word}': mount path must be absolute" if path != "/" else f"invalid volume specification: '{word}': destination can't be '/'")
+    return path
+
+
+def _own_architecture() -> str:
+    from dockerlab.engine.images import architecture
+
+    return architecture()
+
+
+def _files(engine: Engine, ident: str) -> dict[str, Path]:
+    folder = engine.container_store.folder(ident)
+    return {"/etc/resolv.conf": folder / "resolv.conf", "/etc/hostname": folder / "hostname", "/etc/hosts": folder / "hosts"}
+
+
+def _write_files(engine: Engine, ident: str, hostname: str) -> None:
+    folder = engine.container_store.folder(ident)
+    try:
+        resolver = Path("/etc/resolv.conf").read_text()
+    except OSError:
+        resolver = ""
+    (folder / "resolv.conf").write_text(resolver)
+    (folder / "hostname").write_text(hostname + "\n")
+    (folder / "hosts").write_text(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n"
+        f"ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{hostname}\n"
+    )
+
+
+def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...]) -> dict[str, Any]:
+    return {
+        "network": chosen.network, "tty": chosen.tty, "interactive": chosen.interactive, "rm": chosen.rm, "cgroup": group,
+        "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume), "read_only": chosen.read_only,
+        "cap_add": list(chosen.cap_add), "cap_drop": list(chosen.cap_drop), "no_new_privileges": chosen.no_new_privileges,
+        "mounts": [{"source": v.source, "target": v.target, "readonly": v.readonly} for v in volumes],
+    }  # fmt: skip

@@ -1,0 +1,18 @@
+"""Names for containers that were given none: an adjective and somebody who moved computing along."""
+
+from __future__ import annotations
+
+import random
+
+__all__ = ["invent"]
+
+_HOW = "amber brave calm clever curious eager fair gentle happy keen lively mellow nimble patient proud quiet sharp steady swift tidy warm wise".split()
+_WHO = (
+    "allen babbage backus bartik berners cerf codd conway dahl dijkstra engelbart feinler goldberg hamilton hoare hopper johnson kay kernighan knuth "
+    "lamport liskov lovelace mccarthy milner naur perlman rabin ritchie shannon sutherland thompson turing wirth zuse"
+).split()
+
+
+def invent() -> str:
+    """Gives a name like `keen_hopper`."""
+    return f"{random.choice(_HOW)}_{random.choice(_WHO)}"

@@ -1,0 +1,161 @@
+"""The store as a whole: what it holds, what nobody needs any more, whether it is sound."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dockerlab.errors import DockerlabError
+from dockerlab.oci.digest import ChainId, DiffId, Digest, short
+from dockerlab.store.files import locked
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+
+__all__ = ["Problem", "System", "Usage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in the store that is not as it should be."""
+
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One line of `docker system df`; sizes in bytes."""
+
+    type: str
+    total: int
+    active: int
+    size: int
+    reclaimable: int
+
+
+class System:
+    """`engine.system`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def _reachable(self) -> tuple[set[Digest], set[ChainId], set[DiffId]]:
+        blobs: set[Digest] = set()
+        chains: set[ChainId] = set()
+        layers: set[DiffId] = set()
+        store = self._engine.image_store
+        for record in store.records():
+            manifest, config = store.manifest(record), store.config(record.id)
+            blobs |= {record.manifest.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)}
+            chains |= set(config.chain)
+            layers |= set(config.rootfs.diff_ids)
+        for container in self._engine.container_store.records():
+            chains |= {ChainId(chain) for chain in container.chain}
+        return blobs, chains, layers
+
+    def collect(self) -> int:
+        """Frees what no image and no container needs, and what killed processes left behind; gives the bytes of blobs freed.
+
+        What was written in the last minute is left alone: a build or a commit of another process may be about to name it.
+        """
+        with locked(self._engine.home / "gc.lock", wait=False) as held:
+            if not held:
+                return 0
+            blobs, chains, layers = self._reachable()
+            content, young = self._engine.content, time.time() - 60
+            dead = [d for d in content.digests() if d not in blobs and content.path(d).stat().st_mtime < young]
+            freed = content.remove(dead)
+            self._engine.images.layers.forget(layers)
+            for path in (p for p in content.ingest.iterdir() if p.stat().st_mtime < young):
+                path.unlink() if path.is_file() else self._engine.world.call("remove", path=str(path))
+            return freed
+
+    def sweep(self) -> int:
+        """Frees file-system states that nobody needs; gives how many. Only for a store that no build is using."""
+        _, chains, _ = self._reachable()
+        return self._engine.snapshotter.prune(chains)
+
+    def usage(self) -> list[Usage]:
+        """Gives what images, containers and volumes take."""
+        images = self._engine.images.list()
+        used = {c.record.image_id for c in self._engine.containers.list(all=True)}
+        content = self._engine.content
+        size = sum(content.path(d).stat().st_size for d in content.digests())
+        containers = self._engine.containers.list(all=True)
+        sizes = {c.id: self._engine.snapshotter.usage(c.id)[0] for c in containers}
+        idle = sum(sizes[c.id] for c in containers if c.state.status != "running")
+        running = sum(c.state.status == "running" for c in containers)
+        volumes = self._engine.volumes.names()
+        return [
+            Usage("Images", len(images), sum(i.id in used for i in images), size, sum(i.size for i in images if i.id not in used)),
+            Usage("Containers", len(containers), running, sum(sizes.values()), idle),
+            Usage("Local Volumes", len(volumes), 0, sum(self._engine.world.call("usage", path=str(self._engine.volumes.root / v))[0] for v in volumes), 0),
+        ]
+
+    def check(self, *, repair: bool = False) -> list[Problem]:
+        """Gives everything in the store that is not as it should be; [] for a sound store. With `repair` what can be mended is.
+
+        What a killed process left unfinished is no problem: nothing refers to it, and it is swept here.
+        """
+        problems = [*self._images(repair), *self._containers(repair)]
+        for ident in self._engine.container_store.leftovers():
+            self._engine.world.call("remove", path=str(self._engine.container_store.folder(ident)))
+        known = set(self._engine.container_store.ids())
+        for key in self._engine.snapshotter.keys() - known:
+            if self._idle(key):
+                self._engine.snapshotter.remove(key)
+        return problems
+
+    def _idle(self, key: str) -> bool:
+        folder = Path(self._engine.home / "snapshots")
+        places = list(folder.glob(f"*/active/{key}"))
+        return all(place.stat().st_mtime < time.time() - 60 for place in places)
+
+    def _images(self, repair: bool) -> list[Problem]:
+        problems = []
+        store, content = self._engine.image_store, self._engine.content
+        for record in store.records():
+            name = record.names[0] if record.names else short(record.id)
+            try:
+                manifest = store.manifest(record)
+                content.verify(manifest.config.digest, manifest.config.size)
+                store.config(record.id)
+                for layer in manifest.layers:
+                    content.verify(layer.digest, layer.size)
+            except DockerlabError as error:
+                problems.append(Problem(f"image {name}", error.message))
+                if repair:
+                    store.forget(record.id)
+        return problems
+
+    def _containers(self, repair: bool) -> list[Problem]:
+        problems = []
+        for container in self._engine.containers.list(all=True):
+            try:
+                self._engine.snapshotter.mounts(container.id)
+            except DockerlabError as error:
+                problems.append(Problem(f"container {container.name}", error.message))
+                if repair:
+                    container.remove(force=True)
+        return problems
+
+    def prune(self) -> tuple[list[str], list[str], int]:
+        """Removes stopped containers and dangling images; gives their ids, docker's lines for the images, and the bytes freed."""
+        gone = []
+        freed = 0
+        for container in self._engine.containers.list(all=True):
+            if container.state.status != "running":
+                freed += self._engine.snapshotter.usage(container.id)[0]
+                container.remove()
+                gone.append(container.id)
+        lines = []
+        for image in self._engine.images.list():
+            if not image.record.names:
+                freed += image.size
+                lines += [f"{word.lower()}: {what}" for word, what in self._engine.images.remove(image.id, force=True)]
+        self.collect()
+        self.sweep()
+        return gone, lines, freed

@@ -1,0 +1,105 @@
+"""Result objects that show themselves: text for a terminal, HTML for a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dockerlab.errors import NotFound
+from dockerlab.layers.union import Sighting, UnionView
+from dockerlab.widgets import picture
+from dockerlab.widgets import union as view
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+    from dockerlab.engine.images import Image
+
+__all__ = ["Union", "union"]
+
+_SHOWN = 6
+
+
+def _size(count: int) -> str:
+    value, unit = float(count), 0
+    while value >= 1000 and unit < 4:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g}{('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
+
+
+class Union:
+    """An image's layers seen from above: which layer provides a path, and what it hides."""
+
+    def __init__(self, image: Image, tables: Sequence[Any], sizes: Sequence[int], paths: Sequence[str]) -> None:
+        self.view = UnionView(tables)
+        self.title = image.tags[0] if image.tags else image.short_id
+        self._sizes = sizes
+        self._made = [entry for entry in image.config.history if not entry.empty_layer]
+        wanted = [path.strip("/") for path in paths] or self.view.shadowed()
+        for path in paths:
+            if not self.view.history(path):
+                raise NotFound(f"no layer of {self.title} knows {path}", kind="path", name=path, hint="give a path as the container sees it, as /bin/sh")
+        shown, cut = view.pick(wanted, _SHOWN if not paths else len(wanted))
+        self.stack = view.Stack(self.title, tuple(f"/{path}" for path in shown), tuple(self._layer(n, shown) for n in range(self.view.depth)), cut)
+
+    def _layer(self, number: int, paths: Sequence[str]) -> view.Layer:
+        entry = self._made[number] if number < len(self._made) else None
+        words = (entry.created_by or entry.comment) if entry else ""
+        marks = [self._mark(path, number) for path in paths]
+        return view.Layer("base" if number == 0 else "layer", words, _size(self._sizes[number]), tuple(m for m, _ in marks), tuple(n for _, n in marks))
+
+    def _mark(self, path: str, number: int) -> tuple[str, str]:
+        found: Sighting | None = next((s for s in reversed(self.view.history(path)) if s.layer == number), None)
+        if found is None:
+            return "", ""
+        kind = found.entry.kind if found.entry else ""
+        note = {"link": "hard link", "symlink": "symlink", "dir": "folder"}.get(kind, "") if found.mark in "AC" else ""
+        return found.mark, note
+
+    def bars(self) -> list[picture.Bar]:
+        """Gives each layer's bytes: seen, and hidden by later layers."""
+        return [
+            picture.Bar(layer.created_by or layer.name, max(size - hidden, 0), hidden)
+            for layer, size, hidden in zip(self.stack.layers, self._sizes, self.view.hidden, strict=True)
+        ]
+
+    def stepper(self) -> Any:
+        """Gives a slider that walks through the layers; needs ipywidgets."""
+        return view.stepper(self.stack)
+
+    def picture(self) -> Picture:
+        """Gives the layers' sizes as a picture."""
+        return Picture(f"{self.title}: bytes in each layer", self.bars())
+
+    def __str__(self) -> str:
+        sizes = "\n".join(
+            f"  layer {n}  {layer.size:>8}  {bar.hidden and _size(bar.hidden) + ' hidden' or '':<14}  {view.visible(layer.created_by)[:70]}".rstrip()
+            for n, (layer, bar) in reversed(list(enumerate(zip(self.stack.layers, self.bars(), strict=True))))
+        )
+        return f"{sizes}\n\n{view.text(self.stack)}" if self.stack.paths else f"{view.visible(self.title)}\n{sizes}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": view.html(self.stack)}
+
+
+class Picture:
+    """The sizes of layers, drawn."""
+
+    def __init__(self, title: str, bars: list[picture.Bar]) -> None:
+        self.title, self.bars = title, bars
+
+    def __str__(self) -> str:
+        return picture.alt(self.title, self.bars)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": picture.img(self.title, self.bars)}
+
+
+def union(image: str, *paths: str, engine: Engine | None = None) -> Union:
+    """Gives the union view of an image, of the paths named or of those that more than one layer has a hand in."""
+    if engine is None:
+        from dockerlab.engine.current import current
+
+        engine = current()
+    found = engine.images.resolve(image)
+    layers = engine.images.layers
+    return Union(found, layers.tables(found.record), layers.sizes(found.record), paths)

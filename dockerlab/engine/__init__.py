@@ -9,6 +9,7 @@ import sys
 from functools import cached_property
 from pathlib import Path
 
+from dockerlab.engine.builds import Builds
 from dockerlab.engine.containers import Container, Containers, RunOptions
 from dockerlab.engine.images import Image, Images
 from dockerlab.engine.settings import Settings
@@ -41,6 +42,7 @@ class Engine:
         self.container_store = ContainerStore(self.home)
         self.images = Images(self)
         self.containers = Containers(self)
+        self.builds = Builds(self)
         self.system = System(self)
 
     @cached_property

@@ -174,10 +174,10 @@ def repack(source: str, draft: str) -> dict[str, Any]:
             except (EOFError, zlib.error) as error:
                 raise CorruptContent(f"archive cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
         known = {entry.path: entry for entry in table if not entry.marker}
-        return _packed(draft, ((_as_archived(entry, known.get(entry.path)), place) for entry, place in archive.pack_tree((folder,))))
+        return _packed(draft, ((as_archived(entry, known.get(entry.path)), place) for entry, place in archive.pack_tree((folder,))))
 
 
-def _as_archived(entry: Entry, told: Entry | None) -> Entry:
+def as_archived(entry: Entry, told: Entry | None) -> Entry:
     # Owners, and devices that nobody but root may make, are taken from the archive and not from the scratch folder.
     if told is None:
         return entry

@@ -1,0 +1,228 @@
+"""What the builder asks of an engine: images, and the doing of steps."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dockerlab.build import parser
+from dockerlab.build.builder import Builder, Emit, Step, Transfer
+from dockerlab.build.cache import Cache
+from dockerlab.build.context import Context
+from dockerlab.engine.containers import Attach, RunOptions
+from dockerlab.engine.images import Image, now
+from dockerlab.errors import BuildFailed, ContainerError, CorruptContent, DockerlabError, NotFound
+from dockerlab.events import ImageBuilt
+from dockerlab.layers import archive, index
+from dockerlab.layers.index import Entry
+from dockerlab.layers.union import UnionView
+from dockerlab.oci.config import History, RunConfig
+from dockerlab.oci.reference import Reference
+from dockerlab.store import work
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+
+__all__ = ["Builds"]
+
+
+class Builds:
+    """`engine.images.build`'s other half."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def build(
+        self, dockerfile: str, context: Path, *, tags: tuple[str, ...] = (), name: str = "Dockerfile", build_args: Mapping[str, str] | None = None,
+        no_cache: bool = False, target: str = "", emit: Emit = lambda _: None,
+    ) -> Image:  # fmt: skip
+        """Builds a Dockerfile's text in a context folder; raises DockerfileError, BuildFailed, NotFound. No name moves before the end."""
+        references = [Reference.parse(tag) for tag in tags]
+        parsed = parser.parse(dockerfile, name)
+        cache = Cache(self._engine.home / "build-cache.db")
+        builder = Builder(self, cache, Context.open(context, name), build_args=build_args or {}, no_cache=no_cache, emit=emit)
+        image = builder.build(parsed, target=target)
+        if not image:
+            raise BuildFailed("No image was generated. Is your Dockerfile empty?", hint="add an instruction behind FROM scratch")
+        for reference in references:
+            self._engine.image_store.tag(self._engine.images.get(image).id, reference)
+        emit(ImageBuilt(image, tuple(r.tagged().familiar for r in references)))
+        return self._engine.images.get(image)
+
+    def resolve(self, reference: str) -> str:
+        """Gives an image's id; raises NotFound."""
+        return str(self._engine.images.resolve(reference).id)
+
+    def settings(self, image: str) -> RunConfig:
+        """Gives the settings of an image."""
+        return self._engine.images.get(image).config.config
+
+    def exists(self, image: str) -> bool:
+        """Tells whether the image is still here."""
+        try:
+            self._engine.images.get(image)
+        except NotFound:
+            return False
+        return True
+
+    def execute(self, image: str, step: Step, running: Callable[[str], object], output: Callable[[int, bytes], object]) -> str:
+        """Does a step on an image and gives the new image's id."""
+        parent = self._engine.images.get(image) if image else None
+        if step.command:
+            layer = self._run(parent, step, running, output)
+        elif step.transfer:
+            layer = self._lay(self._items(step.transfer, self._union(parent)))
+        elif step.folder:
+            layer = self._lay(_folders(step.folder, self._union(parent)))
+        else:
+            layer = None
+        entry = History(created=now(), created_by=step.created_by, author=step.author)
+        made = self._engine.images.create(parent, [layer] if layer else [], step.run, entry, author=step.author)
+        return str(made.id)
+
+    def _union(self, parent: Image | None) -> UnionView:
+        return self._engine.images.layers.union(parent.record) if parent else UnionView([])
+
+    def _run(self, parent: Image | None, step: Step, running: Callable[[str], object], output: Callable[[int, bytes], object]) -> tuple[Path, dict[str, Any]] | None:
+        if parent is None:
+            raise BuildFailed("RUN needs a file system: FROM scratch has no program to run", hint="COPY a program in first, or start FROM busybox")
+        env = dict(word.partition("=")[::2] for word in step.env)
+        container = self._engine.containers.create(parent.id, step.command[1:], RunOptions(entrypoint=step.command[0], env=env))
+        try:
+            running(container.id)
+            code = self._carry(container, output)
+            if code:
+                shown = " ".join(step.command)
+                raise BuildFailed(f"The command '{shown}' returned a non-zero code: {code}", exit_code=code, hint="run the last image by its id and try the command there")
+            return container.pack()
+        except ContainerError as error:
+            raise BuildFailed(error.message, exit_code=1, hint=error.hint) from error
+        finally:
+            container.remove(force=True, volumes=True)
+
+    @staticmethod
+    def _carry(container: Any, output: Callable[[int, bytes], object]) -> int:
+        out_in, out = os.pipe()
+        err_in, err = os.pipe()
+        try:
+            session = container.start(Attach(None, out, err))
+        finally:
+            os.close(out)
+            os.close(err)
+        try:
+            code: int = container.watch(session, {out_in: lambda data: output(1, data), err_in: lambda data: output(2, data)})
+            return code
+        finally:
+            os.close(out_in)
+            os.close(err_in)
+
+    def _lay(self, items: Iterator[archive.Item]) -> tuple[Path, dict[str, Any]] | None:
+        draft = self._engine.content.draft()
+        target = work.Compressor(str(draft))
+        try:
+            table = archive.pack(items, target.write)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        facts = {**target.close(), "index": index.encode(table).decode()}
+        if table:
+            return draft, facts
+        draft.unlink()
+        return None
+
+    def _items(self, transfer: Transfer, union: UnionView) -> Iterator[archive.Item]:
+        place = _settled(transfer.destination, union)
+        seen = union.resolved(place)
+        into = transfer.destination.endswith("/") or transfer.destination in (".", "/") or bool(seen and seen.entry.kind == "dir") or transfer.destination.endswith("/.")
+        owner = self._owner(transfer.owner, union)
+        made: set[str] = set()
+        for source in transfer.sources:
+            yield from (item for item in self._one(source, place, into, transfer, union, owner) if not (item[0].path in made or made.add(item[0].path)))
+
+    def _one(self, source: Any, place: str, into: bool, transfer: Transfer, union: UnionView, owner: tuple[int, int]) -> Iterator[archive.Item]:
+        if source.is_dir:
+            yield from _folders(place, union, owner)
+            for path, disk in source.inside:
+                yield from self._described(f"{place}/{path}".lstrip("/"), disk, owner, transfer.mode)
+            return
+        if transfer.unpack and _is_archive(source.place):
+            yield from _folders(place, union, owner)
+            yield from _unpacked(source.place, place)
+            return
+        path = f"{place}/{posixpath.basename(source.name)}".lstrip("/") if into else place
+        yield from _folders(posixpath.dirname(path), union, owner)
+        yield from self._described(path, source.place, owner, transfer.mode)
+
+    @staticmethod
+    def _described(path: str, disk: str, owner: tuple[int, int], mode: int | None) -> Iterator[archive.Item]:
+        entry = archive.describe(path, disk, lambda _p, _s: owner)
+        if entry is None or entry.kind in ("char", "block"):
+            raise BuildFailed(f"cannot copy {disk}: a socket or a device", hint="name it in .dockerignore")
+        yield (msgspec.structs.replace(entry, mode=mode) if mode is not None and entry.kind != "symlink" else entry), disk
+
+    def _owner(self, text: str, union: UnionView) -> tuple[int, int]:
+        if not text:
+            return 0, 0
+        user, _, group = text.partition(":")
+        if not user.isdigit() or (group and not group.isdigit()):
+            raise BuildFailed(f"--chown={text}: dockerlab takes numbers here, not names, for now", hint="write --chown=1000:1000")
+        return int(user), int(group or user)
+
+
+def _settled(destination: str, union: UnionView) -> str:
+    """Gives the place inside the image, symlinks of the image followed."""
+    parts, done, hops = [p for p in posixpath.normpath(destination).split("/") if p not in ("", ".")], [], 0
+    while parts:
+        part = parts.pop(0)
+        if part == "..":
+            done = done[:-1]
+            continue
+        seen = union.get("/".join([*done, part]))
+        if seen and seen.entry.kind == "symlink" and hops < 40:
+            hops += 1
+            link = seen.entry.link
+            done = [] if link.startswith("/") else done
+            parts = [p for p in link.split("/") if p not in ("", ".")] + parts
+        else:
+            done.append(part)
+    return "/".join(done)
+
+
+def _folders(path: str, union: UnionView, owner: tuple[int, int] = (0, 0)) -> Iterator[archive.Item]:
+    """Yields the folders that the image lacks on the way to `path`."""
+    parts = _settled(path, union).split("/")
+    for depth in range(1, len(parts) + 1):
+        here = "/".join(parts[:depth])
+        seen = union.get(here)
+        if here and not (seen and seen.entry.kind == "dir"):
+            yield Entry(here, "dir", 0o755, *owner), ""
+
+
+def _is_archive(place: str) -> bool:
+    with open(place, "rb") as file:
+        try:
+            block = work.open_layer(file).read(512)
+        except (OSError, EOFError, ValueError, CorruptContent):
+            return False
+    return len(block) == 512 and block[257:262] == b"ustar"
+
+
+def _unpacked(place: str, prefix: str) -> Iterator[archive.Item]:
+    with tempfile.TemporaryDirectory(prefix="dockerlab-add-") as folder:
+        with open(place, "rb") as file:
+            try:
+                table = {e.path: e for e in archive.apply(work.open_layer(file), folder, archive.Style(owners=False, devices=False)) if not e.marker}
+            except DockerlabError as error:
+                raise BuildFailed(f"ADD failed: {error.message}", hint=error.hint) from error
+        for entry, disk in archive.pack_tree((folder,)):
+            told = work.as_archived(entry, table.get(entry.path))
+            link = f"{prefix}/{told.link}".lstrip("/") if told.kind == "link" else told.link
+            yield msgspec.structs.replace(told, path=f"{prefix}/{told.path}".lstrip("/"), link=link), disk
+
+

@@ -1,0 +1,80 @@
+"""What happens, as it happens: frozen records that text output, widgets and tests all read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CacheHit", "CacheMiss", "Event", "ImageBuilt", "LayerCommitted", "StepEnded", "StepOutput", "StepRunning", "StepStarted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Anything that happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted(Event):
+    """Instruction `number` of `total` begins; `text` is the line as written, `trigger` says that it came from ONBUILD."""
+
+    number: int
+    total: int
+    text: str
+    trigger: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHit(Event):
+    """The step's image was there already."""
+
+    number: int
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMiss(Event):
+    """The step has to be done; `reason` says why."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRunning(Event):
+    """A container runs the step's command."""
+
+    number: int
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput(Event):
+    """Bytes that the command wrote: stream 1 is stdout, 2 stderr."""
+
+    number: int
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCommitted(Event):
+    """The step made a layer of so many bytes of files."""
+
+    number: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded(Event):
+    """The step's image; `container` is the one that was removed again, if there was one."""
+
+    number: int
+    image: str
+    container: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBuilt(Event):
+    """The whole build's image and the names that it got."""
+
+    image: str
+    names: tuple[str, ...]

@@ -23,10 +23,21 @@ from dockerlab.errors import BuildFailed, DockerfileError
 from dockerlab.events import CacheHit, CacheMiss, Event, StepEnded, StepOutput, StepRunning, StepStarted
 from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
 
-__all__ = ["Builder", "Host", "Step", "Transfer"]
+__all__ = ["Builder", "Host", "Step", "Transfer", "settings_after"]
 
 _SHELL = ("/bin/sh", "-c")
-_PREDEFINED = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy")
+_PREDEFINED = (
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+)
 Emit = Callable[[Event], object]
 
 
@@ -87,7 +98,9 @@ class _Stage:
 class Builder:
     """One build of one Dockerfile."""
 
-    def __init__(self, host: Host, cache: Cache, context: Context, *, build_args: Mapping[str, str], no_cache: bool = False, emit: Emit) -> None:
+    def __init__(
+        self, host: Host, cache: Cache, context: Context, *, build_args: Mapping[str, str], no_cache: bool = False, emit: Emit
+    ) -> None:
         self._host, self._cache, self._context, self._emit = host, cache, context, emit
         self._build_args, self._no_cache = dict(build_args), no_cache
         self._globals: dict[str, str] = {}
@@ -125,7 +138,10 @@ class Builder:
             missing = _not_yet(step)
             if missing:
                 raise DockerfileError(
-                    f"{missing} is not executed by dockerlab yet", line=step.line, text=step.original.split("\n")[0], hint="leave it out, or do it with RUN"
+                    f"{missing} is not executed by dockerlab yet",
+                    line=step.line,
+                    text=step.original.split("\n")[0],
+                    hint="leave it out, or do it with RUN",
                 )
 
     def _one(self, step: ins.Instruction, position: int, total: int, number: int) -> None:
@@ -149,7 +165,9 @@ class Builder:
     def _from(self, step: ins.From, number: int) -> None:
         name = words.expand(step.image, self._globals, self._escape)
         if not name:
-            raise DockerfileError(f"base name ({step.image}) should not be blank", line=step.line, text=step.original, hint="give the ARG a default")
+            raise DockerfileError(
+                f"base name ({step.image}) should not be blank", line=step.line, text=step.original, hint="give the ARG a default"
+            )
         image = self._stages.get(name.lower()) or ("" if name == "scratch" else self._host.resolve(name))
         run = self._host.settings(image) if image else RunConfig(env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",))
         self._stage = _Stage(image, run)
@@ -228,7 +246,9 @@ class Builder:
         if not text:
             return None
         if not all(c in "01234567" for c in text) or int(text, 8) > 0o7777:
-            raise DockerfileError(f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777", line=step.line, text=step.original)
+            raise DockerfileError(
+                f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777", line=step.line, text=step.original
+            )
         return int(text, 8)
 
     def _prepare_add(self, step: ins.Add) -> Step:
@@ -295,7 +315,12 @@ class Builder:
         command = step.command
         test = ("NONE",) if command is None else ("CMD-SHELL", " ".join(command.words)) if command.shell else ("CMD", *command.words)
         check = Healthcheck(
-            test=test, interval=step.interval, timeout=step.timeout, start_period=step.start_period, start_interval=step.start_interval, retries=step.retries
+            test=test,
+            interval=step.interval,
+            timeout=step.timeout,
+            start_period=step.start_period,
+            start_interval=step.start_interval,
+            retries=step.retries,
         )
         return self._set(f"HEALTHCHECK {_listed(test)}", healthcheck=check)
 
@@ -343,6 +368,13 @@ class Builder:
         image = self._host.execute(parent, step, begun, lambda stream, data: self._emit(StepOutput(number, stream, data)))
         self._emit(StepEnded(number, image, running[0] if running else ""))
         return image
+
+
+def settings_after(run: RunConfig, node: parser.Node) -> RunConfig:
+    """Gives settings as one instruction changes them; raises DockerfileError. For `--change`, where nothing is executed."""
+    builder = Builder.__new__(Builder)
+    builder._stage, builder._escape, builder._globals, builder._build_args, builder.unused = _Stage("", run), "\\", {}, {}, set()
+    return builder._prepare(ins.instruction(node)).run
 
 
 def _by(step: Step, author: str) -> Step:

@@ -1,1 +1,1 @@
-
+"""The terminal's surface: `dockerlab …`, and `docker …` through the shim."""

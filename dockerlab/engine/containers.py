@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -56,6 +57,7 @@ class RunOptions:
     tty: bool = False
     rm: bool = False
     replace: bool = False
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Container:
         mounts = [{"type": m.type, "source": m.source, "options": m.options, "base": m.base} for m in snapshotter.mounts(self.id)]
         return {
             "folder": str(self._engine.container_store.folder(self.id)), "mounts": mounts, "attach": list(given), "detach": detach,
-            "user": self.config.user, "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []),
+            "user": self.config.user, "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []), "explain": host.get("explain", False),
             "remove": self._removals() if host.get("rm") else [],
         }  # fmt: skip
 
@@ -218,6 +220,13 @@ class Container:
         """Writes what the container sees as one tar to an open descriptor."""
         folders = list(self._engine.snapshotter.stack(self.id).folders)
         self._engine.world.call("export", descriptor=descriptor, folders=folders, owners=self._engine.capabilities.owners, below=self._below())
+
+    def explained(self) -> list[tuple[str, list[str], int, int, int]]:
+        """Gives the kernel calls of the first process: name, arguments, errno, microseconds, line of init.py; [] where none were noted."""
+        try:
+            return [tuple(call) for call in json.loads((self._engine.container_store.folder(self.id) / "explain.json").read_bytes())]
+        except FileNotFoundError:
+            return []
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Removes the container; a running one only with `force`. Raises InUse in docker's words."""
@@ -408,7 +417,7 @@ def _write_files(engine: Engine, ident: str, hostname: str) -> None:
 
 def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...]) -> dict[str, Any]:
     return {
-        "network": chosen.network, "tty": chosen.tty, "interactive": chosen.interactive, "rm": chosen.rm, "cgroup": group,
+        "network": chosen.network, "explain": chosen.explain, "tty": chosen.tty, "interactive": chosen.interactive, "rm": chosen.rm, "cgroup": group,
         "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume), "read_only": chosen.read_only,
         "cap_add": list(chosen.cap_add), "cap_drop": list(chosen.cap_drop), "no_new_privileges": chosen.no_new_privileges,
         "mounts": [{"source": v.source, "target": v.target, "readonly": v.readonly} for v in volumes],

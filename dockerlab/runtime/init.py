@@ -52,6 +52,7 @@ class Start:
     filter: bytes = b""
     user_groups: bool = True
     sync: socket.socket | None = field(default=None)
+    trace: int = -1
 
 
 def run(k: Door, start: Start) -> None:
@@ -127,6 +128,8 @@ def run(k: Door, start: Start) -> None:
 
     # 10. The program takes our place. Its descriptors are 0, 1 and 2; every other one closes itself at execve.
     syscalls.close_on_exec(3)
+    if start.trace >= 0:
+        os.write(start.trace, k.notes())
     if start.sync is not None:
         start.sync.send(b"ready")
     _reset_signals()

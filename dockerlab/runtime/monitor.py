@@ -181,6 +181,7 @@ class Monitor:
             seccomp.compile_profile(profile) if profile else b"",
             self.request.get("owners", True),
             sync,
+            os.open(self.folder / "explain.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if self.request.get("explain") else -1,
         )
 
     # The monitor itself

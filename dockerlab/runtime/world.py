@@ -51,6 +51,13 @@ class Session:
         except OSError:
             return
 
+    def resize(self, rows: int, columns: int) -> None:
+        """Tells a container's terminal its size."""
+        try:
+            wire.send(self._connection, {"resize": [rows, columns]})
+        except OSError:
+            return
+
     def close(self) -> None:
         """Lets go; a detached container runs on."""
         self._connection.close()

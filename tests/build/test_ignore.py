@@ -99,7 +99,7 @@ def test_patterns_that_stand_alone() -> None:
 
 @pytest.mark.parametrize("pattern", ["[", "a[", "[]", "[]a]", "[a-]", "[-a]", "[^]", "[z-a]", "a\\", "[a\\]", "a**b**c**d"])
 def test_bad_patterns(pattern: str) -> None:
-    with pytest.raises(DockerfileError, match="line 2.*pattern") as caught:
+    with pytest.raises(DockerfileError, match=r"line 2.*pattern") as caught:
         IgnoreRules.from_text(f"fine\n{pattern}")
     assert caught.value.hint
 
@@ -110,7 +110,9 @@ def test_an_exception_to_nothing(line: str) -> None:
         IgnoreRules.from_text(line)
 
 
-@pytest.mark.parametrize("pattern", ["*a" * 200, "**/a/" * 100 + "b", "**/*a*a*a*a*b/" * 20 + "c", "a**a**b", "*" * 500, "?" * 5000 + "*", "[a]" * 3000])
+@pytest.mark.parametrize(
+    "pattern", ["*a" * 200, "**/a/" * 100 + "b", "**/*a*a*a*a*b/" * 20 + "c", "a**a**b", "*" * 500, "?" * 5000 + "*", "[a]" * 3000]
+)
 @pytest.mark.parametrize("path", ["a" * 4000, "a/" * 500 + "a"])
 def test_hostile_patterns_end_soon(pattern: str, path: str) -> None:
     begin = time.monotonic()
@@ -142,8 +144,14 @@ def plainly_ignored(patterns: list[str], path: str) -> bool:
 
 names = st.text("ab.", min_size=1, max_size=3).filter(lambda name: name not in {".", ".."})
 paths = st.lists(names, min_size=1, max_size=4).map("/".join)
-parts = st.lists(st.sampled_from(["a", "b", ".", "*", "?", "**"]), min_size=1, max_size=4).map("".join).filter(lambda part: part not in {".", ".."})
-patterns = st.tuples(st.sampled_from(["", "", "!"]), st.lists(st.one_of(parts, st.just("**")), min_size=1, max_size=4).map("/".join)).map("".join)
+parts = (
+    st.lists(st.sampled_from(["a", "b", ".", "*", "?", "**"]), min_size=1, max_size=4)
+    .map("".join)
+    .filter(lambda part: part not in {".", ".."})
+)
+patterns = st.tuples(st.sampled_from(["", "", "!"]), st.lists(st.one_of(parts, st.just("**")), min_size=1, max_size=4).map("/".join)).map(
+    "".join
+)
 
 
 @given(st.lists(patterns, min_size=1, max_size=4), st.lists(paths, min_size=1, max_size=6))

@@ -63,15 +63,15 @@ def test_buildkit_refuses(example: Path) -> None:
         ("CMD [NaN]", '(cmd "[NaN]")'),
         ("COPY [x] /", '(copy "[x]" "/")'),
         ("ENV a b  c", '(env "a" "b  c" "")'),
-        ("ENV a=b c=\"d e\" f='g h' i=j\\ k", "(env \"a\" \"b\" \"=\" \"c\" \"\\\"d e\\\"\" \"=\" \"f\" \"'g h'\" \"=\" \"i\" \"j\\\\ k\" \"=\")"),
+        ("ENV a=b c=\"d e\" f='g h' i=j\\ k", '(env "a" "b" "=" "c" "\\"d e\\"" "=" "f" "\'g h\'" "=" "i" "j\\\\ k" "=")'),
         ("ENV a=b\\", '(env "a" "b" "=")'),
         ("ENV a=", '(env "a" "" "=")'),
-        ("LABEL a='b", "(label \"a\" \"'b\" \"=\")"),
+        ("LABEL a='b", '(label "a" "\'b" "=")'),
         ("ARG a b=c", '(arg "a" "b=c")'),
         ("EXPOSE 80 \t 81/udp", '(expose "80" "81/udp")'),
         ("ONBUILD", "(onbuild)"),
         ("ONBUILD COPY --from=x a b", '(onbuild (copy ["--from=x"] "a" "b"))'),
-        ('RUN --mount="a b" --x\'c\'d -- --foo y', '(run ["--mount=a b" "--xcd"] "--foo y")'),
+        ("RUN --mount=\"a b\" --x'c'd -- --foo y", '(run ["--mount=a b" "--xcd"] "--foo y")'),
         ("RUN --a\\ b=é x", '(run ["--a b=é"] "x")'),
         ('RUN --a="x\\"y" z', '(run ["--a=x\\"y"] "z")'),
         ("RUN --network=none", '(run ["--network=none"])'),
@@ -94,7 +94,11 @@ def test_lines_and_original() -> None:
 @pytest.mark.parametrize(
     ("text", "escape", "directives"),
     [
-        ("# syntax=docker/dockerfile:1\n# escape=`\n# check=skip=all\nFROM a", "`", {"syntax": "docker/dockerfile:1", "escape": "`", "check": "skip=all"}),
+        (
+            "# syntax=docker/dockerfile:1\n# escape=`\n# check=skip=all\nFROM a",
+            "`",
+            {"syntax": "docker/dockerfile:1", "escape": "`", "check": "skip=all"},
+        ),
         ("#ESCAPE = \\\nFROM a", "\\", {"escape": "\\"}),
         ("# other=1\n# escape=`\nFROM a", "\\", {}),
         ("# words\n# escape=`\nFROM a", "\\", {}),
@@ -122,7 +126,9 @@ def test_a_trigger_has_its_heredoc() -> None:
     assert node.heredocs[0].content == "hi\n"
 
 
-@pytest.mark.parametrize("line", ["CMD <<EOF", "RUN x<<EOF", "RUN 'x <<EOF", 'COPY ["<<EOF", "x"]', "RUN x <<", "RUN x << y", "RUN cat <<<EOF"])
+@pytest.mark.parametrize(
+    "line", ["CMD <<EOF", "RUN x<<EOF", "RUN 'x <<EOF", 'COPY ["<<EOF", "x"]', "RUN x <<", "RUN x << y", "RUN cat <<<EOF"]
+)
 def test_no_heredoc(line: str) -> None:
     (node,) = parse(line).nodes
     assert node.heredocs == ()
@@ -195,12 +201,67 @@ def test_hostile_text_ends_soon(text: str) -> None:
     assert time.monotonic() - begin < 5
 
 
-KEYWORDS = ["ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD RUN", "ONBUILD COPY"]
+KEYWORDS = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD RUN",
+    "ONBUILD COPY",
+]
 KEYWORDS += ["RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR", "onbuild env", "run", "Nosuch", "onbuild", "HEALTHCHECK CMD"]
-FRAGMENTS = [" ", " ", "\t", "\\", "`", "\\\n", "\\ \n", "`\n", "\\\n\n", "\\\n # c\n", "\r\n", "\n", '"', "'", "=", "a", "b=c", "é", "[", "]", '["a", "b"]']
-FRAGMENTS += ["[1]", '["x",', "<<EOF", "<<-'E F'", " 3<<G", "\nEOF\n", "\n\tE F\n", "\nG\n", " --x=y ", " -- ", "--", "$a", "${a}", "#", "\x0b", "CMD"]
+FRAGMENTS = [
+    " ",
+    " ",
+    "\t",
+    "\\",
+    "`",
+    "\\\n",
+    "\\ \n",
+    "`\n",
+    "\\\n\n",
+    "\\\n # c\n",
+    "\r\n",
+    "\n",
+    '"',
+    "'",
+    "=",
+    "a",
+    "b=c",
+    "é",
+    "[",
+    "]",
+    '["a", "b"]',
+]
+FRAGMENTS += [
+    "[1]",
+    '["x",',
+    "<<EOF",
+    "<<-'E F'",
+    " 3<<G",
+    "\nEOF\n",
+    "\n\tE F\n",
+    "\nG\n",
+    " --x=y ",
+    " -- ",
+    "--",
+    "$a",
+    "${a}",
+    "#",
+    "\x0b",
+    "CMD",
+]
 HEADS = ["", "", "# escape=`\n", "#escape=\\\n", "# syntax=x\n#escape=`\n", "\ufeff", "# c\n# escape=`\n", "# escape=`\r\n"]
-lines = st.tuples(st.sampled_from(KEYWORDS), st.lists(st.sampled_from(FRAGMENTS), max_size=10)).map(lambda pair: f"{pair[0]} {''.join(pair[1])}\n")
+lines = st.tuples(st.sampled_from(KEYWORDS), st.lists(st.sampled_from(FRAGMENTS), max_size=10)).map(
+    lambda pair: f"{pair[0]} {''.join(pair[1])}\n"
+)
 dockerfiles = st.tuples(st.sampled_from(HEADS), st.lists(lines, max_size=4)).map(lambda pair: pair[0] + "".join(pair[1]))
 
 

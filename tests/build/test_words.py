@@ -61,7 +61,7 @@ def test_buildkit_splitting() -> None:
         ("\\$v \\\\ \\a", "$v \\ a"),
         ('"\\a \\" \\$ \\\\"', '\\a " $ \\'),
         ("$unset-${unset}", "-"),
-        ("$1 $10x $", "  x $"),
+        ("$1 $10x $", " x $"),
         ("${unset:-a b}", "a b"),
         ("${unset-w} ${empty-w} ${v-w}", "w  value"),
         ("${unset:-w} ${empty:-w} ${v:-w}", "w w value"),
@@ -143,13 +143,21 @@ def test_the_text_of_a_heredoc_keeps_its_quotes() -> None:
     ],
 )
 def test_errors(word: str, message: str) -> None:
-    with pytest.raises(DockerfileError, match="failed to process \".*\": .*" + message.replace("${}", r"\$\{\}")):
+    with pytest.raises(DockerfileError, match='failed to process ".*": .*' + message.replace("${}", r"\$\{\}")):
         expand(word, {"v": "1", "e": ""})
 
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("", []), ("  ", []), ("a  b\tc", ["a", "b", "c"]), ("$two", ["1", "2"]), ('"$two"x y', ["1 2x", "y"]), ("''", []), ("a$two", ["a1", "2"])],
+    [
+        ("", []),
+        ("  ", []),
+        ("a  b\tc", ["a", "b", "c"]),
+        ("$two", ["1", "2"]),
+        ('"$two"x y', ["1 2x", "y"]),
+        ("''", []),
+        ("a$two", ["a1", "2"]),
+    ],
 )
 def test_split(word: str, expected: list[str]) -> None:
     assert split(word, {"two": "1 2"}) == expected
@@ -168,7 +176,9 @@ def test_values_that_grow_without_end_are_refused() -> None:
         expand("${a#$a}", {"a": "x" * 100_000})
 
 
-@pytest.mark.parametrize("word", ["${a##" + "*a" * 60 + "b}", "${a//*a*a?a*b/x}", "${a%%*a*a*a*c}", "${a//a?/xy}", "'" * 99_999, "$a" * 3, "${a:-" * 9999])
+@pytest.mark.parametrize(
+    "word", ["${a##" + "*a" * 60 + "b}", "${a//*a*a?a*b/x}", "${a%%*a*a*a*c}", "${a//a?/xy}", "'" * 99_999, "$a" * 3, "${a:-" * 9999]
+)
 def test_hostile_words_end_soon(word: str) -> None:
     begin = time.monotonic()
     try:
@@ -178,11 +188,22 @@ def test_hostile_words_end_soon(word: str) -> None:
     assert time.monotonic() - begin < 5
 
 
-@given(st.one_of(st.text(), st.text("ab$\"'\\{}:-+?#%/* \t"), st.lists(st.sampled_from(["${", "}", "a", ":-", "#", "//", "*", "'", '"', "\\", "$a", " "])).map("".join)))
+@given(
+    st.one_of(
+        st.text(),
+        st.text("ab$\"'\\{}:-+?#%/* \t"),
+        st.lists(st.sampled_from(["${", "}", "a", ":-", "#", "//", "*", "'", '"', "\\", "$a", " "])).map("".join),
+    )
+)
 @settings(max_examples=600, deadline=None)
 def test_only_dockerfile_errors_escape(word: str) -> None:
     env = {"a": "a*b/c", "b": " x  y "}
-    for read in (lambda: expand(word, env), lambda: split(word, env), lambda: expand(word, env, "`", quotes=False), lambda: raw_words(word)):
+    for read in (
+        lambda: expand(word, env),
+        lambda: split(word, env),
+        lambda: expand(word, env, "`", quotes=False),
+        lambda: raw_words(word),
+    ):
         try:
             assert isinstance(read(), (str, list))
         except DockerfileError as error:
@@ -235,7 +256,7 @@ def test_durations(text: str, nanoseconds: int) -> None:
     [
         ("", 'time: invalid duration ""'),
         ("x", 'time: invalid duration "x"'),
-        (".s", 'time: unknown unit "s"'),
+        (".s", 'time: invalid duration ".s"'),
         ("5", 'time: missing unit in duration "5"'),
         ("5y", 'time: unknown unit "y" in duration "5y"'),
         ("1h x", 'time: unknown unit "h x" in duration "1h x"'),
@@ -246,4 +267,4 @@ def test_durations(text: str, nanoseconds: int) -> None:
 def test_wrong_durations(text: str, message: str) -> None:
     with pytest.raises(DockerfileError) as caught:
         duration(text)
-    assert caught.value.message.startswith(message) or text == ".s"
+    assert caught.value.message.startswith(message)

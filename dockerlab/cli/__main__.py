@@ -1,0 +1,5 @@
+"""`python -m dockerlab.cli`."""
+
+from dockerlab.cli.main import main
+
+main()

@@ -1,0 +1,137 @@
+"""One command line in a terminal: words in, bytes out, docker's exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dockerlab.commands.call import Surface
+from dockerlab.commands.run import perform
+from dockerlab.errors import BuildFailed, ContainerError, DockerlabError, InUse, InvalidArgument, NotFound, UsageError
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+    from dockerlab.engine.containers import Attach, Container
+
+__all__ = ["Terminal", "main"]
+
+
+class Terminal(Surface):
+    """The three descriptors that every program has."""
+
+    def out(self, text: str) -> None:
+        """Shows text on standard output."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def err(self, text: str) -> None:
+        """Shows text on standard error."""
+        sys.stdout.flush()
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def stdin(self) -> bytes:
+        """Gives all of standard input."""
+        return sys.stdin.buffer.read()
+
+    def binary(self) -> int:
+        """Gives standard output, unless a person would see the bytes."""
+        if sys.stdout.isatty():
+            raise InvalidArgument("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+        return 1
+
+    def attached(self, container: Container, wanted: Attach, *, interactive: bool) -> int:
+        """Gives the container our own descriptors; signals go to its program."""
+        if interactive and not sys.stdin.isatty() and wanted.stdin is not None:
+            container.remove(force=True)
+            raise InvalidArgument("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+        session = container.start(wanted)
+        with _raw(interactive and sys.stdin.isatty()), _forwarded(session, with_keys=not interactive):
+            if interactive:
+                self._resize(session)
+                signal.signal(signal.SIGWINCH, lambda *_: self._resize(session))
+            while True:
+                message = session.next()
+                if "exit" in message:
+                    return int(message["exit"])
+
+    @staticmethod
+    def _resize(session: Any) -> None:
+        with contextlib.suppress(OSError):
+            size = os.get_terminal_size(1)
+            session.resize(size.lines, size.columns)
+
+
+@contextlib.contextmanager
+def _raw(wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(0)
+    try:
+        tty.setraw(0)
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _forwarded(session: Any, *, with_keys: bool) -> Iterator[None]:
+    numbers = [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT] + ([signal.SIGINT] if with_keys else [])
+    before = {number: signal.signal(number, lambda n, _: session.signal(n)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def complaint(error: DockerlabError, verb: str, program: str) -> str:
+    """Gives what docker's client would say for the error, and our hint."""
+    if isinstance(error, UsageError):
+        words = f"{error.message}\n\n{error.usage}" if error.usage else error.message
+    elif verb in ("run", "create") and isinstance(error, NotFound) and error.kind == "image":
+        words = error.message
+    elif verb == "run":
+        words = f"{program}: Error response from daemon: {error.message}\n\nRun '{program} run --help' for more information"
+    elif isinstance(error, NotFound | InUse | ContainerError):
+        words = f"Error response from daemon: {error.message}"
+    else:
+        words = str(error).partition("\nhint: ")[0]
+    return words + (f"\nhint: {error.hint}" if error.hint else "") + "\n"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Does one command line and ends the process with docker's exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    surface = Terminal()
+    program = "docker" if Path(sys.argv[0]).name in ("docker", "__main__.py") else "dockerlab"
+
+    def engine() -> Engine:
+        from dockerlab.engine.current import current
+
+        return current()
+
+    try:
+        outcome = perform(words, engine, surface, folder=Path.cwd(), program=program, variables=os.environ)
+        if outcome.value is not None and hasattr(outcome.value, "_repr_mimebundle_"):
+            text = str(outcome.value)
+            surface.out(text + "\n" if text else "")
+        code = outcome.exit_code
+    except DockerlabError as error:
+        surface.err(complaint(error, next((w for w in words if not w.startswith("-")), ""), program))
+        code = 1 if isinstance(error, BuildFailed) and error.exit_code == 0 else error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 141
+    sys.exit(code)

@@ -1,0 +1,76 @@
+"""What a verb is given: the parsed line, the engine, and where words and bytes go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dockerlab.commands.grammar import Parsed
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+    from dockerlab.engine.containers import Attach, Container
+
+__all__ = ["Call", "Outcome", "Surface"]
+
+
+class Surface:
+    """Where a command line was typed; a terminal and a notebook each make their own."""
+
+    def out(self, text: str) -> None:
+        """Shows text on standard output."""
+        raise NotImplementedError
+
+    def err(self, text: str) -> None:
+        """Shows text on standard error."""
+        raise NotImplementedError
+
+    def attached(self, container: Container, wanted: Attach, *, interactive: bool) -> int:
+        """Starts a container with its streams here and gives its exit code."""
+        raise NotImplementedError
+
+    def stdin(self) -> bytes:
+        """Gives all of standard input."""
+        raise NotImplementedError
+
+    def binary(self) -> int:
+        """Gives a descriptor for raw output; raises InvalidArgument where that would spoil the screen."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a verb gives back: a value for the notebook (it shows itself), an exit code for the terminal."""
+
+    value: Any = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One command line."""
+
+    parsed: Parsed
+    engine: Engine
+    surface: Surface
+    folder: Path
+    program: str = "docker"
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        """What is left when the flags are gone."""
+        return self.parsed.args
+
+    def flag(self, name: str) -> Any:
+        """A flag's value."""
+        return self.parsed.flag(name)
+
+    def out(self, text: str) -> None:
+        """Shows a line."""
+        self.surface.out(text + "\n")
+
+
+Verb = Callable[[Call], Outcome | None]

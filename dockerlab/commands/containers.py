@@ -1,0 +1,254 @@
+"""Verbs on containers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from dockerlab.commands.call import Call, Outcome
+from dockerlab.commands.columns import ellipsis, human_duration
+from dockerlab.commands.rows import Rows, Text, ago, parse_time
+from dockerlab.engine.containers import Attach, Container, RunOptions
+from dockerlab.engine.drafts import as_dockerfile
+from dockerlab.engine.settings import host_environment
+from dockerlab.errors import DockerlabError, InvalidArgument
+from dockerlab.oci.config import env_map
+
+__all__ = ["commit", "create", "diff", "export", "logs", "ps", "rm", "run", "start"]
+
+
+def _variables(call: Call) -> dict[str, str]:
+    host, found = host_environment(), {}
+    words = [line for path in call.flag("env-file") for line in _env_lines(call.folder / path)] + list(call.flag("env"))
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name:
+            raise InvalidArgument(f"invalid environment variable: {word}")
+        if equals:
+            found[name] = value
+        elif name in host:
+            found[name] = host[name]
+    return found
+
+
+def _env_lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise InvalidArgument(f"open {path}: {(error.strerror or '').lower()}") from error
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _security(words: tuple[str, ...]) -> bool:
+    for word in words:
+        if word.replace(":", "=") not in ("no-new-privileges", "no-new-privileges=true", "no-new-privileges=false"):
+            raise InvalidArgument(f"invalid --security-opt: {word!r}", hint="dockerlab takes no-new-privileges, for now")
+    return any(not word.endswith("false") for word in words)
+
+
+def _options(call: Call) -> RunOptions:
+    network = call.flag("network") or call.flag("net") or "host"
+    if network not in ("none", "host"):
+        raise InvalidArgument(f"network {network} not found", hint="use --net none or --net host: networks of one's own come later")
+    return RunOptions(
+        name=call.flag("name"), env=_variables(call), workdir=call.flag("workdir"), user=call.flag("user"),
+        volume=tuple(_absolute(word, call.folder) for word in call.flag("volume")), label=env_map(tuple(call.flag("label"))), hostname=call.flag("hostname"),
+        entrypoint=call.flag("entrypoint") if "entrypoint" in call.parsed.given else None, network=network, read_only=call.flag("read-only"),
+        cap_add=call.flag("cap-add"), cap_drop=call.flag("cap-drop"), no_new_privileges=_security(call.flag("security-opt")),
+        interactive=call.flag("interactive"), tty=call.flag("tty"), rm=call.flag("rm") and not call.parsed.values.get("explain"), replace=call.flag("replace"), explain=call.parsed.values.get("explain", False),
+    )  # fmt: skip
+
+
+def _absolute(word: str, folder: Path) -> str:
+    source, colon, rest = word.partition(":")
+    return f"{(folder / source).absolute()}{colon}{rest}" if colon and source.startswith(".") else word
+
+
+def create(call: Call) -> Outcome:
+    """docker create."""
+    container = call.engine.containers.create(call.args[0], call.args[1:], _options(call))
+    call.out(container.id)
+    return Outcome(container)
+
+
+def run(call: Call) -> Outcome:
+    """docker run."""
+    try:
+        container = call.engine.containers.create(call.args[0], call.args[1:], _options(call))
+    except DockerlabError as error:
+        error.exit_code = 125
+        raise
+    if call.flag("detach"):
+        container.start(detach=True).close()
+        call.out(container.id)
+        return Outcome(container)
+    wanted = Attach(stdin=0 if call.flag("interactive") else None, stdout=1, stderr=2)
+    code = call.surface.attached(container, wanted, interactive=call.flag("tty"))
+    if call.flag("explain"):
+        call.surface.err(_explanation(container))
+        if call.flag("rm"):
+            container.remove(volumes=True)
+    return Outcome(exit_code=code)
+
+
+def _explanation(container: Container) -> str:
+    from dockerlab.commands.columns import table
+
+    rows = [
+        [str(number), f"{name}({', '.join(args)})", "ok" if not code else os.strerror(code), f"{spent} µs", f"init.py:{line}"]
+        for number, (name, args, code, spent, line) in enumerate(container.explained(), 1)
+    ]
+    return table(["#", "CALL", "RESULT", "TIME", "LINE"], rows)
+
+
+def start(call: Call) -> Outcome:
+    """docker start."""
+    code = 0
+    for name in call.args:
+        container = call.engine.containers.get(name)
+        if call.flag("attach") or call.flag("interactive"):
+            code = call.surface.attached(container, Attach(0 if call.flag("interactive") else None, 1, 2), interactive=container.record.host["tty"])
+        else:
+            container.start(detach=True).close()
+            call.out(name)
+    return Outcome(exit_code=code)
+
+
+def rm(call: Call) -> Outcome:
+    """docker rm."""
+    return each(call, lambda name: call.engine.containers.get(name).remove(force=call.flag("force"), volumes=call.flag("volumes")), forgive=call.flag("force"))
+
+
+def each(call: Call, action: Any, *, forgive: bool = False) -> Outcome:
+    """Does something to each argument, says its name, and goes on after a failure as docker does."""
+    failed = 0
+    for name in call.args:
+        try:
+            action(name)
+        except DockerlabError as error:
+            if not (forgive and isinstance(error, LookupError)):
+                failed = 1
+            call.surface.err(f"Error response from daemon: {error.message}\n")
+            continue
+        call.out(name)
+    return Outcome(exit_code=failed)
+
+
+def _status(container: Container) -> str:
+    state = container.state
+    if state.status == "created":
+        return "Created"
+    if state.status == "running":
+        return "Up " + ago(state.started).removesuffix(" ago")
+    when = human_duration(max((parse_time(_now()) - parse_time(state.finished)).total_seconds(), 0)) if state.finished else "some time"
+    return f"Exited ({state.exit_code}) {when} ago"
+
+
+def _now() -> str:
+    from dockerlab.engine.images import now
+
+    return now()
+
+
+_PS = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES",
+       "CreatedAt": "CREATED AT", "State": "STATE", "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS"}  # fmt: skip
+
+
+def _row(container: Container, full: bool) -> dict[str, Any]:
+    command = " ".join([container.record.path, *container.record.args])
+    labels = container.config.labels
+    return {
+        "ID": container.id if full else container.short_id, "Image": container.record.image, "Command": f'"{command if full else ellipsis(command, 20)}"',
+        "RunningFor": ago(container.record.created), "Status": _status(container), "Ports": "", "Names": container.name,
+        "CreatedAt": container.record.created, "State": container.state.status, "Size": "", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
+        "Mounts": ",".join(m["source"] for m in container.record.host["mounts"]), "Networks": container.record.host["network"],
+        "Label": lambda name: labels.get(name, ""),
+    }  # fmt: skip
+
+
+def ps(call: Call) -> Outcome:
+    """docker ps."""
+    tests = [word.partition("=")[::2] for word in call.flag("filter")]
+    found = [c for c in call.engine.containers.list(all=call.flag("all") or bool(call.flag("last")) or call.flag("latest") or any(n in ("status", "exited") for n, _ in tests))]
+    found = [c for c in found if all(_passes(c, name, value) for name, value in tests)]
+    count = 1 if call.flag("latest") else call.flag("last")
+    found = found[:count] if count > 0 else found
+    rows = [_row(c, call.flag("no-trunc")) for c in found]
+    default = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
+    shown = "{{.ID}}" if call.flag("quiet") else call.flag("format")
+    return Outcome(Rows(rows, _PS, default=default, format=shown, caption=f"containers: {len(rows)}"))
+
+
+def _passes(container: Container, name: str, value: str) -> bool:
+    state = container.state
+    if name == "label":
+        key, equals, wanted = value.partition("=")
+        return key in container.config.labels and (not equals or container.config.labels[key] == wanted)
+    checks = {
+        "name": value in container.name, "id": container.id.startswith(value), "status": state.status == value, "exited": state.status == "exited" and str(state.exit_code) == value,
+        "ancestor": value in (container.record.image, container.record.image_id) or container.record.image_id.partition(":")[2].startswith(value),
+    }  # fmt: skip
+    if name not in checks:
+        raise InvalidArgument(f"invalid filter '{name}'", hint=f"filter by {', '.join([*checks, 'label'])}")
+    return checks[name]
+
+
+def logs(call: Call) -> Outcome:
+    """docker logs."""
+    container = call.engine.containers.get(call.args[0])
+    tail = call.flag("tail")
+    lines: list[tuple[int, int, str]] = []
+    for when, stream, data in container.logs():
+        lines += [(when, stream, line) for line in data.decode("utf-8", "replace").splitlines(keepends=True)]
+    for when, stream, line in lines if tail in ("all", "") else lines[len(lines) - int(tail) :] if tail != "0" else []:
+        text = f"{_stamp(when)} {line}" if call.flag("timestamps") else line
+        (call.surface.err if stream == 2 else call.surface.out)(text)
+    return Outcome()
+
+
+def _stamp(when: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(when / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+
+
+def diff(call: Call) -> Outcome:
+    """docker diff."""
+    container = call.engine.containers.get(call.args[0])
+    if call.flag("as-dockerfile"):
+        return Outcome(Text(as_dockerfile(container).rstrip("\n")))
+    from dockerlab.commands.columns import escape
+
+    for change in container.diff():
+        call.out(escape(str(change)))
+    return Outcome()
+
+
+def commit(call: Call) -> Outcome:
+    """docker commit."""
+    from dockerlab.commands.changes import changed
+
+    container = call.engine.containers.get(call.args[0])
+    config = changed(container.config, call.flag("change")) if call.flag("change") else None
+    name = call.args[1] if len(call.args) > 1 else ""
+    image = container.commit(name, author=call.flag("author"), message=call.flag("message"), config=config)
+    call.out(image.id)
+    return Outcome(image)
+
+
+def export(call: Call) -> Outcome:
+    """docker export."""
+    container = call.engine.containers.get(call.args[0])
+    if not call.flag("output"):
+        container.export(call.surface.binary())
+        return Outcome()
+    path = call.folder / call.flag("output")
+    try:
+        with open(path, "wb") as file:
+            container.export(file.fileno())
+    except OSError as error:
+        raise InvalidArgument(f"failed to export: {error.strerror}: {path}") from error
+    return Outcome()
+
+

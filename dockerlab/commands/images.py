@@ -1,0 +1,137 @@
+"""Verbs on images."""
+
+from __future__ import annotations
+
+import fnmatch
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dockerlab.commands.call import Call, Outcome
+from dockerlab.commands.changes import changed
+from dockerlab.commands.columns import ellipsis, human_size3
+from dockerlab.commands.rows import Rows, ago
+from dockerlab.engine.images import Image
+from dockerlab.engine.views import union
+from dockerlab.errors import DockerlabError, InvalidArgument, InvalidReference
+from dockerlab.oci.config import EMPTY_TIME, RunConfig
+from dockerlab.oci.reference import Reference
+
+__all__ = ["history", "images", "import_", "layers", "rmi", "tag"]
+
+_IMAGES = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "Digest": "DIGEST", "CreatedAt": "CREATED AT", "Note": "NOTE"}
+_HISTORY = {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY", "Size": "SIZE", "Comment": "COMMENT", "CreatedAt": "CREATED AT"}
+
+
+def _rows(image: Image, full: bool) -> list[dict[str, Any]]:
+    size, note = human_size3(image.size), image.config.config.labels.get("dockerlab.provenance", "")
+    names = [Reference.parse(name) for name in image.record.names] or [None]
+    return [
+        {
+            "Repository": name.familiar_name if name else "<none>", "Tag": (name.tag if name else "") or "<none>", "ID": image.id if full else image.short_id,
+            "CreatedSince": _since(image.config.created), "CreatedAt": image.config.created, "Size": size, "Digest": image.record.manifest.digest, "Note": note,
+        }
+        for name in names
+    ]  # fmt: skip
+
+
+def _since(created: str) -> str:
+    return "N/A" if created == EMPTY_TIME else ago(created)
+
+
+def images(call: Call) -> Outcome:
+    """docker images."""
+    found = call.engine.images.list(intermediate=call.flag("all"))
+    tests = [word.partition("=")[::2] for word in call.flag("filter")]
+    rows = [(i, row) for i in found if all(_passes(i, n, v) for n, v in tests if n != "reference") for row in _rows(i, call.flag("no-trunc"))]
+    patterns = [v for n, v in tests if n == "reference"] + list(call.args)
+    kept = [row for _, row in rows if not patterns or any(_named(row, p) for p in patterns)]
+    default = "table {{.Repository}}\t{{.Tag}}" + ("\t{{.Digest}}" if call.flag("digests") else "") + "\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
+    if call.flag("quiet"):
+        kept = list({row["ID"]: row for row in kept}.values())
+    return Outcome(Rows(kept, _IMAGES, default=default, format="{{.ID}}" if call.flag("quiet") else call.flag("format"), caption=f"images: {len(kept)}"))
+
+
+def _named(row: dict[str, Any], pattern: str) -> bool:
+    name, full = row["Repository"], f"{row['Repository']}:{row['Tag']}"
+    if name == "<none>":
+        return False
+    deep = name.count("/") == pattern.partition(":")[0].count("/")
+    return deep and (fnmatch.fnmatchcase(full, pattern) or fnmatch.fnmatchcase(name, pattern))
+
+
+def _passes(image: Image, name: str, value: str) -> bool:
+    if name == "dangling":
+        if value not in ("true", "false", "1", "0"):
+            raise InvalidArgument(f"invalid filter 'dangling=[{value}]'")
+        return (not image.record.names) == (value in ("true", "1"))
+    if name == "label":
+        key, equals, wanted = value.partition("=")
+        labels = image.config.config.labels
+        return key in labels and (not equals or labels[key] == wanted)
+    raise InvalidArgument(f"invalid filter '{name}'", hint="filter by dangling, label or reference")
+
+
+def rmi(call: Call) -> Outcome:
+    """docker rmi."""
+    failed = 0
+    for name in call.args:
+        try:
+            for word, what in call.engine.images.remove(name, force=call.flag("force"), prune=not call.flag("no-prune")):
+                call.out(f"{word}: {what}")
+        except DockerlabError as error:
+            failed = 1
+            call.surface.err(f"Error response from daemon: {error.message}\n")
+    return Outcome(exit_code=failed)
+
+
+def tag(call: Call) -> Outcome:
+    """docker tag."""
+    try:
+        Reference.parse(call.args[1])
+    except InvalidReference as error:
+        raise InvalidReference(f'Error parsing reference: "{call.args[1]}" is not a valid repository/tag: {error.message}', hint=error.hint) from None
+    call.engine.images.tag(call.args[0], call.args[1])
+    return Outcome()
+
+
+def history(call: Call) -> Outcome:
+    """docker history."""
+    image = call.engine.images.get(call.args[0])
+    full, rows = call.flag("no-trunc"), []
+    for line in image.history():
+        size = human_size3(line.size) if call.flag("human") else str(line.size)
+        by = line.created_by.replace("\t", " ")
+        ident = line.image
+        rows.append(
+            {"ID": ident, "CreatedSince": _since(line.created) if call.flag("human") else line.created, "CreatedAt": line.created,
+             "CreatedBy": by if full else ellipsis(by, 45), "Size": size, "Comment": line.comment}
+        )  # fmt: skip
+    default = "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}"
+    shown = "{{.ID}}" if call.flag("quiet") else call.flag("format")
+    return Outcome(Rows(rows, _HISTORY, default=default, format=shown, caption=f"history of {call.args[0]}, newest first"))
+
+
+def layers(call: Call) -> Outcome:
+    """dockerlab layers: which layer provides a path, and what it hides."""
+    return Outcome(union(call.args[0], *call.args[1:], engine=call.engine))
+
+
+def import_(call: Call) -> Outcome:
+    """docker import."""
+    source, name = call.args[0], call.args[1] if len(call.args) > 1 else ""
+    config = changed(RunConfig(), call.flag("change"))
+    if source.startswith(("http://", "https://")):
+        raise InvalidArgument("import from a URL is not done by dockerlab yet", hint="fetch the file first")
+    if source != "-":
+        path = call.folder / source
+        if not path.is_file():
+            raise InvalidArgument(f"open {source}: no such file or directory")
+        image = call.engine.images.import_(path, name=name, changes=config, message=call.flag("message"), origin=source)
+    else:
+        with tempfile.NamedTemporaryFile(prefix="dockerlab-import-", dir=call.engine.content.ingest) as file:
+            file.write(call.surface.stdin())
+            file.flush()
+            image = call.engine.images.import_(Path(file.name), name=name, changes=config, message=call.flag("message"))
+    call.out(image.id)
+    return Outcome(image)

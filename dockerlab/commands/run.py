@@ -1,0 +1,52 @@
+"""From a command line to a verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dockerlab.commands.call import Call, Outcome, Surface
+from dockerlab.commands.grammar import Command, find, help_text, index_text, parse
+from dockerlab.commands.specs import COMMANDS
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+
+__all__ = ["perform", "verb"]
+
+_VERBS = {
+    "build": "build:build", "run": "containers:run", "create": "containers:create", "start": "containers:start", "rm": "containers:rm", "ps": "containers:ps",
+    "logs": "containers:logs", "commit": "containers:commit", "diff": "containers:diff", "export": "containers:export", "images": "images:images",
+    "rmi": "images:rmi", "tag": "images:tag", "history": "images:history", "import": "images:import_", "layers": "images:layers", "inspect": "inspect:inspect",
+    "info": "system:info", "version": "system:version", "system check": "system:check", "system df": "system:df", "system prune": "system:prune",
+    "shim install": "system:shim_install", "shim remove": "system:shim_remove",
+}  # fmt: skip
+_MANAGED = {"container ls": "ps", "image ls": "images", "image rm": "rmi", "image build": "build"}
+
+
+def verb(command: Command) -> Callable[[Call], Outcome | None]:
+    """Gives the function behind a command."""
+    name = _MANAGED.get(command.name, command.name)
+    for prefix in ("container ", "image "):
+        name = name.removeprefix(prefix) if name not in _VERBS else name
+    module, _, function = _VERBS[name].partition(":")
+    found: Callable[[Call], Outcome | None] = getattr(import_module(f"dockerlab.commands.{module}"), function)
+    return found
+
+
+def perform(
+    argv: Sequence[str], engine: Callable[[], Engine], surface: Surface, *, folder: Path, program: str = "docker", variables: Mapping[str, str] | None = None
+) -> Outcome:
+    """Does what a command line says; raises DockerlabError."""
+    command, rest = find(COMMANDS, argv, program=program)
+    if command.group:
+        surface.out(index_text(COMMANDS, program, command.name) + "\n")
+        return Outcome()
+    parsed = parse(command, rest, program=program)
+    if parsed.help:
+        surface.out(help_text(parsed.command, program).rstrip("\n") + "\n")
+        return Outcome()
+    call = Call(parsed, engine(), surface, folder, program, variables or {})
+    return verb(command)(call) or Outcome()

@@ -1,0 +1,127 @@
+"""The words that dockerlab knows: docker's own, with docker's help. What docker has and we do not yet is refused by name."""
+
+from __future__ import annotations
+
+from dockerlab.commands.grammar import Command, Flag
+
+__all__ = ["COMMANDS"]
+
+_LATER = "not done by dockerlab yet"
+
+
+def _refused(names: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), _LATER)
+
+
+_RUN = (
+    Flag("cap-add", "list", help="Add Linux capabilities"),
+    Flag("cap-drop", "list", help="Drop Linux capabilities"),
+    Flag("entrypoint", "string", help="Overwrite the default ENTRYPOINT of the image"),
+    Flag("env", "list", "e", help="Set environment variables"),
+    Flag("env-file", "list", help="Read in a file of environment variables"),
+    Flag("hostname", "string", "h", help="Container host name"),
+    Flag("interactive", "bool", "i", help="Keep STDIN open even if not attached"),
+    Flag("label", "list", "l", help="Set meta data on a container"),
+    Flag("name", "string", help="Assign a name to the container"),
+    Flag("net", "string", help="Connect a container to a network", hidden=True),
+    Flag("network", "string", help="Connect a container to a network", meta="network"),
+    Flag("read-only", "bool", help="Mount the container's root filesystem as read only"),
+    Flag("replace", "bool", help="Remove a container of the same name first (podman's word)"),
+    Flag("rm", "bool", help="Automatically remove the container and its associated anonymous volumes when it exits"),
+    Flag("security-opt", "list", help="Security Options"),
+    Flag("tty", "bool", "t", help="Allocate a pseudo-TTY"),
+    Flag("user", "string", "u", help="Username or UID (format: <name|uid>[:<group|gid>])"),
+    Flag("volume", "list", "v", help="Bind mount a volume"),
+    Flag("workdir", "string", "w", help="Working directory inside the container"),
+)
+_RUN_LATER = _refused(
+    "add-host annotation attach a blkio-weight blkio-weight-device cgroup-parent cgroupns cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period "
+    "cpu-rt-runtime cpu-shares c cpus cpuset-cpus cpuset-mems detach-keys device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
+    "device-write-iops disable-content-trust dns dns-opt dns-option dns-search domainname expose gpus group-add health-cmd health-interval health-retries "
+    "health-start-interval health-start-period health-timeout init io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory label-file link link-local-ip "
+    "log-driver log-opt mac-address memory m memory-reservation memory-swap memory-swappiness mount network-alias no-healthcheck oom-kill-disable "
+    "oom-score-adj pid pids-limit platform privileged publish p publish-all P pull quiet q restart runtime shm-size sig-proxy stop-signal stop-timeout "
+    "storage-opt sysctl tmpfs ulimit userns uts volume-driver volumes-from"
+)
+_FORMAT = Flag("format", "string", help="Format output using a custom template")
+_FILTER = Flag("filter", "list", "f", help="Filter output based on conditions provided", meta="filter")
+_QUIET = Flag("quiet", "bool", "q", help="Only display IDs")
+_NO_TRUNC = Flag("no-trunc", "bool", help="Don't truncate output")
+_FORCE = Flag("force", "bool", "f", help="Do not prompt for confirmation")
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "build", "docker build [OPTIONS] PATH", "Build an image from a Dockerfile",
+        (
+            Flag("build-arg", "list", help="Set build-time variables"),
+            Flag("file", "string", "f", help='Name of the Dockerfile (Default is "PATH/Dockerfile")'),
+            Flag("no-cache", "bool", help="Do not use cache when building the image"),
+            Flag("quiet", "bool", "q", help="Suppress the build output and print image ID on success"),
+            Flag("tag", "list", "t", help='Name and optionally a tag in the "name:tag" format'),
+            Flag("target", "string", help="Set the target build stage to build"),
+        ),
+        1, 1, aliases=("docker image build", "docker build"),
+        refused=_refused("add-host cache-from cgroup-parent compress cpu-period cpu-quota cpu-shares cpuset-cpus cpuset-mems disable-content-trust force-rm "
+                         "iidfile isolation label memory memory-swap network platform pull rm security-opt shm-size squash ulimit progress secret ssh output"),
+    ),
+    Command("run", "docker run [OPTIONS] IMAGE [COMMAND] [ARG...]", "Create and run a new container from an image",
+            tuple(sorted((*_RUN, Flag("detach", "bool", "d", help="Run container in background and print container ID"),
+                          Flag("explain", "bool", help="Show every kernel call that made the container")), key=lambda f: f.name)),
+            1, None, False, ("docker container run", "docker run"), _RUN_LATER),
+    Command("create", "docker create [OPTIONS] IMAGE [COMMAND] [ARG...]", "Create a new container", _RUN, 1, None, False,
+            ("docker container create", "docker create"), _RUN_LATER),
+    Command("start", "docker start [OPTIONS] CONTAINER [CONTAINER...]", "Start one or more stopped containers",
+            (Flag("attach", "bool", "a", help="Attach STDOUT/STDERR and forward signals"), Flag("interactive", "bool", "i", help="Attach container's STDIN")),
+            1, None, aliases=("docker container start", "docker start"), refused=_refused("detach-keys checkpoint checkpoint-dir")),
+    Command("rm", "docker rm [OPTIONS] CONTAINER [CONTAINER...]", "Remove one or more containers",
+            (Flag("force", "bool", "f", help="Force the removal of a running container (uses SIGKILL)"),
+             Flag("volumes", "bool", "v", help="Remove anonymous volumes associated with the container")),
+            1, None, aliases=("docker container rm", "docker container remove", "docker rm"), refused=_refused("link l")),
+    Command("ps", "docker ps [OPTIONS]", "List containers",
+            (Flag("all", "bool", "a", help="Show all containers (default shows just running)"), _FILTER, _FORMAT,
+             Flag("last", "int", "n", -1, "Show n last created containers (includes all states)"),
+             Flag("latest", "bool", "l", help="Show the latest created container (includes all states)"), _NO_TRUNC,
+             Flag("quiet", "bool", "q", help="Only display container IDs")),
+            0, 0, aliases=("docker container ls", "docker container list", "docker container ps", "docker ps"), refused=_refused("size s")),
+    Command("logs", "docker logs [OPTIONS] CONTAINER", "Fetch the logs of a container",
+            (Flag("tail", "string", "n", "all", "Number of lines to show from the end of the logs"), Flag("timestamps", "bool", "t", help="Show timestamps")),
+            1, 1, aliases=("docker container logs", "docker logs"), refused=_refused("details follow f since until")),
+    Command("commit", "docker commit [OPTIONS] CONTAINER [REPOSITORY[:TAG]]", "Create a new image from a container's changes",
+            (Flag("author", "string", "a", help='Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")'),
+             Flag("change", "list", "c", help="Apply Dockerfile instruction to the created image"), Flag("message", "string", "m", help="Commit message"),
+             Flag("pause", "bool", "p", True, "Pause container during commit", hidden=True)),
+            1, 2, aliases=("docker container commit", "docker commit")),
+    Command("diff", "docker diff CONTAINER", "Inspect changes to files or directories on a container's filesystem",
+            (Flag("as-dockerfile", "bool", help="Draft the Dockerfile that would make these changes"),), 1, 1, aliases=("docker container diff", "docker diff")),
+    Command("export", "docker export [OPTIONS] CONTAINER", "Export a container's filesystem as a tar archive",
+            (Flag("output", "string", "o", help="Write to a file, instead of STDOUT"),), 1, 1, aliases=("docker container export", "docker export")),
+    Command("images", "docker images [OPTIONS] [REPOSITORY[:TAG]]", "List images",
+            (Flag("all", "bool", "a", help="Show all images (default hides intermediate images)"), Flag("digests", "bool", help="Show digests"), _FILTER, _FORMAT,
+             _NO_TRUNC, Flag("quiet", "bool", "q", help="Only show image IDs")),
+            0, 1, aliases=("docker image ls", "docker image list", "docker images"), refused=_refused("tree")),
+    Command("rmi", "docker rmi [OPTIONS] IMAGE [IMAGE...]", "Remove one or more images",
+            (Flag("force", "bool", "f", help="Force removal of the image"), Flag("no-prune", "bool", help="Do not delete untagged parents")),
+            1, None, aliases=("docker image rm", "docker image remove", "docker rmi"), refused=_refused("platform")),
+    Command("tag", "docker tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", (), 2, 2,
+            aliases=("docker image tag", "docker tag")),
+    Command("history", "docker history [OPTIONS] IMAGE", "Show the history of an image",
+            (_FORMAT, Flag("human", "bool", "H", True, "Print sizes and dates in human readable format"), _NO_TRUNC,
+             Flag("quiet", "bool", "q", help="Only show image IDs")), 1, 1, aliases=("docker image history", "docker history"), refused=_refused("platform")),
+    Command("import", "docker import [OPTIONS] file|URL|- [REPOSITORY[:TAG]]", "Import the contents from a tarball to create a filesystem image",
+            (Flag("change", "list", "c", help="Apply Dockerfile instruction to the created image"),
+             Flag("message", "string", "m", help="Set commit message for imported image")),
+            1, 2, aliases=("docker image import", "docker import"), refused=_refused("platform")),
+    Command("layers", "docker layers IMAGE [PATH...]", "Show which layer provides a path, and what it hides", (), 1, None),
+    Command("inspect", "docker inspect [OPTIONS] NAME|ID [NAME|ID...]", "Return low-level information on Docker objects",
+            (Flag("format", "string", "f", help="Format output using a custom template"), Flag("type", "string", help="Only inspect objects of the given type")),
+            1, None, refused=_refused("size s")),
+    Command("info", "docker info [OPTIONS]", "Display what this host allows, and what follows from it", (Flag("format", "string", "f", help="Format output using a custom template"),), 0, 0,
+            aliases=("docker system info", "docker info")),
+    Command("version", "docker version [OPTIONS]", "Show the version information", (Flag("format", "string", "f", help="Format output using a custom template"),), 0, 0),
+    Command("system check", "docker system check [OPTIONS]", "Verify that the store is sound", (Flag("repair", "bool", help="Mend what can be mended"),), 0, 0),
+    Command("system df", "docker system df [OPTIONS]", "Show docker disk usage", (_FORMAT,), 0, 0, refused=_refused("verbose v")),
+    Command("system prune", "docker system prune [OPTIONS]", "Remove unused data", (_FORCE,), 0, 0, refused=_refused("all a filter volumes")),
+    Command("shim install", "docker shim install [OPTIONS]", "Put a `docker` that means dockerlab on the PATH",
+            (Flag("force", "bool", "f", help="Even where another docker is found first"),), 0, 0),
+    Command("shim remove", "docker shim remove", "Take that `docker` away again", (), 0, 0),
+)  # fmt: skip

@@ -1,0 +1,143 @@
+"""Verbs on the engine itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import dockerlab
+from dockerlab.commands.call import Call, Outcome
+from dockerlab.commands.columns import human_size, table
+from dockerlab.commands.rows import Rows, Text
+from dockerlab.commands.template import Template
+from dockerlab.errors import AlreadyExists, DockerlabError, NotSupportedHere
+from dockerlab.linux.probe import Finding
+from dockerlab.widgets import html
+
+__all__ = ["check", "df", "info", "prune", "shim_install", "shim_remove", "version"]
+
+
+class Report:
+    """What `info` shows: the tier, and how it was found out."""
+
+    def __init__(self, facts: dict[str, Any], findings: list[Finding]) -> None:
+        self.facts, self.findings = facts, findings
+
+    def __str__(self) -> str:
+        lines = [f"{name}: {value}" for name, value in self.facts.items()]
+        rows = [[f.name, "✓ yes" if f.ok else "✕ no", f.how, f"{f.detail}" + (f" (errno {f.errno})" if f.errno else "")] for f in self.findings]
+        return "\n".join(lines) + "\n\n" + table(["TRIED", "WORKS", "HOW", "REFUSED WITH"], rows).rstrip("\n")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        rows = []
+        for f in self.findings:
+            mark = html.cell("✓ yes" if f.ok else "✕ no", tint="added" if f.ok else "deleted")
+            rows.append(f"<tr>{html.cell(html.escape(f.name), tag='th', scope='row')}{mark}{html.cell(html.escape(f.how))}{html.cell(html.escape(f.detail))}</tr>")
+        head = "".join(f"<li>{html.escape(name)}: <b>{html.escape(value)}</b></li>" for name, value in self.facts.items())
+        shown = html.table(["tried", "works", "how", "refused with"], rows, caption="What this host allows, tried in a child process that is thrown away")
+        return {"text/plain": str(self), "text/html": f"<ul>{head}</ul>{shown}"}
+
+
+def info(call: Call) -> Outcome:
+    """docker info."""
+    engine = call.engine
+    try:
+        able = engine.capabilities
+        tier, says = able.tier, able.says
+        driver = engine.snapshotter.name + (f" ({able.overlay} marks)" if able.overlay else "")
+    except NotSupportedHere as error:
+        tier, says, driver = "none", error.message + "; " + error.hint, "none"
+    containers = engine.containers.list(all=True)
+    facts = {
+        "Containers": len(containers), "Running": sum(c.state.status == "running" for c in containers), "Images": len(engine.images.list()),
+        "Server Version": dockerlab.__version__, "Storage Driver": driver, "Tier": tier, "Isolation": says,
+        "Network": "host: containers share this machine's network until networks of their own come; --net none gives them none",
+        "Kernel Version": platform.release(), "Architecture": platform.machine(), "Docker Root Dir": str(engine.home),
+    }  # fmt: skip
+    if call.flag("format"):
+        plain = {name.replace(" ", ""): value for name, value in facts.items()}
+        call.out(Template(call.flag("format")).render(plain))
+        return Outcome()
+    return Outcome(Report(facts, engine.findings))
+
+
+def version(call: Call) -> Outcome:
+    """docker version."""
+    facts = {"Version": dockerlab.__version__, "ApiVersion": "none: dockerlab has no daemon", "Os": sys.platform, "Arch": platform.machine(), "Python": platform.python_version()}
+    if call.flag("format"):
+        call.out(Template(call.flag("format")).render({"Client": facts, "Server": facts}))
+        return Outcome()
+    return Outcome(Text("\n".join(["Client and engine: dockerlab", *(f" {name + ':':<12}{value}" for name, value in facts.items())])))
+
+
+def check(call: Call) -> Outcome:
+    """dockerlab system check."""
+    problems = call.engine.system.check(repair=call.flag("repair"))
+    for problem in problems:
+        call.out(f"{problem.what}: {problem.detail}")
+    call.out(f"{len(problems)} problems" + (" repaired" if problems and call.flag("repair") else "") if problems else "the store is sound")
+    return Outcome(exit_code=1 if problems and not call.flag("repair") else 0)
+
+
+def df(call: Call) -> Outcome:
+    """docker system df."""
+    rows = []
+    for usage in call.engine.system.usage():
+        share = f" ({100 * usage.reclaimable // usage.size}%)" if usage.size else ""
+        rows.append({"Type": usage.type, "TotalCount": str(usage.total), "Active": str(usage.active), "Size": human_size(usage.size), "Reclaimable": human_size(usage.reclaimable) + share})
+    headers = {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"}
+    default = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"
+    return Outcome(Rows(rows, headers, default=default, format=call.flag("format"), caption="disk usage"))
+
+
+def prune(call: Call) -> Outcome:
+    """docker system prune."""
+    if not call.flag("force"):
+        raise DockerlabError("this removes all stopped containers and all dangling images", hint="say so with -f: docker system prune -f")
+    containers, images, freed = call.engine.system.prune()
+    if containers:
+        call.out("Deleted Containers:\n" + "\n".join(containers) + "\n")
+    if images:
+        call.out("Deleted Images:\n" + "\n".join(images) + "\n")
+    call.out(f"Total reclaimed space: {human_size(freed)}")
+    return Outcome()
+
+
+_SHIM = '#!/bin/sh\n# dockerlab shim: removed by `dockerlab shim remove`\nexec "{python}" -m dockerlab.cli "$@"\n'
+
+
+def _shim_path() -> Path:
+    return Path(sys.prefix) / "bin" / "docker"
+
+
+def shim_install(call: Call) -> Outcome:
+    """dockerlab shim install."""
+    path, other = _shim_path(), shutil.which("docker")
+    if other and Path(other) != path and not call.flag("force"):
+        raise AlreadyExists(f"a docker is on the PATH already: {other}", kind="program", name=other, hint="use --force to put the shim before it in this environment")
+    if path.exists() and "dockerlab shim" not in path.read_text(errors="replace"):
+        raise AlreadyExists(f"{path} is not dockerlab's", kind="program", name=str(path), hint="remove it yourself, or use another environment")
+    write_shim(path)
+    call.out(str(path))
+    return Outcome()
+
+
+def write_shim(path: Path) -> None:
+    """Writes a `docker` that means dockerlab."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_SHIM.format(python=sys.executable))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+def shim_remove(call: Call) -> Outcome:
+    """dockerlab shim remove."""
+    path = _shim_path()
+    if path.exists() and "dockerlab shim" in path.read_text(errors="replace"):
+        os.unlink(path)
+        call.out(str(path))
+    return Outcome()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from dockerlab.commands.columns import quoted
+from dockerlab.commands.go_text import quoted
 from dockerlab.errors import NotSupportedHere, UsageError
 
 __all__ = ["Command", "Flag", "Parsed", "find", "help_text", "index_text", "invalid_value", "parse", "refusal", "shown", "suggest"]

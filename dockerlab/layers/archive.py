@@ -6,6 +6,7 @@ that try to climb out are refused before anything of them is written.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from dockerlab.errors import CorruptContent, UnsafeArchive
 from dockerlab.layers import folders, tar
 from dockerlab.layers.diff import Change, xattrs
-from dockerlab.layers.index import Entry, Kind
+from dockerlab.layers.index import Entry, Kind, parent_of
 from dockerlab.linux import syscalls
 
 __all__ = ["OPAQUE_NAME", "WHITEOUT", "Owner", "Style", "apply", "pack", "pack_changes", "pack_tree"]
@@ -23,6 +24,7 @@ __all__ = ["OPAQUE_NAME", "WHITEOUT", "Owner", "Style", "apply", "pack", "pack_c
 WHITEOUT = ".wh."
 OPAQUE_NAME = ".wh..wh..opq"
 _BLOCK = 1 << 20
+_KEPT = 200
 _KINDS: dict[int, Kind] = {
     stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char", stat.S_IFBLK: "block", stat.S_IFIFO: "fifo",
 }  # fmt: skip
@@ -61,7 +63,7 @@ def describe(path: str, place: str, owner: Owner = _as_on_disk) -> Entry | None:
     device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in ("char", "block") else (0, 0)
     link = os.readlink(place) if kind == "symlink" else ""
     size = status.st_size if kind == "file" else 0
-    return Entry(path, kind, stat.S_IMODE(status.st_mode), uid, gid, size, int(status.st_mtime // 1), link, device, xattrs(place))
+    return Entry(path, kind, stat.S_IMODE(status.st_mode), uid, gid, size, status.st_mtime_ns // 10**9, link, device, xattrs(place))
 
 
 def pack_changes(changes: Iterable[Change], owner: Owner = _as_on_disk) -> Iterator[Item]:
@@ -87,7 +89,7 @@ def _linked(places: Iterable[tuple[str, str]], owner: Owner) -> Iterator[Item]:
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1 and key in first:
             uid, gid = owner(path, status)
-            yield Entry(path, "link", stat.S_IMODE(status.st_mode), uid, gid, 0, int(status.st_mtime // 1), first[key]), ""
+            yield Entry(path, "link", stat.S_IMODE(status.st_mode), uid, gid, 0, status.st_mtime_ns // 10**9, first[key]), ""
             continue
         first[key] = path
         entry = describe(path, place, owner)
@@ -145,7 +147,7 @@ def apply(stream: tar.Reader, root: str, style: Style, *, limits: tar.Limits | N
             marker = as_marker(entry)
             _no_twin(table, marker or entry)
             if marker:
-                target.mark(marker, table)
+                target.mark(marker)
             else:
                 target.put(entry, body)
             table[(marker or entry).path + ("\0" if marker else "")] = marker or entry
@@ -159,13 +161,19 @@ def _safe(entry: Entry) -> Entry:
             raise UnsafeArchive(f"archive entry leaves its root: {what} {name!r}", entry=entry.path, hint="make the archive from inside its root folder")
         if any(len(os.fsencode(part)) > 255 for part in name.split("/")):
             raise UnsafeArchive(f"archive entry has a name of more than 255 bytes: {name[:40]!r}…", entry=entry.path)
+    if "\0" in entry.link or any("\0" in key for key in entry.xattrs):
+        raise UnsafeArchive("archive entry holds a NUL where no file system can", entry=entry.path)
     if not entry.path and entry.kind != "dir":
         raise UnsafeArchive("archive would replace its own root", entry=entry.path)
     return entry
 
 
 def as_marker(entry: Entry) -> Entry | None:
+    """Gives the deletion that an entry stands for, or None; raises UnsafeArchive for one of a folder itself or its parent."""
     folder, _, name = entry.path.rpartition("/")
+    if entry.kind == "char" and entry.device == (0, 0):
+        # The kernel's own whiteout: overlayfs would take it as one, so it is one for everybody.
+        return Entry(entry.path, "whiteout")
     if name == OPAQUE_NAME:
         return Entry(folder, "opaque")
     if not name.startswith(WHITEOUT):
@@ -190,6 +198,8 @@ class _Target:
         self.style = style
         self.root = os.open(root, os.O_PATH | os.O_DIRECTORY)
         self._open: dict[str, int] = {}
+        self._own: set[str] = {""}
+        self._hidden: set[str] = set()
 
     def __enter__(self) -> _Target:
         return self
@@ -203,16 +213,33 @@ class _Target:
             os.close(descriptor)
         self._open.clear()
 
+    def _next(self) -> None:
+        # Only between two entries: in the middle of one, the descriptors are in use.
+        if len(self._open) > _KEPT:
+            self._forget()
+
     def folder(self, path: str) -> int:
         """Gives a descriptor of the folder `path`, making what is missing; a symlink on the way is followed inside the root."""
-        if not path:
-            return self.root
-        if path not in self._open:
-            if len(self._open) > 200:
-                self._forget()
-            parent, _, name = path.rpartition("/")
-            self._open[path] = self._enter(self.folder(parent), name, path)
-        return self._open[path]
+        missing: list[str] = []
+        while path and path not in self._open:
+            missing.append(path)
+            path = parent_of(path)
+        parent, passing = self._open.get(path, self.root), -1
+        try:
+            while missing:
+                place = missing.pop()
+                inner = self._enter(parent, place.rpartition("/")[2], place)
+                if passing >= 0:
+                    os.close(passing)
+                passing = inner
+                if not missing or len(self._open) < _KEPT:
+                    self._open[place], passing = inner, -1
+                parent = inner
+        except BaseException:
+            if passing >= 0:
+                os.close(passing)
+            raise
+        return parent
 
     def _enter(self, parent: int, name: str, path: str) -> int:
         flags = os.O_PATH | os.O_DIRECTORY
@@ -222,10 +249,10 @@ class _Target:
             except FileNotFoundError:
                 if _exists(parent, name):
                     raise UnsafeArchive(f"archive entry passes through the symlink /{path}, which leads nowhere", entry=path) from None
-                os.mkdir(name, 0o755, dir_fd=parent)
+                self._mkdir(parent, name, path, 0o755)
             except NotADirectoryError:
                 self._remove(parent, name, path)
-                os.mkdir(name, 0o755, dir_fd=parent)
+                self._mkdir(parent, name, path, 0o755)
             except OSError as error:
                 raise _told(error, path) from error
         raise UnsafeArchive(f"archive entry needs /{path} as a folder", entry=path)
@@ -233,15 +260,22 @@ class _Target:
     def put(self, entry: Entry, body: tar.Body) -> None:
         """Makes what the entry describes."""
         parent, _, name = entry.path.rpartition("/")
+        self._next()
+        if not entry.path:
+            return
+        self._claim(entry.path)
         try:
-            if not entry.path:
-                return
             folder = self.folder(parent)
             self._make_room(folder, name, entry)
             self._make(folder, name, entry, body)
             self._dress(folder, name, entry)
         except OSError as error:
             raise _told(error, entry.path) from error
+
+    def _claim(self, path: str) -> None:
+        while path not in self._own:
+            self._own.add(path)
+            path = parent_of(path)
 
     def _make_room(self, folder: int, name: str, entry: Entry) -> None:
         try:
@@ -259,7 +293,7 @@ class _Target:
     def _make(self, folder: int, name: str, entry: Entry, body: tar.Body) -> None:
         kind = entry.kind
         if kind == "dir":
-            _existing(lambda: os.mkdir(name, 0o700, dir_fd=folder))
+            _existing(lambda: self._mkdir(folder, name, entry.path, 0o700))
         elif kind == "symlink":
             os.symlink(entry.link, name, dir_fd=folder)
         elif kind == "link":
@@ -271,6 +305,13 @@ class _Target:
             os.mknod(name, form | 0o600, os.makedev(*entry.device), dir_fd=folder)
         else:
             self._write(folder, name, body)
+
+    def _mkdir(self, folder: int, name: str, path: str, mode: int) -> None:
+        os.mkdir(name, mode, dir_fd=folder)
+        if self.style.whiteout == "overlay" and path in self._hidden:
+            # Whiteout and folder of one name in one layer: the folder begins empty.
+            with _opened(folder, name) as place:
+                os.setxattr(place, self.style.xattr, b"y")
 
     def _link(self, folder: int, name: str, entry: Entry) -> None:
         parent, _, target = entry.link.rpartition("/")
@@ -299,42 +340,51 @@ class _Target:
             _set_xattrs(folder, name, entry)
         os.utime(name, ns=(entry.mtime * 10**9, entry.mtime * 10**9), dir_fd=folder, follow_symlinks=False)
 
-    def mark(self, marker: Entry, table: dict[str, Entry]) -> None:
+    def mark(self, marker: Entry) -> None:
         """Hides what lies below; what this archive itself has put there stays."""
+        self._next()
         try:
+            parent, _, name = marker.path.rpartition("/")
             if marker.kind == "opaque":
-                self._opaque(marker, table)
-            else:
-                parent, _, name = marker.path.rpartition("/")
-                if marker.path not in table:
-                    self._white_out(self.folder(parent), name, marker.path)
+                self._opaque(marker.path)
+            elif marker.path not in self._own:
+                self._white_out(self.folder(parent), name, marker.path)
+            elif stat.S_ISDIR(os.lstat(name, dir_fd=self.folder(parent)).st_mode):
+                self._opaque(marker.path)
         except OSError as error:
             raise _told(error, marker.path) from error
 
     def _white_out(self, folder: int, name: str, path: str) -> None:
         if _exists(folder, name):
             self._remove(folder, name, path)
+        self._hidden.add(path)
         if self.style.whiteout == "overlay":
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=folder)
 
-    def _opaque(self, marker: Entry, table: dict[str, Entry]) -> None:
-        folder = self.folder(marker.path)
+    def _opaque(self, path: str) -> None:
+        folder = self.folder(path)
         if self.style.whiteout == "overlay":
             os.setxattr(f"/proc/self/fd/{folder}", self.style.xattr, b"y")
             return
         for name in os.listdir(f"/proc/self/fd/{folder}"):
-            path = f"{marker.path}/{name}" if marker.path else name
-            if path not in table and not any(known.startswith(path + "/") for known in table):
-                self._remove(folder, name, path)
+            child = f"{path}/{name}" if path else name
+            if child not in self._own:
+                self._remove(folder, name, child)
 
     def settle(self, entries: Iterable[Entry]) -> None:
         """Gives folders their modes and times, deepest first, now that nothing more is written into them."""
         for entry in sorted(entries, key=lambda e: -e.path.count("/")):
+            self._next()
             parent, _, name = entry.path.rpartition("/")
-            place = f"/proc/self/fd/{self.root}" if not entry.path else None
-            descriptor = None if place else self.folder(parent)
-            os.chmod(place or name, entry.mode, dir_fd=descriptor)
-            os.utime(place or name, ns=(entry.mtime * 10**9, entry.mtime * 10**9), dir_fd=descriptor)
+            try:
+                with _opened(self.folder(parent), name or ".", os.O_DIRECTORY) as place:
+                    os.chmod(place, entry.mode)
+                    os.utime(place, ns=(entry.mtime * 10**9, entry.mtime * 10**9))
+            except (FileNotFoundError, NotADirectoryError):
+                # A later entry has put something else there, by another way to the same folder.
+                continue
+            except OSError as error:
+                raise _told(error, entry.path) from error
 
 
 def _open_in_root(root: int, parent: int, name: str, path: str, flags: int) -> int:
@@ -364,36 +414,73 @@ def _exists(folder: int, name: str) -> bool:
     return True
 
 
-def _set_xattrs(folder: int, name: str, entry: Entry) -> None:
-    if entry.kind == "symlink":
-        return
-    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+@contextlib.contextmanager
+def _opened(folder: int, name: str, flags: int = 0) -> Iterator[str]:
+    """Gives a path to what is called so itself, never to what a symlink of that name points to."""
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | flags, dir_fd=folder)
     try:
-        for key, value in entry.xattrs.items():
-            try:
-                os.setxattr(f"/proc/self/fd/{descriptor}", key, value)
-            except OSError as error:
-                # Attributes that this host refuses stay in the layer's table of contents, and so in every layer made from it.
-                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL):
-                    raise
+        yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
 
 
+def _set_xattrs(folder: int, name: str, entry: Entry) -> None:
+    if entry.kind == "symlink":
+        return
+    with _opened(folder, name) as place:
+        for key, value in entry.xattrs.items():
+            if ".overlay." in key:
+                continue
+            try:
+                os.setxattr(place, key, value)
+            except OSError as error:
+                # Attributes that this host refuses stay in the layer's table of contents, and so in every layer made from it.
+                # ENOSPC with a long value means that it does not fit beside the file, not that the disk is full.
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL) and not (error.errno == errno.ENOSPC and len(value) > 1000):
+                    raise
+
+
 def remove_entry(folder: int, name: str) -> None:
     """Removes a name and all below it, following no symlink."""
-    status = os.lstat(name, dir_fd=folder)
-    if not stat.S_ISDIR(status.st_mode):
+    if not stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
         os.unlink(name, dir_fd=folder)
         return
-    os.chmod(name, 0o700, dir_fd=folder)
-    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    top = _entered(folder, name)
     try:
-        for child in os.listdir(inner):
-            remove_entry(inner, child)
+        _empty(top)
     finally:
-        os.close(inner)
+        os.close(top)
     os.rmdir(name, dir_fd=folder)
+
+
+def _entered(folder: int, name: str) -> int:
+    os.chmod(name, 0o700, dir_fd=folder)
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+
+
+def _empty(top: int) -> None:
+    # Folders may be nested deeper than descriptors and stack reach, so each one is moved up here before it is emptied.
+    pending, moved = [name for name in os.listdir(top) if not _unlinked(top, name)], 0
+    while pending:
+        name = pending.pop()
+        inner = _entered(top, name)
+        try:
+            for child in os.listdir(inner):
+                if not _unlinked(inner, child):
+                    moved += 1
+                    pending.append(f".{os.getpid()}.{moved}.{os.urandom(8).hex()}")
+                    os.chmod(child, 0o700, dir_fd=inner)
+                    os.rename(child, pending[-1], src_dir_fd=inner, dst_dir_fd=top)
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=top)
+
+
+def _unlinked(folder: int, name: str) -> bool:
+    if stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
+        return False
+    os.unlink(name, dir_fd=folder)
+    return True
 
 
 def _told(error: OSError, path: str) -> Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -64,14 +64,23 @@ def _name(text: str) -> str:
 def encode(entries: Iterable[Entry]) -> bytes:
     """Gives the table as JSON lines, in the order of the archive."""
     encoder = msgspec.json.Encoder()
-    return b"".join(encoder.encode(msgspec.structs.replace(e, path=_wire(e.path), link=_wire(e.link))) + b"\n" for e in entries)
+    return b"".join(encoder.encode(_renamed(e, _wire)) + b"\n" for e in entries)
+
+
+def _renamed(entry: Entry, change: Callable[[str], str]) -> Entry:
+    xattrs = {change(key): value for key, value in entry.xattrs.items()}
+    return msgspec.structs.replace(entry, path=change(entry.path), link=change(entry.link), xattrs=xattrs)
+
+
+def _plain(entry: Entry) -> bool:
+    return entry.path.isascii() and entry.link.isascii() and all(key.isascii() for key in entry.xattrs)
 
 
 def decode(raw: bytes) -> list[Entry]:
     """Gives the table in `raw`; raises CorruptContent where it is none."""
     try:
         entries = _DECODER.decode_lines(raw)
-        return [msgspec.structs.replace(e, path=_name(e.path), link=_name(e.link)) if not (e.path + e.link).isascii() else e for e in entries]
+        return [entry if _plain(entry) else _renamed(entry, _name) for entry in entries]
     except (msgspec.DecodeError, UnicodeError) as error:
         raise CorruptContent(f"layer index cannot be read: {error}", hint="remove the file: it is made again from the layer") from error
 

@@ -24,6 +24,9 @@ _TYPES: dict[str, bytes] = {"file": b"0", "link": b"1", "symlink": b"2", "char":
 _KINDS: dict[bytes, Kind] = {code: kind for kind, code in _TYPES.items()} | {b"\0": "file", b"7": "file", b"S": "file"}  # type: ignore[misc]
 _XATTR = "SCHILY.xattr."
 _META_LIMIT = 1 << 20
+_SHARED = ("mtime", "uid", "gid")
+# What the kernel's calls take; a larger number is no id, no time and no device.
+_RANGES = {"uid": (0, (1 << 32) - 2), "gid": (0, (1 << 32) - 2), "mtime": (-(1 << 40), 1 << 40), "size": (0, 1 << 62), "device": (0, (1 << 31) - 1)}
 
 
 class Reader(Protocol):
@@ -58,7 +61,7 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _record(key: str, value: bytes) -> bytes:
-    body = b" " + key.encode() + b"=" + value + b"\n"
+    body = b" " + os.fsencode(key) + b"=" + value + b"\n"
     size = len(body)
     while len(str(size)) + len(body) != size:
         size = len(str(size)) + len(body)
@@ -81,7 +84,8 @@ def header(entry: Entry) -> bytes:
     fields = {"size": (size, 12), "uid": (entry.uid, 8), "gid": (entry.gid, 8), "mtime": (entry.mtime, 12)}
     octal = {key: _number(value, width) for key, (value, width) in fields.items()}
     records += [_record(key, str(fields[key][0]).encode()) for key, text in octal.items() if text is None]
-    records += [_record(_XATTR + key, value) for key, value in sorted(entry.xattrs.items())]
+    # A pax key ends at its first "="; the escapes are GNU tar's.
+    records += [_record(_XATTR + key.replace("%", "%25").replace("=", "%3D"), value) for key, value in sorted(entry.xattrs.items())]
     numbers = {key: text or bytes(fields[key][1]) for key, text in octal.items()}
     prefix, short = parts or (b"", name[:100])
     own = _ustar(short, prefix, target if target is not None else link[:100], _TYPES[entry.kind], stat.S_IMODE(entry.mode), numbers, entry.device)
@@ -173,27 +177,37 @@ def read(stream: Reader, *, limits: Limits | None = None) -> Iterator[tuple[Entr
     Raises CorruptContent for what is no tar, UnsafeArchive over the limits.
     """
     bounds = limits or Limits()
-    count = total = 0
+    count = total = about = common = 0
     pax: dict[str, bytes] = {}
     shared: dict[str, bytes] = {}
     while (block := stream.read(BLOCK)) and block != bytes(BLOCK):
         block += _exactly(stream, BLOCK - len(block)) if len(block) < BLOCK else b""
         fields = _parse(block)
         if fields.kind in (b"x", b"g", b"L", b"K"):
+            weight = BLOCK + fields.size
+            about, common = (about, common + weight) if fields.kind == b"g" else (about + weight, common)
+            if fields.size < 0 or max(about, common) > _META_LIMIT:
+                raise UnsafeArchive("archive has headers of more than a megabyte")
             _meta(stream, fields, pax, shared)
             continue
         entry, body, used = _entry(stream, fields, {**shared, **pax})
-        pax = {}
+        pax, about = {}, 0
         count, total = count + 1, total + entry.size
         if count > bounds.entries or total > bounds.bytes:
-            raise UnsafeArchive(f"archive holds more than {bounds.entries} entries or {bounds.bytes >> 30} GiB", entry=entry.path)
+            raise _bomb(bounds, entry.path)
         if entry.path.count("/") > bounds.depth:
             raise UnsafeArchive(f"archive holds a path of more than {bounds.depth} folders", entry=entry.path[:80])
         yield entry, body
         body.skip()
         _exactly(stream, -used % BLOCK)
-    while stream.read(_CHUNK):
-        pass
+    while rest := stream.read(_CHUNK):
+        total += len(rest)
+        if total > bounds.bytes:
+            raise _bomb(bounds, "")
+
+
+def _bomb(bounds: Limits, path: str) -> UnsafeArchive:
+    return UnsafeArchive(f"archive holds more than {bounds.entries} entries or {bounds.bytes >> 30} GiB", entry=path[:80])
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,14 +253,15 @@ def _parse(block: bytes) -> _Fields:
 
 
 def _meta(stream: Reader, fields: _Fields, pax: dict[str, bytes], shared: dict[str, bytes]) -> None:
-    if not 0 <= fields.size <= _META_LIMIT:
-        raise UnsafeArchive("archive has a header of more than a megabyte")
     content = _exactly(stream, fields.size)
     _exactly(stream, -fields.size % BLOCK)
     if fields.kind in (b"L", b"K"):
         pax["path" if fields.kind == b"L" else "linkpath"] = content.rstrip(b"\0")
+    elif fields.kind == b"x":
+        pax.update(_records(content))
     else:
-        (pax if fields.kind == b"x" else shared).update(_records(content))
+        # Only what can be true of many entries at once; other keys would be looked through again for each of them.
+        shared.update({key: value for key, value in _records(content).items() if key in _SHARED})
 
 
 def _records(content: bytes) -> dict[str, bytes]:
@@ -272,14 +287,12 @@ def _entry(stream: Reader, fields: _Fields, pax: Mapping[str, bytes]) -> tuple[E
     def number(key: str, default: int) -> int:
         text = pax.get(key)
         try:
-            return default if text is None else int(text.partition(b".")[0] or b"0")
+            return _ranged(key, default if text is None else int(text.partition(b".")[0] or b"0"))
         except ValueError:
             raise CorruptContent(f"archive has a broken pax header: {key}") from None
 
     kind = _KINDS.get(fields.kind)
     stored = number("size", fields.size)
-    if stored < 0:
-        raise CorruptContent("archive has an entry of negative size")
     if kind is None:
         raise CorruptContent(f"archive has an entry of unknown type {fields.kind!r}")
     stored = stored if kind == "file" else 0
@@ -287,13 +300,24 @@ def _entry(stream: Reader, fields: _Fields, pax: Mapping[str, bytes]) -> tuple[E
     if kind == "file" and name.endswith(b"/") and fields.kind in (b"\0", b"0"):
         kind = "dir"
     used, holes, size = _sparse(stream, fields, pax, stored)
-    xattrs = {key.removeprefix(_XATTR): value for key, value in pax.items() if key.startswith(_XATTR)}
+    xattrs = {key.removeprefix(_XATTR).replace("%3D", "=").replace("%25", "%"): value for key, value in pax.items() if key.startswith(_XATTR)}
     link = os.fsdecode(pax.get("linkpath", fields.link))
     entry = Entry(
         _clean(os.fsdecode(name)), kind, fields.mode & 0o7777, number("uid", fields.uid), number("gid", fields.gid), size if kind == "file" else 0,
-        number("mtime", fields.mtime), _clean(link) if kind == "link" else link, fields.device if kind in ("char", "block") else (0, 0), xattrs,
+        number("mtime", fields.mtime), _clean(link) if kind == "link" else link, _device(fields) if kind in ("char", "block") else (0, 0), xattrs,
     )  # fmt: skip
     return entry, Body(stream, stored - used, size, holes), stored
+
+
+def _ranged(key: str, value: int) -> int:
+    low, high = _RANGES[key]
+    if not low <= value <= high:
+        raise CorruptContent(f"archive has an entry with a {key} out of range")
+    return value
+
+
+def _device(fields: _Fields) -> tuple[int, int]:
+    return _ranged("device", fields.device[0]), _ranged("device", fields.device[1])
 
 
 def _clean(name: str) -> str:
@@ -310,7 +334,7 @@ def _sparse(stream: Reader, fields: _Fields, pax: Mapping[str, bytes], stored: i
     numbers: list[bytes]
     used = 0
     if fields.kind == b"S":
-        return _gnu_sparse(stream, fields)
+        return _gnu_sparse(stream, fields, stored)
     if pax.get("GNU.sparse.major") == b"1":
         numbers, used = _map_in_body(stream, stored)
     elif "GNU.sparse.map" in pax:
@@ -327,6 +351,8 @@ def _sparse(stream: Reader, fields: _Fields, pax: Mapping[str, bytes], stored: i
 
 def _checked(holes: tuple[tuple[int, int], ...], size: int, stored: int) -> tuple[tuple[int, int], ...]:
     place = 0
+    if size < 0:
+        raise CorruptContent("archive has an entry of negative size")
     for offset, length in holes:
         if offset < place or length < 0 or offset + length > size:
             raise CorruptContent("archive has a broken sparse map")
@@ -336,7 +362,7 @@ def _checked(holes: tuple[tuple[int, int], ...], size: int, stored: int) -> tupl
     return holes
 
 
-def _gnu_sparse(stream: Reader, fields: _Fields) -> tuple[int, Holes, int]:
+def _gnu_sparse(stream: Reader, fields: _Fields, stored: int) -> tuple[int, Holes, int]:
     raw, pairs, more = fields.raw, [], fields.raw[482]
     pairs += _pairs(raw[386:482])
     while more:
@@ -346,7 +372,7 @@ def _gnu_sparse(stream: Reader, fields: _Fields) -> tuple[int, Holes, int]:
         if len(pairs) > 1_000_000:
             raise UnsafeArchive("archive has a sparse map without end")
     size = _integer(raw[483:495])
-    return 0, _checked(tuple(pairs), size, fields.size), size
+    return 0, _checked(tuple(pairs), size, stored), size
 
 
 def _pairs(raw: bytes) -> list[tuple[int, int]]:
@@ -355,16 +381,23 @@ def _pairs(raw: bytes) -> list[tuple[int, int]]:
 
 
 def _map_in_body(stream: Reader, stored: int) -> tuple[list[bytes], int]:
-    text, used, wanted = b"", 0, None
-    while wanted is None or text.count(b"\n") < wanted:
-        if used + BLOCK > min(stored, _META_LIMIT * 16):
+    blocks: list[bytes] = []
+    lines, wanted = 0, 1
+    while lines < wanted:
+        if (len(blocks) + 1) * BLOCK > min(stored, _META_LIMIT * 16):
             raise CorruptContent("archive has a broken sparse map")
-        text += _exactly(stream, BLOCK)
-        used += BLOCK
-        if wanted is None and b"\n" in text:
-            first = text.partition(b"\n")[0]
-            wanted = 1 + 2 * int(first) if first.isdigit() else 0
-    return text.split(b"\n")[1 : wanted or 1], used
+        blocks.append(_exactly(stream, BLOCK))
+        lines += blocks[-1].count(b"\n")
+        if wanted == 1:
+            wanted = 1 + 2 * _pair_count(blocks[0])
+    return b"".join(blocks).split(b"\n")[1:wanted], len(blocks) * BLOCK
+
+
+def _pair_count(block: bytes) -> int:
+    first, newline, _ = block.partition(b"\n")
+    if not newline or not first.isdigit():
+        raise CorruptContent("archive has a broken sparse map")
+    return int(first)
 
 
 Write = Callable[[bytes], object]

@@ -49,7 +49,8 @@ class UnionView:
         self.hidden.append(0)
         own = {entry.path for entry in layer if not entry.marker}
         for entry in layer:
-            if entry.kind == "whiteout" and entry.path not in own:
+            if entry.kind == "whiteout":
+                # What this layer puts there again is a change, not a deletion and an addition.
                 self._delete(entry.path, number, entry)
             elif entry.kind == "opaque":
                 self._history[entry.path].append(Sighting(number, "O", entry))

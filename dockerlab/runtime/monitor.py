@@ -82,7 +82,10 @@ class Monitor:
         status_in, status_out = os.pipe()
         parent = os.fork()
         if parent == 0:
-            self._parent(sync, status_in, status_out, theirs, folders)
+            # An end that stays open here would keep the program from ever seeing the end of its input.
+            for descriptor in (*streams.values(), *self.client.values(), self.connection.fileno(), self.log.fileno(), status_in, ours.fileno()):
+                os.close(descriptor)
+            self._parent(sync, status_out, theirs, folders)
         for descriptor in (*theirs, status_out):
             os.close(descriptor)
         sync.close()
@@ -114,11 +117,10 @@ class Monitor:
 
     # The parent of the pid namespace
 
-    def _parent(self, sync: socket.socket, status_in: int, status_out: int, theirs: list[int], folders: list[Path]) -> None:
+    def _parent(self, sync: socket.socket, status_out: int, theirs: list[int], folders: list[Path]) -> None:
         code = 125
         try:
             monitor = os.pidfd_open(os.getppid())
-            os.close(status_in)
             cgroups.join(folders)
             flags = 0
             for namespace in self.spec.linux.namespaces:

@@ -9,19 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockerlab.commands.columns import (
-    compact_json,
-    ellipsis,
-    escape,
-    formatted,
-    go_text,
-    human_duration,
-    human_size,
-    human_size3,
-    printf,
-    quoted,
-    table,
-)
+from dockerlab.commands.columns import ellipsis, escape, formatted, human_duration, human_size, human_size3, table
+from dockerlab.commands.go_text import compact_json, go_text, printf, quoted
 from dockerlab.errors import InvalidArgument
 
 TRANSCRIPTS = Path(__file__).parents[2] / "../shared/golden/docker-transcripts.md"

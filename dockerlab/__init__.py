@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.errors import DockerlabError
+from dockerlab.version import __version__
 
 if TYPE_CHECKING:
     from dockerlab.course import lesson
     from dockerlab.engine import Engine
     from dockerlab.engine.views import union
 
-__version__ = "0.1.0"
 __all__ = ["DockerlabError", "Engine", "__version__", "lesson", "load_ipython_extension", "union", "unload_ipython_extension"]
 
 _LAZY = {"Engine": "dockerlab.engine", "lesson": "dockerlab.course", "union": "dockerlab.engine.views"}

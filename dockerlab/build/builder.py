@@ -189,7 +189,7 @@ class Builder:
                 self._emit(StepStarted(position, total, text, trigger=True))
                 self._perform(self._prepare(trigger), position, trigger)
 
-    # Prepare: always
+    # What is always done: preparing.
 
     def _variables(self) -> dict[str, str]:
         return {**self._stage.args, **env_map(self._stage.run.env)}
@@ -285,7 +285,7 @@ class Builder:
 
     def _prepare_expose(self, step: ins.Expose) -> Step:
         ports = [port for text in step.ports for port in words.split(text, self._variables(), self._escape)]
-        full = {port if "/" in port else f"{port}/tcp": {} for port in ports}
+        full: dict[str, dict[str, str]] = {port if "/" in port else f"{port}/tcp": {} for port in ports}
         return self._set(f"EXPOSE {' '.join(ports)}", exposed_ports={**self._stage.run.exposed_ports, **full})
 
     def _prepare_volume(self, step: ins.Volume) -> Step:
@@ -331,7 +331,7 @@ class Builder:
     def _prepare_onbuild(self, step: ins.Onbuild) -> Step:
         return self._set(f"ONBUILD {step.text}", on_build=(*self._stage.run.on_build, step.text))
 
-    # Execute: only on a miss
+    # What is done only on a miss: executing.
 
     def _perform(self, step: Step, number: int, instruction: ins.Instruction) -> None:
         parent = self._stage.image

@@ -56,7 +56,8 @@ def _options(call: Call) -> RunOptions:
         volume=tuple(_absolute(word, call.folder) for word in call.flag("volume")), label=env_map(tuple(call.flag("label"))), hostname=call.flag("hostname"),
         entrypoint=call.flag("entrypoint") if "entrypoint" in call.parsed.given else None, network=network, read_only=call.flag("read-only"),
         cap_add=call.flag("cap-add"), cap_drop=call.flag("cap-drop"), no_new_privileges=_security(call.flag("security-opt")),
-        interactive=call.flag("interactive"), tty=call.flag("tty"), rm=call.flag("rm") and not call.parsed.values.get("explain"), replace=call.flag("replace"), explain=call.parsed.values.get("explain", False),
+        interactive=call.flag("interactive"), tty=call.flag("tty"), rm=call.flag("rm") and not call.parsed.values.get("explain"),
+        replace=call.flag("replace"), explain=call.parsed.values.get("explain", False),
     )  # fmt: skip
 
 
@@ -170,7 +171,8 @@ def _row(container: Container, full: bool) -> dict[str, Any]:
 def ps(call: Call) -> Outcome:
     """docker ps."""
     tests = [word.partition("=")[::2] for word in call.flag("filter")]
-    found = [c for c in call.engine.containers.list(all=call.flag("all") or bool(call.flag("last")) or call.flag("latest") or any(n in ("status", "exited") for n, _ in tests))]
+    every = call.flag("all") or call.flag("last") > 0 or call.flag("latest") or any(n in ("status", "exited") for n, _ in tests)
+    found = call.engine.containers.list(all=every)
     found = [c for c in found if all(_passes(c, name, value) for name, value in tests)]
     count = 1 if call.flag("latest") else call.flag("last")
     found = found[:count] if count > 0 else found

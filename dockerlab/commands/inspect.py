@@ -55,7 +55,7 @@ def _one(call: Call, name: str) -> dict[str, Any]:
 
 
 def _config(run: RunConfig, **facts: Any) -> dict[str, Any]:
-    config = {
+    config: dict[str, Any] = {
         "Hostname": "", "Domainname": "", "User": run.user, "AttachStdin": False, "AttachStdout": False, "AttachStderr": False,
         **({"ExposedPorts": {k: {} for k in run.exposed_ports}} if run.exposed_ports else {}),
         "Tty": False, "OpenStdin": False, "StdinOnce": False, "Env": list(run.env) or None, "Cmd": _listed(run.cmd),

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import dockerlab
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import human_size, table
 from dockerlab.commands.rows import Rows, Text
 from dockerlab.commands.template import Template
 from dockerlab.errors import AlreadyExists, DockerlabError, NotSupportedHere
 from dockerlab.linux.probe import Finding
+from dockerlab.version import __version__
 from dockerlab.widgets import html
 
 __all__ = ["check", "df", "info", "prune", "shim_install", "shim_remove", "version"]
@@ -55,7 +55,7 @@ def info(call: Call) -> Outcome:
     containers = engine.containers.list(all=True)
     facts = {
         "Containers": len(containers), "Running": sum(c.state.status == "running" for c in containers), "Images": len(engine.images.list()),
-        "Server Version": dockerlab.__version__, "Storage Driver": driver, "Tier": tier, "Isolation": says,
+        "Server Version": __version__, "Storage Driver": driver, "Tier": tier, "Isolation": says,
         "Network": "host: containers share this machine's network until networks of their own come; --net none gives them none",
         "Kernel Version": platform.release(), "Architecture": platform.machine(), "Docker Root Dir": str(engine.home),
     }  # fmt: skip
@@ -68,7 +68,7 @@ def info(call: Call) -> Outcome:
 
 def version(call: Call) -> Outcome:
     """docker version."""
-    facts = {"Version": dockerlab.__version__, "ApiVersion": "none: dockerlab has no daemon", "Os": sys.platform, "Arch": platform.machine(), "Python": platform.python_version()}
+    facts = {"Version": __version__, "ApiVersion": "none: dockerlab has no daemon", "Os": sys.platform, "Arch": platform.machine(), "Python": platform.python_version()}
     if call.flag("format"):
         call.out(Template(call.flag("format")).render({"Client": facts, "Server": facts}))
         return Outcome()

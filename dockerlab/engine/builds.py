@@ -143,7 +143,10 @@ class Builds:
         owner = self._owner(transfer.owner, union)
         made: set[str] = set()
         for source in transfer.sources:
-            yield from (item for item in self._one(source, place, into, transfer, union, owner) if not (item[0].path in made or made.add(item[0].path)))
+            for item in self._one(source, place, into, transfer, union, owner):
+                if item[0].path not in made:
+                    made.add(item[0].path)
+                    yield item
 
     def _one(self, source: Any, place: str, into: bool, transfer: Transfer, union: UnionView, owner: tuple[int, int]) -> Iterator[archive.Item]:
         if source.is_dir:
@@ -177,7 +180,9 @@ class Builds:
 
 def _settled(destination: str, union: UnionView) -> str:
     """Gives the place inside the image, symlinks of the image followed."""
-    parts, done, hops = [p for p in posixpath.normpath(destination).split("/") if p not in ("", ".")], [], 0
+    parts = [p for p in posixpath.normpath(destination).split("/") if p not in ("", ".")]
+    done: list[str] = []
+    hops = 0
     while parts:
         part = parts.pop(0)
         if part == "..":

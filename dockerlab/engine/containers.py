@@ -18,7 +18,7 @@ import msgspec
 
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent
-from dockerlab.errors import ContainerError, InUse, Interrupted, InvalidArgument, NotFound, NotSupportedHere
+from dockerlab.errors import ContainerError, Interrupted, InUse, InvalidArgument, NotFound, NotSupportedHere
 from dockerlab.layers.diff import Change
 from dockerlab.oci.config import History, RunConfig, env_map, env_words
 from dockerlab.oci.digest import ChainId
@@ -137,13 +137,14 @@ class Container:
         """
         interrupted = False
         waiting, code = dict(pipes), None
+        ours = session.fileno()
         while code is None or waiting:
             try:
-                ready, _, _ = select.select([*waiting, *([session] if code is None else [])], [], [], 0.5 if code is None else 0.05)
+                ready, _, _ = select.select([*waiting, *([ours] if code is None else [])], [], [], 0.5 if code is None else 0.05)
                 if code is not None and not ready:
                     break
                 for source in ready:
-                    if source is session:
+                    if source == ours:
                         code = session.next().get("exit", code)
                     elif not (data := os.read(source, 1 << 16)):
                         del waiting[source]

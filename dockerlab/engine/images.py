@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import platform
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,9 @@ from dockerlab.oci.digest import DiffId, ImageId, short
 from dockerlab.oci.manifest import CONFIG, Descriptor, Manifest
 from dockerlab.oci.reference import Reference
 from dockerlab.recipes import busybox
+from dockerlab.store.files import locked
 from dockerlab.store.images import Record
 from dockerlab.store.work import Compressor
-from dockerlab.store.files import locked
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -174,10 +175,11 @@ class Images:
         """Gives an image one more name; raises NotFound, InvalidReference."""
         self._engine.image_store.tag(self.get(name).id, Reference.parse(target))
 
-    def ancestry(self, image: Image) -> list[ImageId]:
+    def ancestry(self, image: Image) -> Sequence[ImageId]:
         """Gives the image and those that its steps were made from, newest first, as far as they are still here."""
         known = {record.id: record for record in self._engine.image_store.records()}
-        chain, current = [], known.get(image.id)
+        chain: builtins.list[ImageId] = []
+        current = known.get(image.id)
         while current is not None and current.id not in chain:
             chain.append(current.id)
             current = known.get(ImageId(current.parent))
@@ -223,7 +225,7 @@ class Images:
 
     def _delete(self, image: Image, prune: bool) -> Iterator[tuple[str, str]]:
         chain = [image.id, *self.ancestry(image)[1:]]
-        freed: list[str] = []
+        freed: builtins.list[str] = []
         for number, ident in enumerate(chain):
             records = self._engine.image_store.records()
             record = next((r for r in records if r.id == ident), None)

@@ -64,7 +64,7 @@ class System:
         with locked(self._engine.home / "gc.lock", wait=False) as held:
             if not held:
                 return 0
-            blobs, chains, layers = self._reachable()
+            blobs, _, layers = self._reachable()
             content, young = self._engine.content, time.time() - 60
             dead = [d for d in content.digests() if d not in blobs and content.path(d).stat().st_mtime < young]
             freed = content.remove(dead)

@@ -9,6 +9,7 @@ from dockerlab.errors import NotFound
 from dockerlab.layers.union import Sighting, UnionView
 from dockerlab.widgets import picture
 from dockerlab.widgets import union as view
+from dockerlab.widgets.html import visible
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -72,10 +73,10 @@ class Union:
 
     def __str__(self) -> str:
         sizes = "\n".join(
-            f"  layer {n}  {layer.size:>8}  {bar.hidden and _size(bar.hidden) + ' hidden' or '':<14}  {view.visible(layer.created_by)[:70]}".rstrip()
+            f"  layer {n}  {layer.size:>8}  {(bar.hidden and _size(bar.hidden) + ' hidden') or '':<14}  {visible(layer.created_by)[:70]}".rstrip()
             for n, (layer, bar) in reversed(list(enumerate(zip(self.stack.layers, self.bars(), strict=True))))
         )
-        return f"{sizes}\n\n{view.text(self.stack)}" if self.stack.paths else f"{view.visible(self.title)}\n{sizes}"
+        return f"{sizes}\n\n{view.text(self.stack)}" if self.stack.paths else f"{visible(self.title)}\n{sizes}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": view.html(self.stack)}

@@ -17,9 +17,10 @@ from dockerlab.errors import CorruptContent, UnsafeArchive
 from dockerlab.layers import folders, tar
 from dockerlab.layers.diff import Change, xattrs
 from dockerlab.layers.index import Entry, Kind, parent_of
+from dockerlab.layers.removal import remove_entry
 from dockerlab.linux import syscalls
 
-__all__ = ["OPAQUE_NAME", "WHITEOUT", "Owner", "Style", "apply", "pack", "pack_changes", "pack_tree"]
+__all__ = ["OPAQUE_NAME", "WHITEOUT", "Owner", "Style", "apply", "pack", "pack_changes", "pack_tree", "remove_entry"]
 
 WHITEOUT = ".wh."
 OPAQUE_NAME = ".wh..wh..opq"
@@ -438,49 +439,6 @@ def _set_xattrs(folder: int, name: str, entry: Entry) -> None:
                 # ENOSPC with a long value means that it does not fit beside the file, not that the disk is full.
                 if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL) and not (error.errno == errno.ENOSPC and len(value) > 1000):
                     raise
-
-
-def remove_entry(folder: int, name: str) -> None:
-    """Removes a name and all below it, following no symlink."""
-    if not stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
-        os.unlink(name, dir_fd=folder)
-        return
-    top = _entered(folder, name)
-    try:
-        _empty(top)
-    finally:
-        os.close(top)
-    os.rmdir(name, dir_fd=folder)
-
-
-def _entered(folder: int, name: str) -> int:
-    os.chmod(name, 0o700, dir_fd=folder)
-    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-
-
-def _empty(top: int) -> None:
-    # Folders may be nested deeper than descriptors and stack reach, so each one is moved up here before it is emptied.
-    pending, moved = [name for name in os.listdir(top) if not _unlinked(top, name)], 0
-    while pending:
-        name = pending.pop()
-        inner = _entered(top, name)
-        try:
-            for child in os.listdir(inner):
-                if not _unlinked(inner, child):
-                    moved += 1
-                    pending.append(f".{os.getpid()}.{moved}.{os.urandom(8).hex()}")
-                    os.chmod(child, 0o700, dir_fd=inner)
-                    os.rename(child, pending[-1], src_dir_fd=inner, dst_dir_fd=top)
-        finally:
-            os.close(inner)
-        os.rmdir(name, dir_fd=top)
-
-
-def _unlinked(folder: int, name: str) -> bool:
-    if stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
-        return False
-    os.unlink(name, dir_fd=folder)
-    return True
 
 
 def _told(error: OSError, path: str) -> Exception:

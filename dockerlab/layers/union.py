@@ -47,7 +47,6 @@ class UnionView:
         number = self.depth
         self.depth += 1
         self.hidden.append(0)
-        own = {entry.path for entry in layer if not entry.marker}
         for entry in layer:
             if entry.kind == "whiteout":
                 # What this layer puts there again is a change, not a deletion and an addition.
@@ -56,17 +55,25 @@ class UnionView:
                 self._history[entry.path].append(Sighting(number, "O", entry))
                 for child in sorted(self._children.get(entry.path, ())):
                     # What this layer puts there again is a change, not a deletion and an addition.
-                    self._delete(child, number, entry, spare=own)
+                    self._delete(child, number, entry)
         for entry in layer:
             if not entry.marker:
                 self._put(entry, number)
 
     def _put(self, entry: Entry, number: int) -> None:
+        missing, path = [entry], entry.path
+        while path and not self._is_folder(parent_of(path)):
+            path = parent_of(path)
+            missing.append(implied_folder(path))
+        while missing:
+            self._place(missing.pop(), number)
+
+    def _is_folder(self, path: str) -> bool:
+        seen = self._visible.get(path)
+        return seen is not None and seen.entry.kind == "dir"
+
+    def _place(self, entry: Entry, number: int) -> None:
         path = entry.path
-        if path and parent_of(path) not in self._visible:
-            self._put(implied_folder(parent_of(path)), number)
-        elif path and self._visible[parent_of(path)].entry.kind != "dir":
-            self._put(implied_folder(parent_of(path)), number)
         before = self._visible.get(path)
         if before and entry.kind != "dir":
             for child in sorted(self._children.get(path, ())):
@@ -82,14 +89,16 @@ class UnionView:
             if not any(s.layer == number and s.mark in "AC" for s in self._history[path]):
                 self._history[path].append(Sighting(number, "C" if before or replaced else "A", entry))
 
-    def _delete(self, path: str, number: int, entry: Entry, spare: set[str] | None = None) -> None:
-        for child in sorted(self._children.pop(path, ())):
-            self._delete(child, number, entry, spare)
-        before = self._visible.pop(path, None)
-        if before:
-            self.hidden[before.layer] += before.entry.size
-            self._children[parent_of(path)].discard(path)
-            self._history[path].append(Sighting(number, "D", entry if entry.path == path else None))
+    def _delete(self, path: str, number: int, entry: Entry) -> None:
+        self._children[parent_of(path)].discard(path)
+        pending = [path]
+        while pending:
+            gone = pending.pop()
+            pending.extend(self._children.pop(gone, ()))
+            before = self._visible.pop(gone, None)
+            if before:
+                self.hidden[before.layer] += before.entry.size
+                self._history[gone].append(Sighting(number, "D", entry if entry.path == gone else None))
 
     def get(self, path: str) -> Seen | None:
         """Gives what a container sees at `path` (no leading slash), hard links as they stand; None where nothing is."""

@@ -45,7 +45,7 @@ def probe(store: str) -> list[Finding]:
         _tried("root", "unshare(NEWNS|NEWPID|NEWUTS|NEWIPC|NEWNET), mount tmpfs, bind, pivot_root", _root),
         _tried("user namespace", "unshare(NEWUSER|…), write uid_map and gid_map, then sethostname", _user_namespace),
         _tried("id range", "newuidmap and newgidmap with the ranges of /etc/subuid and /etc/subgid", _id_range),
-        _tried("mount", "user namespace, then mount tmpfs, bind, pivot_root", lambda: (_enter(), _mounts())),
+        _tried("mount", "user namespace, then mount tmpfs, bind, pivot_root", _mounts_inside),
         _tried("overlay", "mount overlay in the store, then rmdir, mkdir, rename, read the marks", lambda: _overlay(store, user=False)),
         _tried("overlay userxattr", "the same in a user namespace with userxattr", lambda: _overlay(store, user=True)),
         _tried("fresh proc", "user namespace, new pid namespace, mount proc", _fresh_proc),
@@ -112,6 +112,11 @@ def _mounts() -> None:
     finally:
         if os.path.exists(place):
             os.rmdir(place)
+
+
+def _mounts_inside() -> None:
+    _enter()
+    _mounts()
 
 
 def _id_range() -> None:

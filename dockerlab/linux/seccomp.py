@@ -16,7 +16,7 @@ from dockerlab.linux import syscalls
 
 __all__ = ["compile_profile", "default_profile", "install"]
 
-_ARCHES = {"x86_64": (0xC000003E, "SCMP_ARCH_X86_64", 0), "aarch64": (0xC00000B7, "SCMP_ARCH_AARCH64", 1)}
+_ARCHES: dict[str, tuple[int, str, int]] = {"x86_64": (0xC000003E, "SCMP_ARCH_X86_64", 0), "aarch64": (0xC00000B7, "SCMP_ARCH_AARCH64", 1)}
 _NEWEST = 462  # mseal, Linux 6.10
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _CLONE_NAMESPACES = 0x7E020000

@@ -14,7 +14,7 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     pass
 
 
-class User(_Value, kw_only=True):
+class User(_Value, frozen=True, kw_only=True):
     """Numeric ids inside the container."""
 
     uid: int = 0
@@ -22,7 +22,7 @@ class User(_Value, kw_only=True):
     additional_gids: tuple[int, ...] = ()
 
 
-class Capabilities(_Value, kw_only=True):
+class Capabilities(_Value, frozen=True, kw_only=True):
     """Capability names (`CAP_CHOWN`, …) in each of a process's sets; capabilities(7)."""
 
     bounding: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Capabilities(_Value, kw_only=True):
     ambient: tuple[str, ...] = ()
 
 
-class Rlimit(_Value, kw_only=True):
+class Rlimit(_Value, frozen=True, kw_only=True):
     """One resource limit; getrlimit(2)."""
 
     type: str
@@ -40,7 +40,7 @@ class Rlimit(_Value, kw_only=True):
     hard: int
 
 
-class Process(_Value, kw_only=True):
+class Process(_Value, frozen=True, kw_only=True):
     """What is executed."""
 
     terminal: bool = False
@@ -53,14 +53,14 @@ class Process(_Value, kw_only=True):
     no_new_privileges: bool = False
 
 
-class Root(_Value, kw_only=True):
+class Root(_Value, frozen=True, kw_only=True):
     """The root file system; a bundle may say so by a relative path."""
 
     path: str = "rootfs"
     readonly: bool = False
 
 
-class Mount(_Value, kw_only=True):
+class Mount(_Value, frozen=True, kw_only=True):
     """One mount, in order; mount(8) option words."""
 
     destination: str
@@ -69,14 +69,14 @@ class Mount(_Value, kw_only=True):
     options: tuple[str, ...] = ()
 
 
-class Namespace(_Value, kw_only=True):
+class Namespace(_Value, frozen=True, kw_only=True):
     """A namespace to make, or with a path to join."""
 
     type: str
     path: str = ""
 
 
-class IdMapping(_Value, kw_only=True, rename={"container_id": "containerID", "host_id": "hostID", "size": "size"}):
+class IdMapping(_Value, frozen=True, kw_only=True, rename={"container_id": "containerID", "host_id": "hostID", "size": "size"}):
     """`size` ids from `container_id` inside are those from `host_id` outside; user_namespaces(7)."""
 
     container_id: int
@@ -84,7 +84,7 @@ class IdMapping(_Value, kw_only=True, rename={"container_id": "containerID", "ho
     size: int
 
 
-class Device(_Value, kw_only=True):
+class Device(_Value, frozen=True, kw_only=True):
     """A device node to make."""
 
     path: str
@@ -96,7 +96,7 @@ class Device(_Value, kw_only=True):
     gid: int = 0
 
 
-class Linux(_Value, kw_only=True):
+class Linux(_Value, frozen=True, kw_only=True):
     """What only Linux has."""
 
     namespaces: tuple[Namespace, ...] = ()
@@ -111,7 +111,7 @@ class Linux(_Value, kw_only=True):
     rootfs_propagation: str = ""
 
 
-class Spec(_Value, kw_only=True):
+class Spec(_Value, frozen=True, kw_only=True):
     """A bundle's config.json."""
 
     oci_version: str = msgspec.field(default="1.0.2", name="ociVersion")

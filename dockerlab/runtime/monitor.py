@@ -52,7 +52,7 @@ class Monitor:
         names = [name for name in ("stdin", "stdout", "stderr") if name in request["attach"]]
         self.client = dict(zip(names, descriptors, strict=False))
         self.terminal = self.spec.process.terminal
-        self.log = open(self.folder / "log", "ab", buffering=0)  # noqa: SIM115
+        self.log = open(self.folder / "log", "ab", buffering=0)
         self.state = State()
         self.grace = float(request.get("grace", 1.0))
         self.stopping = 0.0

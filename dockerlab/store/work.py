@@ -46,7 +46,7 @@ def open_layer(file: BinaryIO) -> tar.Reader:
         try:
             from isal import igzip
 
-            return igzip.IGzipFile(fileobj=file)  # type: ignore[no-any-return]
+            return igzip.IGzipFile(fileobj=file)
         except ImportError:
             import gzip
 
@@ -85,7 +85,7 @@ class Compressor:
     """Writes a gzip stream to a file and hashes both sides. The bytes depend on the compressor's version and on this block size alone."""
 
     def __init__(self, path: str) -> None:
-        self._file = open(path, "wb", buffering=0)  # noqa: SIM115
+        self._file = open(path, "wb", buffering=0)
         self._inner, self._outer, self.size, self.plain = hashlib.sha256(), hashlib.sha256(), 0, 0
         self._pending: list[bytes] = []
         self._held = 0

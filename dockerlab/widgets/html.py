@@ -10,7 +10,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["TINTS", "attribute", "bar", "cell", "escape", "table"]
+__all__ = ["TINTS", "attribute", "bar", "cell", "escape", "table", "visible"]
 
 TINTS = {
     "plain": "",

@@ -15,7 +15,7 @@ from dockerlab.widgets.html import cell, escape, table, visible
 if TYPE_CHECKING:
     from ipywidgets import VBox
 
-__all__ = ["Layer", "Stack", "frames", "html", "stepper", "text"]
+__all__ = ["Layer", "Stack", "frames", "html", "pick", "stepper", "text"]
 
 MARKS = {
     "A": ("+", "added", "added"),
@@ -67,7 +67,7 @@ def text(stack: Stack, *, upto: int | None = None) -> str:
                 glyph, word, _ = MARKS[mark]
                 layer = stack.layers[number]
                 note = _note(layer, column)
-                state = "" if number == provider or mark == "D" and _first(stack, column, top) == number else "  (hidden)"
+                state = "" if number == provider or (mark == "D" and _first(stack, column, top) == number) else "  (hidden)"
                 lines.append(f"  layer {number}  {glyph} {word:<9}{note}{state}  {visible(layer.created_by)[:60]}")
     if stack.cut:
         lines.append(f"\n{stack.cut} more paths are in more than one layer; name one to see it")

@@ -1,0 +1,36 @@
+# One-word commands. `make help` lists them. Everything goes into .venv; nothing outside this folder is touched but your dockerlab store.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo lab test check bench soak clean
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/ready: pyproject.toml tools/bootstrap.py
+	$(PYTHON) tools/bootstrap.py $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab,test,lint,zstd]'
+	@touch $@
+
+demo: $(VENV)/ready ## Execute lesson one for real and say where to read it
+	$(BIN)/python tools/demo.py
+
+lab: $(VENV)/ready ## Open the lessons in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+
+test: $(VENV)/ready ## Run the tests
+	$(BIN)/python -m pytest -q tests
+
+check: $(VENV)/ready ## Lint, types, order of the rooms
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready ## One table: our time against the real tools' (root, docker.io, crun, runc)
+	$(BIN)/python benchmarks/bench.py
+
+soak: $(VENV)/ready ## The long loops: kill -9 at random, many rounds
+	$(BIN)/python -m pytest -q tests -m soak --timeout 3600
+
+clean: ## Remove the environment
+	rm -rf $(VENV)

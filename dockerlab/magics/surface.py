@@ -1,0 +1,86 @@
+"""A notebook cell as the place where a command was typed."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from dockerlab.commands.call import Surface
+from dockerlab.engine.containers import Attach
+from dockerlab.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dockerlab.engine.containers import Container
+
+__all__ = ["Cell"]
+
+
+class Cell(Surface):
+    """Output streams live into the cell; `body` is what the program reads as its standard input."""
+
+    def __init__(self, body: str | None = None) -> None:
+        self._body = body
+
+    def out(self, text: str) -> None:
+        """Shows text on standard output."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def err(self, text: str) -> None:
+        """Shows text on standard error."""
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def stdin(self) -> bytes:
+        """Gives the cell's body."""
+        return (self._body or "").encode()
+
+    def binary(self) -> int:
+        """A cell has no place for raw bytes."""
+        raise InvalidArgument("a cell cannot show raw bytes", hint="use -o FILE")
+
+    def attached(self, container: Container, wanted: Attach, *, interactive: bool) -> int:
+        """Starts a container and carries its output here as it comes; an interrupt stops it."""
+        if interactive and self._body is None:
+            container.remove(force=True)
+            raise InvalidArgument(
+                "an interactive terminal in a notebook comes later", hint="write the commands below it: a %%docker or %%container cell feeds them to the shell"
+            )
+        feed_out, feed_in = os.pipe()
+        out_in, out = os.pipe()
+        err_in, err = os.pipe()
+        theirs, ours = [feed_out, out, err], [out_in, err_in]
+        try:
+            session = container.start(Attach(feed_out if wanted.stdin is not None else None, out, err))
+        except BaseException:
+            for descriptor in (*theirs, *ours, feed_in):
+                os.close(descriptor)
+            raise
+        for descriptor in theirs:
+            os.close(descriptor)
+        self._feed(feed_in)
+        try:
+            return container.watch(session, {out_in: _decoded(self.out), err_in: _decoded(self.err)})
+        finally:
+            for descriptor in ours:
+                os.close(descriptor)
+
+    def _feed(self, descriptor: int) -> None:
+        """Writes the body in a thread of its own: a pipe takes 64 KiB at once, and the program may read later or never."""
+
+        def write() -> None:
+            with contextlib.suppress(OSError), open(descriptor, "wb") as file:
+                file.write(self.stdin())
+
+        threading.Thread(target=write, daemon=True).start()
+
+
+def _decoded(show: Callable[[str], object]) -> Callable[[bytes], object]:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return lambda data: show(decoder.decode(data))

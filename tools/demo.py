@@ -1,0 +1,40 @@
+"""Executes lesson one and says where to read it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from dockerlab.engine import Engine
+from dockerlab.errors import DockerlabError
+
+LESSON = Path(__file__).parents[1] / "notebooks" / "01-packaging-software-in-images.ipynb"
+
+
+def main() -> None:
+    """Runs the lesson in a scratch folder and keeps the result under build/."""
+    try:
+        print(f"this host: {Engine().capabilities.says}")
+    except DockerlabError as error:
+        sys.exit(str(error))
+    book, begun = nbformat.read(LESSON, 4), time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            NotebookClient(book, timeout=120, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+        except CellExecutionError as error:
+            sys.exit(f"a cell failed:\n{error}")
+    target = Path("build") / LESSON.name
+    target.parent.mkdir(exist_ok=True)
+    nbformat.write(book, target)
+    cells = sum(cell.cell_type == "code" for cell in book.cells)
+    print(f"lesson one ran: {cells} cells in {time.monotonic() - begun:.1f} s\nread it: {target}\nor try it yourself: make lab")
+
+
+if __name__ == "__main__":
+    main()

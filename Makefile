@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo lab test check bench soak clean
+.PHONY: help demo lab test compat check bench soak clean
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -19,7 +19,10 @@ lab: $(VENV)/ready ## Open the lessons in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: $(VENV)/ready ## Run the tests
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q tests --ignore tests/compat
+
+compat: $(VENV)/ready ## Compare with the real tools (root; docker.io, crun, runc, skopeo, umoci)
+	$(BIN)/python -m pytest -q tests/compat
 
 check: $(VENV)/ready ## Lint, types, order of the rooms
 	$(BIN)/ruff check .

@@ -80,7 +80,7 @@ class Container:
     def __init__(self, engine: Engine, record: Record) -> None:
         self._engine, self.record = engine, record
         self.id, self.name = record.id, record.name
-        self.calls: list[dict[str, Any]] = []
+        self.exit_code: int | None = None
 
     @property
     def short_id(self) -> str:
@@ -369,7 +369,7 @@ class Containers:
             for descriptor in (out_in, err_in, out, err):
                 if descriptor >= 0:
                     os.close(descriptor)
-        container.exit_code = code  # type: ignore[attr-defined]
+        container.exit_code = code
         return container
 
 

@@ -215,8 +215,7 @@ class _Target:
         self._open.clear()
 
     def _next(self) -> None:
-        # Only between two entries: in the middle of one, the descriptors are in use.
-        if len(self._open) > _KEPT:
+        if len(self._open) > _KEPT:  # only between two entries: in the middle of one, the descriptors are in use
             self._forget()
 
     def folder(self, path: str) -> int:
@@ -347,6 +346,8 @@ class _Target:
         try:
             parent, _, name = marker.path.rpartition("/")
             if marker.kind == "opaque":
+                if marker.path and marker.path not in self._own:
+                    self._make_room(self.folder(parent), name, Entry(marker.path, "dir"))
                 self._opaque(marker.path)
             elif marker.path not in self._own:
                 self._white_out(self.folder(parent), name, marker.path)

@@ -59,6 +59,15 @@ class UnionView:
         for entry in layer:
             if not entry.marker:
                 self._put(entry, number)
+        for entry in layer:
+            if entry.marker:
+                self._imply(entry.path if entry.kind == "opaque" else parent_of(entry.path), number)
+
+    def _imply(self, path: str, number: int) -> None:
+        # A marker lies in a folder, so the layer has that folder, even if it has no entry for it.
+        seen = self._visible.get(path)
+        if not self._is_folder(path) and (seen is None or seen.layer != number):
+            self._put(implied_folder(path), number)
 
     def _put(self, entry: Entry, number: int) -> None:
         missing, path = [entry], entry.path

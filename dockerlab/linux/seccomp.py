@@ -69,7 +69,8 @@ def _rule(name: str, args: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _column() -> int:
-    return _ARCHES[syscalls.MACHINE][2]
+    column: int = _ARCHES[syscalls.MACHINE][2]
+    return column
 
 
 def _number(name: str) -> int:

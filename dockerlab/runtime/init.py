@@ -57,8 +57,13 @@ class Start:
 
 def run(k: Door, start: Start) -> None:
     """Builds the container around this process and becomes its program; raises InitFailed, or OSError with the call's name."""
+    build_the_world(k, start)
+    become_the_program(k, start)
+
+
+def build_the_world(k: Door, start: Start) -> None:
+    """Steps 0 to 6: from the host's view of things to the container's."""
     spec = start.spec
-    process = spec.process
 
     # 0. A session of its own: what the notebook's interrupt key sends to its process group does not reach in here.
     k.setsid()
@@ -75,7 +80,7 @@ def run(k: Door, start: Start) -> None:
     for mount in spec.mounts:
         _mount_inside(k, root, mount, start)
     _fill_dev(k, root)
-    if process.terminal:
+    if spec.process.terminal:
         _open_terminal(k, root, start)
 
     # 4. The tree becomes the root. The old one is stacked on the same place, and let go.
@@ -97,6 +102,11 @@ def run(k: Door, start: Start) -> None:
         k.sethostname(spec.hostname)
     if any(namespace.type == "network" for namespace in spec.linux.namespaces):
         _loopback_up(k)
+
+
+def become_the_program(k: Door, start: Start) -> None:
+    """Steps 7 to 10: from root of the container's world to the program, with no more rights than it shall have."""
+    process = start.spec.process
 
     # 7. Who the program runs as is looked up in the container's own files.
     uid, gid, groups, home = _identity(start.user)

@@ -46,7 +46,8 @@ def open_layer(file: BinaryIO) -> tar.Reader:
         try:
             from isal import igzip
 
-            return igzip.IGzipFile(fileobj=file)
+            unpacked: tar.Reader = igzip.IGzipFile(fileobj=file)
+            return unpacked
         except ImportError:
             import gzip
 
@@ -54,7 +55,8 @@ def open_layer(file: BinaryIO) -> tar.Reader:
     if magic == b"\x28\xb5\x2f\xfd":
         from backports import zstd
 
-        return zstd.open(file)  # type: ignore[no-any-return]
+        opened: tar.Reader = zstd.open(file)
+        return opened
     return file
 
 

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Result = tuple[int, str, str]
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Iterator[Callable[..., Result]]:
+    """Gives a function that types one docker command in a terminal."""
+    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def call(*words: str, stdin: str = "") -> Result:
+        done = subprocess.run([sys.executable, "-m", "dockerlab.cli", *words], input=stdin, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60, check=False)
+        if "lets nobody start a container" in done.stderr:
+            pytest.skip(done.stderr)
+        return done.returncode, done.stdout, done.stderr
+
+    call.env = env  # type: ignore[attr-defined]
+    yield call
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
+        pid, _, args = line.strip().partition(" ")
+        if f"{tmp_path}/" in args and "launcher" in args:
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def test_the_first_page_of_the_course(docker: Callable[..., Result]) -> None:
+    assert docker("run", "--name", "hw_container", "busybox:latest", "touch", "/HelloWorld") == (0, "", "")
+    code, out, _ = docker("commit", "hw_container", "hw_image")
+    assert code == 0 and out.startswith("sha256:") and len(out) == 72
+    assert docker("rm", "-vf", "hw_container") == (0, "hw_container\n", "")
+    code, out, _ = docker("run", "--rm", "hw_image", "ls", "-l", "/HelloWorld")
+    assert code == 0 and out.startswith("-rw-r--r--    1 root     root             0 ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["run", "--rm", "busybox", "sh", "-c", "exit 9"], 9, ""),
+        (["run", "--rm", "busybox", "/no/such"], 127, "stat /no/such: no such file or directory"),
+        (["run", "--rm", "busybox", "/etc"], 126, "permission denied"),
+        (["run", "nosuch"], 125, "Unable to find image 'nosuch:latest' locally"),
+        (["run", "--badflag", "busybox"], 125, "unknown flag: --badflag"),
+        (["run", "-p", "80:80", "busybox"], 125, "-p"),
+        (["tag", "-f", "a", "b"], 125, "unknown shorthand flag: 'f' in -f"),
+        (["tag", "a", "Upper/Case"], 1, "repository name (Case) must be lowercase"),
+        (["rmi", "nosuch"], 1, "Error response from daemon: No such image: nosuch:latest"),
+        (["nosuchverb"], 1, "docker: unknown command: docker nosuchverb"),
+        (["run"], 1, "docker: 'docker run' requires at least 1 argument"),
+        (["rm", "nosuch"], 1, "No such container: nosuch"),
+        (["diff", "nosuch"], 1, "No such container: nosuch"),
+        (["build", "nosuchdir"], 1, 'unable to prepare context: path "nosuchdir" not found'),
+    ],
+)
+def test_exit_codes_and_words(docker: Callable[..., Result], words: list[str], code: int, said: str) -> None:
+    got, _, err = docker(*words)
+    assert got == code and said in err
+
+
+def test_input_and_binary_output(docker: Callable[..., Result], tmp_path: Path) -> None:
+    assert docker("run", "-i", "--rm", "busybox", "wc", "-c", stdin="x" * 100_000) == (0, "100000\n", "")
+    docker("create", "--name", "box", "busybox")
+    assert docker("export", "-o", "out.tar", "box")[0] == 0
+    code, out, _ = docker("import", "out.tar", "flat")
+    assert code == 0 and docker("run", "--rm", "flat", "echo", "hi")[1] == "hi\n" and out.startswith("sha256:")
+    (tmp_path / "bad.tar").write_bytes(b"not a tar" * 100)
+    code, _, err = docker("import", "bad.tar", "bad")
+    assert code == 1 and "not a tar archive" in err
+
+
+def test_explain_names_every_kernel_call(docker: Callable[..., Result]) -> None:
+    code, _, err = docker("run", "--rm", "--explain", "busybox", "true")
+    assert code == 0 and "pivot_root(., .)" in err and "init.py:" in err and docker("ps", "-aq")[1] == ""
+
+
+def test_detached_containers_outlive_the_command(docker: Callable[..., Result]) -> None:
+    assert docker("run", "-d", "--name", "web", "busybox", "sh", "-c", "echo up; sleep 60")[0] == 0
+    time.sleep(0.3)
+    assert docker("logs", "web")[1] == "up\n" and docker("ps", "--format", "{{.Names}} {{.State}}")[1] == "web running\n"
+    code, _, err = docker("rm", "web")
+    assert code == 1 and "You cannot remove a running container" in err
+    assert docker("rm", "-f", "web")[0] == 0 and docker("system", "check") == (0, "the store is sound\n", "")
+
+
+def test_untrusted_text_is_shown_escaped(docker: Callable[..., Result]) -> None:
+    docker("run", "--name", "evil", "busybox", "sh", "-c", r"touch $'/\e[31mred\u202e' '/<b>'")
+    out = docker("diff", "evil")[1]
+    assert "\x1b" not in out and "\u202e" not in out and "A /<b>" in out and r"\x1b[31mred" in out
+
+
+def test_the_store_is_an_oci_layout(docker: Callable[..., Result], tmp_path: Path) -> None:
+    docker("run", "--rm", "busybox", "true")
+    assert (tmp_path / "home" / "oci-layout").read_text() == '{"imageLayoutVersion":"1.0.0"}'
+    blob = next((tmp_path / "home" / "blobs" / "sha256").iterdir())
+    blob.chmod(0o600)
+    blob.write_bytes(b"damaged")
+    code, out, err = docker("system", "check")
+    assert code == 1 and ("damaged" in out + err or "cannot be read" in out + err)

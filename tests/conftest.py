@@ -1,0 +1,83 @@
+"""Engines for the tests: every test that takes `engine` runs in each tier that this host can show."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dockerlab.engine import Engine
+from dockerlab.errors import DockerlabError
+
+# What each tier's engine is told that its host lacks.
+TIERS: dict[str, tuple[str, ...]] = {
+    "root": (),
+    "ranged": ("root",),
+    "single": ("root", "id range"),
+    "copy": ("root", "id range", "overlay userxattr"),
+}
+
+
+def end_launcher(engine: Engine) -> None:
+    """Ends the launcher that this engine started."""
+    socket = str(engine.settings.runtime / "launcher")
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
+        pid, _, args = line.strip().partition(" ")
+        if f" {socket} " in args:
+            os.kill(int(pid), signal.SIGKILL)
+
+
+@pytest.fixture(params=list(TIERS))
+def tier(request: pytest.FixtureRequest) -> str:
+    """The tier's name."""
+    return str(request.param)
+
+
+@pytest.fixture
+def make_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Engine]]:
+    """Gives a function that opens an engine in a tier, or skips with the host's reason."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    opened: list[Engine] = []
+
+    def make(name: str) -> Engine:
+        engine = Engine(tmp_path / "home", without=TIERS[name])
+        try:
+            able = engine.capabilities
+        except DockerlabError as error:
+            pytest.skip(f"no tier works here: {error.message}")
+        wanted = "single" if name == "copy" else name
+        if able.tier != wanted:
+            refused = {f.name: f.detail for f in engine.findings if not f.ok}
+            pytest.skip(f"this host gives {able.tier}, not {wanted}: {refused}")
+        opened.append(engine)
+        return engine
+
+    yield make
+    for engine in opened:
+        for container in engine.containers.list(all=True):
+            container.remove(force=True)
+        end_launcher(engine)
+
+
+@pytest.fixture
+def engine(tier: str, make_engine: Callable[[str], Engine]) -> Engine:
+    """An engine with a fresh store, in each tier in turn."""
+    return make_engine(tier)
+
+
+def gone(pid: int, *, within: float = 3.0) -> bool:
+    """Tells whether a process ends in time."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False

@@ -1,0 +1,58 @@
+"""Every lesson runs from its first cell to its last, and shows what its committed outputs show."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
+
+LESSONS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+def normal(text: str) -> str:
+    """Gives an output without what differs from run to run: ids, times, paddings."""
+    text = re.sub(r"\b(sha256:)?[0-9a-f]{64}\b", "<id>", text)
+    text = re.sub(r"\b[0-9a-f]{12}\b", "<id>", text)
+    text = re.sub(r"(Less than a second|About an? \w+|\d+ \w+) ago", "<ago>", text)
+    text = re.sub(r"\b[A-Z][a-z]{2} +\d+ +\d+:\d+\b", "<when>", text)
+    text = re.sub(r"(base up: |bytes|size|hidden|[\d,.]+ ?(B|kB|MB|bytes)\b)", lambda m: m[0] if m[1] in ("size",) else "<n>", text)
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def shown(cell: dict) -> str:  # type: ignore[type-arg]
+    parts = []
+    for output in cell["outputs"]:
+        if output["output_type"] == "stream":
+            parts.append(output["text"])
+        elif output["output_type"] == "error":
+            parts.append("\n".join(output["traceback"]))
+        else:
+            parts.append(output["data"].get("text/plain", ""))
+    return normal("".join(parts))
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_and_shows_what_it_promises(lesson: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKERLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    book = nbformat.read(lesson, 4)
+    promised = [shown(cell) for cell in book.cells if cell.cell_type == "code"]
+    nbclient.NotebookClient(book, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    given = [shown(cell) for cell in book.cells if cell.cell_type == "code"]
+    assert len(promised) == len(given) > 10
+    for number, (wanted, real) in enumerate(zip(promised, given, strict=True)):
+        if "VBox" not in wanted:
+            assert real == wanted, f"cell {number}"
+    for pid in os.listdir("/proc"):
+        if pid.isdigit():
+            try:
+                arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if any(word.startswith(str(tmp_path)) and word.endswith("/launcher") for word in arguments):
+                os.kill(int(pid), 9)

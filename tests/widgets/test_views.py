@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+
+from dockerlab.widgets import html, picture, union
+
+EVIL = "<script>alert(1)</script>\x1b[31m\u202eevil"
+STACK = union.Stack(
+    EVIL,
+    ("/note", f"/{EVIL}"),
+    (
+        union.Layer("base", EVIL, "2MB", ("A", "A")),
+        union.Layer("layer", "echo", "1B", ("C", "")),
+        union.Layer("layer", "rm", "0B", ("D", "")),
+    ),
+)
+
+
+class Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+
+@pytest.mark.parametrize("text", [union.html(STACK), *union.frames(STACK), picture.img(EVIL, [picture.Bar(EVIL, 1, 2)])])
+def test_images_are_untrusted_input(text: str) -> None:
+    reader = Reader()
+    reader.feed(text)
+    assert "script" not in reader.tags and set(reader.attributes) <= {"style", "scope", "alt", "src"}
+    assert "\x1b" not in text and "\u202e" not in text
+
+
+def test_text_escapes_too() -> None:
+    text = union.text(STACK)
+    assert "\x1b" not in text and "\u202e" not in text and r"\u202e" in text
+
+
+def test_who_provides_a_path_as_time_goes_by() -> None:
+    assert [STACK.provider(0, upto) for upto in (1, 2, 3)] == [0, 1, None]
+    assert STACK.provider(1, 3) == 0
+    assert "hidden by layer 2" in union.html(STACK) and "no such file" in union.html(STACK)
+    assert "not yet" in union.html(STACK, upto=1)
+
+
+def test_every_meaning_has_a_word_beside_its_colour() -> None:
+    for _, word, tint in union.MARKS.values():
+        assert word and tint in html.TINTS
+
+
+def test_the_picture_says_itself_in_words() -> None:
+    assert "2 of them hidden" in picture.alt("t", [picture.Bar("x", 1, 2)])
+    assert picture.png("t", [picture.Bar("$x$", 1, 2)]).startswith(b"\x89PNG")
+
+
+def test_the_stepper_is_linked_in_the_browser() -> None:
+    pytest.importorskip("ipywidgets")
+    box = union.stepper(STACK)
+    slider, pages = box.children[0].children[1], box.children[1]
+    assert slider.max == 2 and len(pages.children) == 3 and pages.selected_index == 2

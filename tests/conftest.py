@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,9 +42,8 @@ def tier(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Engine]]:
+def make_engine(tmp_path: Path) -> Iterator[Callable[[str], Engine]]:
     """Gives a function that opens an engine in a tier, or skips with the host's reason."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     opened: list[Engine] = []
 
     def make(name: str) -> Engine:
@@ -63,6 +64,7 @@ def make_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         for container in engine.containers.list(all=True):
             container.remove(force=True)
         end_launcher(engine)
+        shutil.rmtree(engine.settings.runtime, ignore_errors=True)
 
 
 @pytest.fixture
@@ -81,3 +83,16 @@ def gone(pid: int, *, within: float = 3.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A short folder for sockets; launchers that were started in it are ended."""
+    folder = Path(tempfile.mkdtemp(prefix="dl-", dir="/tmp"))
+    yield folder
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
+        pid, _, args = line.strip().partition(" ")
+        if f" {folder}/" in args:
+            os.kill(int(pid), signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)

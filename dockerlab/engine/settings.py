@@ -44,9 +44,10 @@ def _data_folder() -> str:
 
 def _runtime_folder(home: Path) -> Path:
     mark = hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    parent = Path(base) if base and os.access(base, os.W_OK) else Path(tempfile.gettempdir())
-    folder = parent / f"dockerlab-{os.geteuid()}-{mark}"
+    name = f"dockerlab-{os.geteuid()}-{mark}"
+    places = [Path(place) for place in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp") if place and os.access(place, os.W_OK)]
+    # The address of a unix socket holds 107 bytes; unix(7).
+    folder = next((place / name for place in places if len(os.fsencode(place / name)) <= 80), Path("/tmp") / name)
     with explain(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()

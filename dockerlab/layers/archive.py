@@ -326,7 +326,8 @@ class _Target:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
         with open(descriptor, "wb", buffering=0) as file:
             for block in body.blocks():
-                file.write(block)
+                while block:  # a raw write on a disk that fills up takes a part of it, and says so only the next time
+                    block = block[file.write(block) :]
 
     def _dress(self, folder: int, name: str, entry: Entry) -> None:
         if entry.kind == "link":

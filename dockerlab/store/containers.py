@@ -85,21 +85,28 @@ class ContainerStore:
         folder = self.folder(record.id)
         with explain(folder):
             (folder / "bundle" / "rootfs").mkdir(parents=True)
-        publish(folder / "bundle" / "config.json", spec)
-        publish(folder / "container.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
-        draft = self.names / f".{scratch_name()}"
-        draft.write_text(record.id)
         try:
-            os.link(draft, self.names / record.name)
-        except FileExistsError:
+            publish(folder / "bundle" / "config.json", spec)
+            publish(folder / "container.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
+            self._claim(record)
+        except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _claim(self, record: Record) -> None:
+        draft = self.names / f".{scratch_name()}"
+        try:
+            with explain(draft):
+                draft.write_text(record.id)
+                os.link(draft, self.names / record.name)
+        except FileExistsError:
             raise AlreadyExists(
                 f'Conflict. The container name "/{record.name}" is already in use by container "{self.holder(record.name)}". '
                 "You have to remove (or rename) that container to be able to reuse that name.",
                 kind="container", name=record.name, hint=f"run it with --replace, or `docker rm -f {record.name}` first",
             ) from None  # fmt: skip
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
 
     def holder(self, name: str) -> str:
         """Gives the id of the container called so, "" for none."""
@@ -142,7 +149,7 @@ class ContainerStore:
     def find(self, text: str) -> Record:
         """Gives the container with this name, id or unambiguous start of an id; raises NotFound in docker's words."""
         name = text.removeprefix("/")
-        ident = self.holder(name) if name and "/" not in name and not name.startswith(".") else ""
+        ident = self.holder(name) if name.isprintable() and "/" not in name and not name.startswith(".") and 0 < len(os.fsencode(name)) < 256 else ""
         if not ident:
             hits = [i for i in self.ids() if name and i.startswith(name)]
             if len(hits) > 1:

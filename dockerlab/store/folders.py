@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from dockerlab.errors import AlreadyExists, NotFound
@@ -56,9 +57,20 @@ class FolderSnapshotter:
                 folder.mkdir()
             except FileExistsError:
                 raise AlreadyExists(f"snapshot {key} exists", kind="snapshot", name=key) from None
+        with self._or_nothing(folder):
             names = [self.committed(chain_id).name for chain_id in reversed(parents)]
             (folder / "parents").write_text("\n".join(names))
         return folder
+
+    @contextlib.contextmanager
+    def _or_nothing(self, folder: Path) -> Iterator[None]:
+        """Puts a full disk in words, and takes the half-made snapshot away again."""
+        try:
+            with explain(folder):
+                yield
+        except BaseException:
+            self.work("remove", path=str(folder))
+            raise
 
     def _name(self, folder: Path, chain_id: ChainId) -> None:
         # Two processes may unpack the same layer: the first one names it, the other throws its own away.

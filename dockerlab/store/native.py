@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from dockerlab.oci.digest import ChainId
+from dockerlab.store.files import explain
 from dockerlab.store.folders import FolderSnapshotter
 from dockerlab.store.snapshots import Mount, Stack, Work
 
@@ -25,9 +26,10 @@ class NativeSnapshotter(FolderSnapshotter):
         """Makes a committed snapshot from its parent's copy and a layer's blob."""
         folder = self._scratch()
         try:
-            if parent:
-                self.work("copy", source=str(self.committed(parent) / "fs"), target=str(folder / "fs"))
-            self.work("unpack", blob=str(layer[0]), media_type=layer[1], target=str(folder / "fs"), style=self._style)
+            with explain(folder):
+                if parent:
+                    self.work("copy", source=str(self.committed(parent) / "fs"), target=str(folder / "fs"))
+                self.work("unpack", blob=str(layer[0]), media_type=layer[1], target=str(folder / "fs"), style=self._style)
         except BaseException:
             self.work("remove", path=str(folder))
             raise
@@ -36,10 +38,11 @@ class NativeSnapshotter(FolderSnapshotter):
     def prepare(self, key: str, parents: tuple[ChainId, ...]) -> tuple[Mount, ...]:
         """Makes an active snapshot, a copy of its newest parent, and gives its mount."""
         folder = self._begin(key, parents)
-        self.work("folders", paths=[str(folder / "fs")], like="")
-        if parents:
-            self.work("copy", source=str(self.committed(parents[-1]) / "fs"), target=str(folder / "fs"))
-        (folder / "copied").touch()
+        with self._or_nothing(folder):
+            self.work("folders", paths=[str(folder / "fs")], like="")
+            if parents:
+                self.work("copy", source=str(self.committed(parents[-1]) / "fs"), target=str(folder / "fs"))
+            (folder / "copied").touch()
         return self.mounts(key)
 
     def mounts(self, key: str) -> tuple[Mount, ...]:

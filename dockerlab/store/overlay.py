@@ -28,7 +28,8 @@ class OverlaySnapshotter(FolderSnapshotter):
         mark = "user.overlay.opaque" if self._userxattr else "trusted.overlay.opaque"
         try:
             style = {"whiteout": "overlay", "xattr": mark, "owners": self._owners, "devices": not self._userxattr}
-            self.work("unpack", blob=str(layer[0]), media_type=layer[1], target=str(folder / "fs"), style=style)
+            with explain(folder):
+                self.work("unpack", blob=str(layer[0]), media_type=layer[1], target=str(folder / "fs"), style=style)
         except BaseException:
             self.work("remove", path=str(folder))
             raise
@@ -37,7 +38,7 @@ class OverlaySnapshotter(FolderSnapshotter):
     def prepare(self, key: str, parents: tuple[ChainId, ...]) -> tuple[Mount, ...]:
         """Makes an active snapshot and gives its mount."""
         folder = self._begin(key, parents)
-        with explain(folder):
+        with self._or_nothing(folder):
             self.work("folders", paths=[str(folder / "fs"), str(folder / "work")], like=self._root_of(parents))
         return self.mounts(key)
 

@@ -6,6 +6,7 @@ plain values, as JSON has them.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -38,25 +39,33 @@ class _Hashing:
         return block
 
 
+class _Decompressed:
+    def __init__(self, stream: Any, *errors: type[Exception]) -> None:
+        self._stream, self._errors = stream, errors
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            block: bytes = self._stream.read(size)
+        except (EOFError, zlib.error, gzip.BadGzipFile, *self._errors) as error:
+            raise CorruptContent(f"layer cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
+        return block
+
+
 def open_layer(file: BinaryIO) -> tar.Reader:
     """Gives the tar inside a layer's bytes: plain, gzip or zstd, known by its first bytes. Raises CorruptContent."""
     magic = file.read(4)
     file.seek(0)
     if magic[:2] == b"\x1f\x8b":
         try:
-            from isal import igzip
+            from isal import igzip, isal_zlib
 
-            unpacked: tar.Reader = igzip.IGzipFile(fileobj=file)
-            return unpacked
+            return _Decompressed(igzip.IGzipFile(fileobj=file), isal_zlib.error)
         except ImportError:
-            import gzip
-
-            return gzip.GzipFile(fileobj=file)
+            return _Decompressed(gzip.GzipFile(fileobj=file))
     if magic == b"\x28\xb5\x2f\xfd":
         from backports import zstd
 
-        opened: tar.Reader = zstd.open(file)
-        return opened
+        return _Decompressed(zstd.open(file), zstd.ZstdError)
     return file
 
 
@@ -64,14 +73,7 @@ def unpack(blob: str, media_type: str, target: str, style: dict[str, Any]) -> di
     """Lays a layer down in `target`; gives its diff_id and its table of contents."""
     with open(blob, "rb") as file:
         stream = _Hashing(open_layer(file))
-        try:
-            table = archive.apply(stream, target, archive.Style(**style))
-        except (EOFError, zlib.error) as error:
-            raise CorruptContent(f"layer cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
-        except OSError as error:
-            if error.errno is None:
-                raise CorruptContent(f"layer cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
-            raise
+        table = archive.apply(stream, target, archive.Style(**style))
     return {"diff_id": "sha256:" + stream.hasher.hexdigest(), "index": index.encode(table).decode()}
 
 
@@ -118,7 +120,9 @@ class Compressor:
         if data:
             self._outer.update(data)
             self.size += len(data)
-            self._file.write(data)
+            # A raw write on a disk that fills up takes a part of it, and says so only the next time.
+            while data:
+                data = data[self._file.write(data) :]
 
     def close(self) -> dict[str, Any]:
         """Ends the stream; gives both names and both sizes."""
@@ -171,10 +175,7 @@ def repack(source: str, draft: str) -> dict[str, Any]:
     """Turns any tar, compressed or not, into a layer: names checked as `archive.apply` does, laid out as our own writer does."""
     with tempfile.TemporaryDirectory(dir=os.path.dirname(draft), prefix="import-") as folder:
         with open(source, "rb") as file:
-            try:
-                table = archive.apply(open_layer(file), folder, archive.Style(owners=False, devices=False))
-            except (EOFError, zlib.error) as error:
-                raise CorruptContent(f"archive cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
+            table = archive.apply(open_layer(file), folder, archive.Style(owners=False, devices=False))
         known = {entry.path: entry for entry in table if not entry.marker}
         return _packed(draft, ((as_archived(entry, known.get(entry.path)), place) for entry, place in archive.pack_tree((folder,))))
 

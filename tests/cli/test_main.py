@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,9 @@ Result = tuple[int, str, str]
 
 
 @pytest.fixture
-def docker(tmp_path: Path) -> Iterator[Callable[..., Result]]:
+def docker(tmp_path: Path, runtime: Path) -> Callable[..., Result]:
     """Gives a function that types one docker command in a terminal."""
-    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
 
     def call(*words: str, stdin: str = "") -> Result:
         done = subprocess.run([sys.executable, "-m", "dockerlab.cli", *words], input=stdin, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60, check=False)
@@ -25,13 +24,7 @@ def docker(tmp_path: Path) -> Iterator[Callable[..., Result]]:
             pytest.skip(done.stderr)
         return done.returncode, done.stdout, done.stderr
 
-    call.env = env  # type: ignore[attr-defined]
-    yield call
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    for line in listed.splitlines():
-        pid, _, args = line.strip().partition(" ")
-        if f"{tmp_path}/" in args and "launcher" in args:
-            os.kill(int(pid), signal.SIGKILL)
+    return call
 
 
 def test_the_first_page_of_the_course(docker: Callable[..., Result]) -> None:

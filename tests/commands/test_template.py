@@ -246,6 +246,7 @@ def test_any_action_is_rendered_or_refused(text: str) -> None:
     assert isinstance(rendered(text), str)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -149,7 +149,7 @@ def one_layer(model: Model, actions: list[tuple[str, str, int]]) -> list[Entry]:
     made = {p: e for p, e in made.items() if e.kind != "link" or (e.link in made and made[e.link].kind == "file")}
     gone = {p for p in before if p not in model.tree and not any(p.startswith(o + "/") for o in opaque)}
     tops = {p for p in gone if p.rpartition("/")[0] not in gone and p.rpartition("/")[0] not in [q for q in made if made[q].kind != "dir"]}
-    return [Entry(p, "whiteout") for p in sorted(tops)] + [Entry(p, "opaque") for p in sorted(opaque)] + sorted(made.values(), key=lambda e: (e.kind == "link", e.path))
+    return [Entry(p, "whiteout") for p in sorted(tops)] + sorted([*made.values(), *(Entry(p, "opaque") for p in opaque)], key=lambda e: (e.kind == "link", e.path, e.marker))
 
 
 def build(model: Model, made: dict[str, Entry], opaque: set[str], action: tuple[str, str, int]) -> None:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo lab test compat check bench soak clean
+.PHONY: help demo lab test compat shapes check bench soak clean
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -28,6 +28,9 @@ check: $(VENV)/ready ## Lint, types, order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+shapes: $(VENV)/ready ## Run the engine tests as other users: a range of ids, one id (root)
+	tools/shapes.sh
 
 bench: $(VENV)/ready ## One table: our time against the real tools' (root, docker.io, crun, runc)
 	$(BIN)/python benchmarks/bench.py

@@ -77,7 +77,7 @@ def _number(name: str) -> int:
     for table in (_CONDITIONAL, _CHOWN):
         if name in table:
             return table[name][_column()]
-    return _GUARDED[name][_column()] if name in _GUARDED else -1
+    return _GUARDED[name][:2][_column()] if name in _GUARDED else -1
 
 
 def _op(code: int, true: int, false: int, value: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -14,15 +15,18 @@ __all__ = ["EMPTY_TIME", "Healthcheck", "History", "ImageConfig", "RootFS", "Run
 EMPTY_TIME = "0001-01-01T00:00:00Z"
 
 
+_Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+
+
 class Healthcheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How to ask a container whether it is well; durations in nanoseconds (docker's extension)."""
 
     test: tuple[str, ...] = msgspec.field(default=(), name="Test")
-    interval: int = msgspec.field(default=0, name="Interval")
-    timeout: int = msgspec.field(default=0, name="Timeout")
-    start_period: int = msgspec.field(default=0, name="StartPeriod")
-    start_interval: int = msgspec.field(default=0, name="StartInterval")
-    retries: int = msgspec.field(default=0, name="Retries")
+    interval: _Int64 = msgspec.field(default=0, name="Interval")
+    timeout: _Int64 = msgspec.field(default=0, name="Timeout")
+    start_period: _Int64 = msgspec.field(default=0, name="StartPeriod")
+    start_interval: _Int64 = msgspec.field(default=0, name="StartInterval")
+    retries: _Int64 = msgspec.field(default=0, name="Retries")
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="pascal"):

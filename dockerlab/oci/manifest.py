@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -26,7 +26,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
     media_type: str
     digest: Digest
-    size: int
+    size: Annotated[int, msgspec.Meta(le=(1 << 63) - 1)]
     annotations: Mapping[str, str] = {}
     platform: Mapping[str, str] | None = None
 

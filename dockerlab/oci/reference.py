@@ -44,8 +44,10 @@ class Reference:
         if colon and not _TAG.fullmatch(tag):
             raise _invalid(text)
         registry, path = _split_registry(f"{head}{slash}{tail}")
-        if not _HOST.fullmatch(registry) or not _PATH.fullmatch(path) or len(path) > 255:
+        if not _HOST.fullmatch(registry) or not _PATH.fullmatch(path):
             raise _invalid(text, _uppercase(path))
+        if len(path) > 255:
+            raise InvalidReference("repository name must not be more than 255 characters", hint="give a shorter name")
         return cls(registry, path, tag, Digest(digest) if digest else None)
 
     @property
@@ -82,10 +84,11 @@ def _split_registry(name: str) -> tuple[str, str]:
 
 
 def _uppercase(path: str) -> str:
-    part = path.removeprefix("library/")
-    return f"repository name ({part}) must be lowercase" if part != part.lower() and _PATH.fullmatch(path.lower()) else ""
+    return f"repository name ({path}) must be lowercase" if path != path.lower() and _PATH.fullmatch(path.lower()) else ""
 
 
 def _invalid(text: str, reason: str = "") -> InvalidReference:
-    why = "invalid repository name (" + text + "), " + reason if reason.startswith("cannot") else reason
-    return InvalidReference("invalid reference format" + (f": {why}" if why else ""), hint="an image name reads registry/repository:tag, in lower case")
+    why = "invalid reference format" + (f": {reason}" if reason else "")
+    if reason.startswith("cannot"):
+        why = f"invalid repository name ({text}), {reason}"
+    return InvalidReference(why, hint="an image name reads registry/repository:tag, in lower case")

@@ -14,7 +14,7 @@ import stat
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
@@ -41,12 +41,13 @@ class _Hashing:
 
 class _Decompressed:
     def __init__(self, stream: Any, *errors: type[Exception]) -> None:
-        self._stream, self._errors = stream, errors
+        self._stream = stream
+        self._errors: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile, *errors)
 
     def read(self, size: int, /) -> bytes:
         try:
             block: bytes = self._stream.read(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile, *self._errors) as error:
+        except self._errors as error:
             raise CorruptContent(f"layer cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
         return block
 
@@ -59,7 +60,7 @@ def open_layer(file: BinaryIO) -> tar.Reader:
         try:
             from isal import igzip, isal_zlib
 
-            return _Decompressed(igzip.IGzipFile(fileobj=file), isal_zlib.error)
+            return _Decompressed(igzip.IGzipFile(fileobj=file), cast(type[Exception], isal_zlib.error))
         except ImportError:
             return _Decompressed(gzip.GzipFile(fileobj=file))
     if magic == b"\x28\xb5\x2f\xfd":

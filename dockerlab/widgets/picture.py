@@ -49,7 +49,7 @@ def png(title: str, bars: Sequence[Bar]) -> bytes:
     axes.xaxis.label.set_color(_INK)
     for spine in axes.spines.values():
         spine.set_color(_INK)
-    axes.legend(labelcolor=_INK, framealpha=0, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    axes.legend(labelcolor=_INK, framealpha=0, fontsize=8, loc="upper right", bbox_to_anchor=(1, -0.22), ncols=2)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True, bbox_inches="tight")
     return buffer.getvalue()

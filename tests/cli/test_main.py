@@ -86,7 +86,7 @@ def test_detached_containers_outlive_the_command(docker: Callable[..., Result]) 
 
 
 def test_untrusted_text_is_shown_escaped(docker: Callable[..., Result]) -> None:
-    docker("run", "--name", "evil", "busybox", "sh", "-c", r"touch $'/\e[31mred\u202e' '/<b>'")
+    docker("run", "--name", "evil", "busybox", "sh", "-c", "touch \"$(printf '/\\033[31mred\\342\\200\\256')\" '/<b>'")
     out = docker("diff", "evil")[1]
     assert "\x1b" not in out and "\u202e" not in out and "A /<b>" in out and r"\x1b[31mred" in out
 

@@ -437,8 +437,7 @@ def _set_xattrs(folder: int, name: str, entry: Entry) -> None:
             try:
                 os.setxattr(place, key, value)
             except OSError as error:
-                # Attributes that this host refuses stay in the layer's table of contents, and so in every layer made from it.
-                # ENOSPC with a long value means that it does not fit beside the file, not that the disk is full.
+                # What this host refuses stays in the layer's table of contents. ENOSPC here: no room beside the file, not a full disk.
                 if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL) and not (error.errno == errno.ENOSPC and len(value) > 1000):
                     raise
 

@@ -42,7 +42,9 @@ def hard(path: str, target: str) -> Entry:
 
 
 def stream(*entries: Entry) -> io.BytesIO:
-    return io.BytesIO(b"".join(tar.header(e) + (b"x" * e.size + tar.padding(e.size) if e.kind == "file" else b"") for e in entries) + tar.END)
+    return io.BytesIO(
+        b"".join(tar.header(e) + (b"x" * e.size + tar.padding(e.size) if e.kind == "file" else b"") for e in entries) + tar.END
+    )
 
 
 def shape(root: Path) -> dict[str, tuple[object, ...]]:
@@ -50,7 +52,12 @@ def shape(root: Path) -> dict[str, tuple[object, ...]]:
     for here, names, files in os.walk(root):
         for name in [".", *names, *files]:
             status = os.lstat(os.path.join(here, name))
-            found[os.path.normpath(os.path.relpath(os.path.join(here, name), root))] = (status.st_mode, status.st_nlink, status.st_size, status.st_mtime_ns)
+            found[os.path.normpath(os.path.relpath(os.path.join(here, name), root))] = (
+                status.st_mode,
+                status.st_nlink,
+                status.st_size,
+                status.st_mtime_ns,
+            )
     return found
 
 
@@ -109,9 +116,19 @@ HOSTILE: dict[str, list[Entry]] = {
     "attribute with a long value": [file("f", xattrs={"user.big": b"v" * 70_000})],
     "attribute that does not fit": [file("f", xattrs={"user.big": b"v" * 60_000})],
 }
-REFUSED = [name for name in HOSTILE if name not in (
-    "attribute that does not fit", "symlink leads out", "absolute symlink leads out", "symlink to a symlink leads out", "whiteout through a symlink", "opaque through a symlink"
-)]  # fmt: skip
+REFUSED = [
+    name
+    for name in HOSTILE
+    if name
+    not in (
+        "attribute that does not fit",
+        "symlink leads out",
+        "absolute symlink leads out",
+        "symlink to a symlink leads out",
+        "whiteout through a symlink",
+        "opaque through a symlink",
+    )
+]
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.whiteout)
@@ -213,7 +230,9 @@ def test_attribute_names_of_any_bytes_reach_the_table(root: Path) -> None:
 
 
 def test_folders_get_their_mode_and_time_at_the_end(root: Path) -> None:
-    archive.apply(stream(Entry("d", "dir", 0o555, mtime=7), file("d/f"), Entry("d/e", "dir", 0o500, mtime=8), file("d/e/f")), str(root), PLAIN)
+    archive.apply(
+        stream(Entry("d", "dir", 0o555, mtime=7), file("d/f"), Entry("d/e", "dir", 0o500, mtime=8), file("d/e/f")), str(root), PLAIN
+    )
     assert [(stat.S_IMODE(s.st_mode), s.st_mtime) for s in (os.stat(root / "d"), os.stat(root / "d" / "e"))] == [(0o555, 7), (0o500, 8)]
 
 
@@ -247,7 +266,9 @@ def test_what_markers_mean(root: Path, below: list[str], above: list[Entry], lef
 
 
 @pytest.mark.skipif(not ROOT, reason="the overlay form needs root")
-@pytest.mark.parametrize("above", [[file(".wh.d", 0), folder("d"), file("d/g")], [folder("d"), file("d/g"), file(".wh.d", 0)], [file(".wh.d", 0), file("d/g")]])
+@pytest.mark.parametrize(
+    "above", [[file(".wh.d", 0), folder("d"), file("d/g")], [folder("d"), file("d/g"), file(".wh.d", 0)], [file(".wh.d", 0), file("d/g")]]
+)
 def test_a_whiteout_beside_its_own_folder_hides_what_lies_below(root: Path, above: list[Entry]) -> None:
     for name, entries in (("low", [file("d/f")]), ("up", above)):
         (root / name).mkdir()
@@ -257,7 +278,9 @@ def test_a_whiteout_beside_its_own_folder_hides_what_lies_below(root: Path, abov
 
 PARTS = st.sampled_from(["a", "b", "..", ".", "", ".wh.a", ".wh..wh..opq", ".wh..", ".wh...", ".wh.", "s", "/"])
 PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
-TARGETS = st.sampled_from(["a", "s", "/", "..", "../canary", "../../canary", "/canary", "CANARY", ".", "a/b", "../root/a", "/proc/self/root"])
+TARGETS = st.sampled_from(
+    ["a", "s", "/", "..", "../canary", "../../canary", "/canary", "CANARY", ".", "a/b", "../root/a", "/proc/self/root"]
+)
 MADE = st.one_of(
     st.builds(file, PATHS, st.just(3)),
     st.builds(folder, PATHS, st.sampled_from([0o777, 0o500])),

@@ -127,7 +127,7 @@ CASES: dict[str, tuple[Work, list[str]]] = {
     "engine's place used": (lambda root: None if Path(f"{root}/etc/hosts").write_text("x") else None, ["C /etc", "A /etc/hosts"]),
     "only touched": (untouched, []),
     "source of a hard link": (linked, ["A /second-name"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an overlay mount needs root")
@@ -140,7 +140,9 @@ def test_both_forms_tell_the_same(tmp_path: Path, action: Work, told: list[str])
     assert whole == told
 
 
-NAMES = st.sampled_from(["bin", "etc", "etc/conf", "etc/other", "etc/link", "bin/tool", "top", "empty", "empty/a", "etc/a", "a", "a/b", "bin/a"])
+NAMES = st.sampled_from(
+    ["bin", "etc", "etc/conf", "etc/other", "etc/link", "bin/tool", "top", "empty", "empty/a", "etc/a", "a", "a/b", "bin/a"]
+)
 STEP = st.tuples(st.sampled_from(["write", "append", "delete", "mkdir", "symlink", "rename", "link", "chmod", "open"]), NAMES, NAMES)
 
 

@@ -13,9 +13,18 @@ TEXT = st.binary(max_size=12).map(lambda raw: raw.decode("utf-8", "surrogateesca
 KINDS = st.sampled_from(["file", "dir", "symlink", "link", "char", "block", "fifo", "whiteout", "opaque"])
 NUMBER = st.integers(0, 2**31 - 1)
 ENTRIES = st.builds(
-    Entry, TEXT, KINDS, st.integers(0, 0o7777), NUMBER, NUMBER, st.integers(0, 2**62), st.integers(-(2**40), 2**40), TEXT, st.tuples(NUMBER, NUMBER),
+    Entry,
+    TEXT,
+    KINDS,
+    st.integers(0, 0o7777),
+    NUMBER,
+    NUMBER,
+    st.integers(0, 2**62),
+    st.integers(-(2**40), 2**40),
+    TEXT,
+    st.tuples(NUMBER, NUMBER),
     st.dictionaries(TEXT, st.binary(max_size=9), max_size=2),
-)  # fmt: skip
+)
 
 
 @given(st.lists(ENTRIES, max_size=5))
@@ -33,9 +42,21 @@ def test_noise_is_corrupt_or_a_table(raw: bytes) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"{", b'["a"]\n', b'["a","house"]\n', b'["a","file",-1.5]\n', b'["a",7]\n', "[\"\u4e00\",\"file\"]\n".encode(), b'["\xff","file"]\n', b"[" * 100_000, b"null\n",
-     b'["a","file",1,1,1,1,1,"",[1]]\n', b'["a","file",1,1,1,1,1,"",[1,2],{"k":"not base64!"}]\n', '["a","file",1,1,1,1,1,"",[1,2],{"\u4e00":""}]\n'.encode()],
-)  # fmt: skip
+    [
+        b"{",
+        b'["a"]\n',
+        b'["a","house"]\n',
+        b'["a","file",-1.5]\n',
+        b'["a",7]\n',
+        '["\u4e00","file"]\n'.encode(),
+        b'["\xff","file"]\n',
+        b"[" * 100_000,
+        b"null\n",
+        b'["a","file",1,1,1,1,1,"",[1]]\n',
+        b'["a","file",1,1,1,1,1,"",[1,2],{"k":"not base64!"}]\n',
+        '["a","file",1,1,1,1,1,"",[1,2],{"\u4e00":""}]\n'.encode(),
+    ],
+)
 def test_what_is_no_table(raw: bytes) -> None:
     with pytest.raises(CorruptContent):
         decode(raw)

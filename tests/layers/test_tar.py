@@ -159,7 +159,14 @@ def state(root: Path) -> dict[str, tuple[object, ...]]:
             status = os.lstat(place)
             content = Path(place).read_bytes() if os.path.isfile(place) and not os.path.islink(place) else b""
             link = os.readlink(place) if os.path.islink(place) else ""
-            found[os.path.relpath(place, root)] = (status.st_mode, status.st_mtime_ns // 10**9, content, link, status.st_nlink, status.st_rdev)
+            found[os.path.relpath(place, root)] = (
+                status.st_mode,
+                status.st_mtime_ns // 10**9,
+                content,
+                link,
+                status.st_nlink,
+                status.st_rdev,
+            )
     return found
 
 
@@ -201,7 +208,15 @@ def test_devices_go_both_ways(tmp_path: Path) -> None:
 
 
 @needs_tar
-@pytest.mark.parametrize("form", [["--format=gnu"], ["--format=pax", "--sparse-version=1.0"], ["--format=pax", "--sparse-version=0.1"], ["--format=pax", "--sparse-version=0.0"]])
+@pytest.mark.parametrize(
+    "form",
+    [
+        ["--format=gnu"],
+        ["--format=pax", "--sparse-version=1.0"],
+        ["--format=pax", "--sparse-version=0.1"],
+        ["--format=pax", "--sparse-version=0.0"],
+    ],
+)
 @pytest.mark.parametrize("pieces", [1, 3, 40])
 def test_sparse_files_are_filled(tmp_path: Path, form: list[str], pieces: int) -> None:
     with open(tmp_path / "holes", "wb") as file:
@@ -252,9 +267,12 @@ BROKEN = {
     "sparse map of letters": pax((b"GNU.sparse.map", b"a,b"), (b"GNU.sparse.size", b"5")) + block(),
     "sparse size missing": pax((b"GNU.sparse.map", b"0,1")) + block(size=octal(512)) + bytes(512),
     "sparse count of five thousand digits": pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9"))
-    + block(size=octal(5120)) + (b"9" * 5000 + b"\n").ljust(5120, b"0"),
-    "sparse count is a word": pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")) + block(size=octal(512)) + b"word\n".ljust(512, b"\0"),
-}  # fmt: skip
+    + block(size=octal(5120))
+    + (b"9" * 5000 + b"\n").ljust(5120, b"0"),
+    "sparse count is a word": pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9"))
+    + block(size=octal(512))
+    + b"word\n".ljust(512, b"\0"),
+}
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())

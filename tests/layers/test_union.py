@@ -55,7 +55,7 @@ D, F, G = Entry("d", "dir", 0o755), Entry("d/f", "file", 0o644, size=5), Entry("
         ([[D], [Entry("new/nothing", "whiteout")]], {"d": 0, "new": 1}),
         ([[Entry("d", "file")], [Entry("d", "opaque")]], {"d": 1}),
     ],
-)  # fmt: skip
+)
 def test_what_is_seen(layers: list[list[Entry]], seen: dict[str, int]) -> None:
     assert view(*layers) == seen
 
@@ -120,7 +120,12 @@ class Model:
 
 
 NAMES = ["a", "b", "c", "a/a", "a/b", "b/a", "b/b", "a/a/a", "a/a/b", "b/a/c"]
-ACTIONS = st.lists(st.tuples(st.sampled_from(["file", "dir", "symlink", "link", "delete", "opaque", "replace"]), st.sampled_from(NAMES), st.integers(0, 9)), max_size=8)
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["file", "dir", "symlink", "link", "delete", "opaque", "replace"]), st.sampled_from(NAMES), st.integers(0, 9)
+    ),
+    max_size=8,
+)
 STACKS = st.lists(ACTIONS, min_size=1, max_size=5)
 MODES = [0o644, 0o600, 0o755, 0o4755, 0o444]
 
@@ -149,7 +154,9 @@ def one_layer(model: Model, actions: list[tuple[str, str, int]]) -> list[Entry]:
     made = {p: e for p, e in made.items() if e.kind != "link" or (e.link in made and made[e.link].kind == "file")}
     gone = {p for p in before if p not in model.tree and not any(p.startswith(o + "/") for o in opaque)}
     tops = {p for p in gone if p.rpartition("/")[0] not in gone and p.rpartition("/")[0] not in [q for q in made if made[q].kind != "dir"]}
-    return [Entry(p, "whiteout") for p in sorted(tops)] + sorted([*made.values(), *(Entry(p, "opaque") for p in opaque)], key=lambda e: (e.kind == "link", e.path, e.marker))
+    return [Entry(p, "whiteout") for p in sorted(tops)] + sorted(
+        [*made.values(), *(Entry(p, "opaque") for p in opaque)], key=lambda e: (e.kind == "link", e.path, e.marker)
+    )
 
 
 def build(model: Model, made: dict[str, Entry], opaque: set[str], action: tuple[str, str, int]) -> None:
@@ -196,7 +203,9 @@ def fact(place: str) -> tuple[int, str]:
 
 
 def on_disk(root: str) -> Shape:
-    return {os.path.relpath(f"{here}/{name}", root): fact(f"{here}/{name}") for here, names, files in os.walk(root) for name in names + files}
+    return {
+        os.path.relpath(f"{here}/{name}", root): fact(f"{here}/{name}") for here, names, files in os.walk(root) for name in names + files
+    }
 
 
 def computed(tables: list[list[Entry]]) -> Shape:

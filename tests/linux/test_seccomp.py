@@ -49,7 +49,9 @@ def number_of(name: str) -> int:
     return seccomp._number(name)
 
 
-GUARDED = [(name, row[2]) for name, row in seccomp._GUARDED.items() if row[seccomp._column() if syscalls.MACHINE in seccomp._ARCHES else 0] >= 0]
+GUARDED = [
+    (name, row[2]) for name, row in seccomp._GUARDED.items() if row[seccomp._column() if syscalls.MACHINE in seccomp._ARCHES else 0] >= 0
+]
 
 
 @pytest.mark.parametrize(("name", "key"), GUARDED)
@@ -104,7 +106,17 @@ def test_clone3_falls_back_to_clone() -> None:
 
 @pytest.mark.parametrize(
     ("value", "answer"),
-    [(0, 0), (8, 0), (0x20000, 0), (0x20008, 0), (0xFFFFFFFF, 0), (1, errno.EPERM), (0x40000, errno.EPERM), (0x0400000, errno.EPERM), (0x20009, errno.EPERM)],
+    [
+        (0, 0),
+        (8, 0),
+        (0x20000, 0),
+        (0x20008, 0),
+        (0xFFFFFFFF, 0),
+        (1, errno.EPERM),
+        (0x40000, errno.EPERM),
+        (0x0400000, errno.EPERM),
+        (0x20009, errno.EPERM),
+    ],
 )
 def test_personality(value: int, answer: int) -> None:
     assert decide(program(), number_of("personality"), (value,)) == answer
@@ -124,7 +136,10 @@ def test_personality(value: int, answer: int) -> None:
     ],
 )
 def test_conditions(condition: dict[str, object], args: tuple[int, ...], hit: bool) -> None:
-    rules = [{"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77, "args": [condition]}, {"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]
+    rules = [
+        {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77, "args": [condition]},
+        {"names": ["acct"], "action": "SCMP_ACT_ERRNO"},
+    ]
     compiled = seccomp.compile_profile({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules})
     assert decide(compiled, number_of("clone"), args) == (77 if hit else 0)
     assert decide(compiled, number_of("acct"), args) == errno.EPERM
@@ -132,7 +147,10 @@ def test_conditions(condition: dict[str, object], args: tuple[int, ...], hit: bo
 
 def test_words_that_are_not_known() -> None:
     assert seccomp.compile_profile({}) == b""
-    for rule in ({"names": ["clone"], "action": "SCMP_ACT_KILL"}, {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_GT"}]}):
+    for rule in (
+        {"names": ["clone"], "action": "SCMP_ACT_KILL"},
+        {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_GT"}]},
+    ):
         with pytest.raises(KeyError):
             seccomp.compile_profile({"syscalls": [rule]})
 

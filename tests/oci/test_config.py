@@ -21,15 +21,39 @@ def config(**changed: Any) -> bytes:
 
 
 def test_there_and_back() -> None:
-    run = RunConfig(user="1", env=("A=b",), cmd=("sh",), exposed_ports={"80/tcp": {}}, labels={"k": "v"}, healthcheck=Healthcheck(test=("CMD", "x"), interval=5))
-    made = ImageConfig(architecture="amd64", config=run, rootfs=RootFS(diff_ids=(HEX,)), history=(History(created_by="RUN x"), History(empty_layer=True)))
+    run = RunConfig(
+        user="1",
+        env=("A=b",),
+        cmd=("sh",),
+        exposed_ports={"80/tcp": {}},
+        labels={"k": "v"},
+        healthcheck=Healthcheck(test=("CMD", "x"), interval=5),
+    )
+    made = ImageConfig(
+        architecture="amd64", config=run, rootfs=RootFS(diff_ids=(HEX,)), history=(History(created_by="RUN x"), History(empty_layer=True))
+    )
     assert ImageConfig.decode(made.encode()) == made
     assert made.image_id == digest_of(made.encode()) and made.chain == (HEX,)
     assert json.loads(made.encode())["created"] == EMPTY_TIME
 
 
 def test_nulls_of_docker_are_empty() -> None:
-    nulls = dict.fromkeys(["User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "Healthcheck", "OnBuild", "Shell"])
+    nulls = dict.fromkeys(
+        [
+            "User",
+            "ExposedPorts",
+            "Env",
+            "Entrypoint",
+            "Cmd",
+            "Volumes",
+            "WorkingDir",
+            "Labels",
+            "StopSignal",
+            "Healthcheck",
+            "OnBuild",
+            "Shell",
+        ]
+    )
     read = ImageConfig.decode(config(config=nulls, history=None, created=None, author=None, variant=None))
     assert read.config == RunConfig() and (read.created, read.history) == (EMPTY_TIME, ())
     assert ImageConfig.decode(config(config=None, container_config={"Cmd": None}, docker_version="1")).config == RunConfig()
@@ -37,16 +61,36 @@ def test_nulls_of_docker_are_empty() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 200_000, config()[:-1], config(rootfs=None), config(rootfs={"diff_ids": ["sha256:short"]}), config(rootfs={"diff_ids": [7]}),
-     config(architecture=None), config(config=[]), config(config={"Env": "A=b"}), config(config={"Cmd": "sh"}), config(config={"Labels": {"a": 1}}), config(history=[7]),
-     config(config={"Healthcheck": {"Interval": 10**30}}), config(history=[{"empty_layer": "yes"}])],
-)  # fmt: skip
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 200_000,
+        config()[:-1],
+        config(rootfs=None),
+        config(rootfs={"diff_ids": ["sha256:short"]}),
+        config(rootfs={"diff_ids": [7]}),
+        config(architecture=None),
+        config(config=[]),
+        config(config={"Env": "A=b"}),
+        config(config={"Cmd": "sh"}),
+        config(config={"Labels": {"a": 1}}),
+        config(history=[7]),
+        config(config={"Healthcheck": {"Interval": 10**30}}),
+        config(history=[{"empty_layer": "yes"}]),
+    ],
+)
 def test_what_is_no_config(raw: bytes) -> None:
     with pytest.raises(CorruptContent):
         ImageConfig.decode(raw)
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
 
 
 @given(st.sampled_from(["config", "rootfs", "history", "created", "architecture", "os"]), JSON)

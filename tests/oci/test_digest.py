@@ -17,7 +17,21 @@ def test_digest_of_nothing() -> None:
     assert (hexadecimal(EMPTY)[:4], short(EMPTY), short("0123456789abcdef")) == ("e3b0", "e3b0c44298fc", "0123456789ab")
 
 
-@pytest.mark.parametrize("text", ["", "sha256:", EMPTY[:-1], EMPTY + "0", EMPTY.upper(), EMPTY + "\n", " " + EMPTY, "sha512:" + "a" * 128, EMPTY.replace("e", "g"), "sha256:" + "٠" * 64])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sha256:",
+        EMPTY[:-1],
+        EMPTY + "0",
+        EMPTY.upper(),
+        EMPTY + "\n",
+        " " + EMPTY,
+        "sha512:" + "a" * 128,
+        EMPTY.replace("e", "g"),
+        "sha256:" + "٠" * 64,
+    ],
+)
 def test_what_is_no_digest(text: str) -> None:
     with pytest.raises(CorruptContent, match="not a sha256 digest"):
         parse_digest(text)

@@ -22,7 +22,9 @@ def manifest(**changed: Any) -> bytes:
 
 
 def test_there_and_back() -> None:
-    made = Manifest(config=Descriptor(media_type=CONFIG, digest=HEX, size=2), layers=(Descriptor(media_type=LAYER_GZIP, digest=HEX, size=9),))
+    made = Manifest(
+        config=Descriptor(media_type=CONFIG, digest=HEX, size=2), layers=(Descriptor(media_type=LAYER_GZIP, digest=HEX, size=9),)
+    )
     assert Manifest.decode(made.encode()) == made
     assert list(json.loads(made.encode())) == ["schemaVersion", "mediaType", "config", "layers", "annotations"]
     index = Index(manifests=(made.config,))
@@ -35,11 +37,32 @@ def test_unknown_fields_are_passed_over() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"[]", b"null", b"{}", b"\xff", b"\x00", b"[" * 200_000, manifest(config=None), manifest(layers=None), manifest(layers=[None]), manifest(schemaVersion=1),
-     manifest(schemaVersion="2"), manifest(config={**CONFIG_AT, "digest": "sha256:../../x"}), manifest(config={**CONFIG_AT, "digest": "md5:" + "a" * 32}),
-     manifest(layers=[{**CONFIG_AT, "size": -1}]), manifest(config={**CONFIG_AT, "size": 1.5}), manifest(config={**CONFIG_AT, "size": "2"}), manifest(annotations={"a": 1}),
-     manifest(layers=[{**CONFIG_AT, "size": 10**30}]), manifest() + b"x", manifest()[:-1], manifest(config={**CONFIG_AT, "digest": "\ud800"})],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b"\xff",
+        b"\x00",
+        b"[" * 200_000,
+        manifest(config=None),
+        manifest(layers=None),
+        manifest(layers=[None]),
+        manifest(schemaVersion=1),
+        manifest(schemaVersion="2"),
+        manifest(config={**CONFIG_AT, "digest": "sha256:../../x"}),
+        manifest(config={**CONFIG_AT, "digest": "md5:" + "a" * 32}),
+        manifest(layers=[{**CONFIG_AT, "size": -1}]),
+        manifest(config={**CONFIG_AT, "size": 1.5}),
+        manifest(config={**CONFIG_AT, "size": "2"}),
+        manifest(annotations={"a": 1}),
+        manifest(layers=[{**CONFIG_AT, "size": 10**30}]),
+        manifest() + b"x",
+        manifest()[:-1],
+        manifest(config={**CONFIG_AT, "digest": "\ud800"}),
+    ],
+)
 def test_what_is_no_manifest(raw: bytes) -> None:
     with pytest.raises(CorruptContent):
         Manifest.decode(raw)
@@ -62,7 +85,10 @@ def test_flipped_bytes(place: int, bits: int, kind: type[Manifest] | type[Index]
         assert error.message
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
 
 
 @given(st.sampled_from(["config", "layers", "schemaVersion", "mediaType", "annotations"]), JSON)

@@ -45,8 +45,40 @@ def test_names(text: str, whole: str, familiar: str) -> None:
     assert Reference.parse(whole) == reference
 
 
-BAD = ["", " ", "a b", "é", "a:é", "-a", "a-", "/a", "a/", "a//b", "a:", ":tag", "a:t:t", "a@", "a@sha256:abc", "a@sha512:aaaa", "a..b", "a___b", "a_/b", "x/_b", "docker.io/",
-       "foo.com:port/x", "a:" + "x" * 129, "a\n", "a:t\n", f"a@{HEX}\n", "a\0", "a:-t", "[::1/a", f"a@{HEX}@{HEX}", "../a", "a/../b"]  # fmt: skip
+BAD = [
+    "",
+    " ",
+    "a b",
+    "é",
+    "a:é",
+    "-a",
+    "a-",
+    "/a",
+    "a/",
+    "a//b",
+    "a:",
+    ":tag",
+    "a:t:t",
+    "a@",
+    "a@sha256:abc",
+    "a@sha512:aaaa",
+    "a..b",
+    "a___b",
+    "a_/b",
+    "x/_b",
+    "docker.io/",
+    "foo.com:port/x",
+    "a:" + "x" * 129,
+    "a\n",
+    "a:t\n",
+    f"a@{HEX}\n",
+    "a\0",
+    "a:-t",
+    "[::1/a",
+    f"a@{HEX}@{HEX}",
+    "../a",
+    "a/../b",
+]
 
 
 @pytest.mark.parametrize("text", BAD)
@@ -76,7 +108,11 @@ def test_docker_s_words(text: str, words: str) -> None:
 
 
 def test_latest_only_where_nothing_is_said() -> None:
-    assert [str(Reference.parse(t).tagged()) for t in ("a", "a:1", f"a@{HEX}")] == ["docker.io/library/a:latest", "docker.io/library/a:1", f"docker.io/library/a@{HEX}"]
+    assert [str(Reference.parse(t).tagged()) for t in ("a", "a:1", f"a@{HEX}")] == [
+        "docker.io/library/a:latest",
+        "docker.io/library/a:1",
+        f"docker.io/library/a@{HEX}",
+    ]
 
 
 @given(st.one_of(st.text(max_size=60), st.text("abAB0.:/@-_[]", max_size=40)))
@@ -89,7 +125,19 @@ def test_any_text_is_a_name_or_is_refused(text: str) -> None:
 
 
 @pytest.mark.timeout(10)
-@pytest.mark.parametrize("text", ["a" * 200_000 + "!", "a-" * 100_000, "a." * 100_000 + "/", "a/" * 100_000, "_" * 200_000, "a_" * 100_000 + "!", "A." * 50_000 + "/b!", "[" * 99_999])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 200_000 + "!",
+        "a-" * 100_000,
+        "a." * 100_000 + "/",
+        "a/" * 100_000,
+        "_" * 200_000,
+        "a_" * 100_000 + "!",
+        "A." * 50_000 + "/b!",
+        "[" * 99_999,
+    ],
+)
 def test_long_names_take_no_time(text: str) -> None:
     with pytest.raises(InvalidReference):
         Reference.parse(text)

@@ -20,9 +20,17 @@ from dockerlab.store.containers import ContainerStore, Record, State, frame, new
 
 def record(name: str, ident: str = "") -> Record:
     return Record(
-        id=ident or new_id(), name=name, created="2024-01-01T00:00:00Z", image_id="sha256:" + "0" * 64, image="app", path="/bin/true", args=(), config={}, host={},
+        id=ident or new_id(),
+        name=name,
+        created="2024-01-01T00:00:00Z",
+        image_id="sha256:" + "0" * 64,
+        image="app",
+        path="/bin/true",
+        args=(),
+        config={},
+        host={},
         snapshotter="native",
-    )  # fmt: skip
+    )
 
 
 def write_state(store: ContainerStore, ident: str, text: str) -> None:
@@ -172,7 +180,9 @@ def test_a_disk_that_takes_nothing_is_said(tmp_path: Path, flags: int) -> None:
             for number in range(2000):
                 store.create(record(f"n{number}"), b"{}")
         except StoreError as error:
-            answer = f"{len(list(store.records())) == number and not [n for n in os.listdir(store.names) if n.startswith('.')]} {error.message}"
+            answer = (
+                f"{len(list(store.records())) == number and not [n for n in os.listdir(store.names) if n.startswith('.')]} {error.message}"
+            )
         except BaseException as error:
             answer = repr(error)
         os.write(writer, answer.encode())

@@ -60,7 +60,9 @@ def test_sync_passes_over_what_was_removed(store: ContentStore) -> None:
     assert list(store.digests()) == []
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "sha256:../../../etc/passwd", "sha256:" + "A" * 64, "md5:" + "a" * 32, "", "sha256:" + "a" * 64 + "\n"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "sha256:../../../etc/passwd", "sha256:" + "A" * 64, "md5:" + "a" * 32, "", "sha256:" + "a" * 64 + "\n"]
+)
 def test_only_digests_become_paths(store: ContentStore, name: str) -> None:
     with pytest.raises(CorruptContent, match="not a sha256 digest"):
         store.path(Digest(name))

@@ -139,10 +139,22 @@ def test_an_index_cut_anywhere_is_told_and_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['{"schemaVersion":3}', '{"schemaVersion":1,"manifests":[]}', "[]", "null", '{"manifests":7}', '{"manifests":[{}]}', '{"manifests":[null]}', "\ufeff{}", "[" * 100_000,
-     '{"manifests":[{"mediaType":"m","digest":"sha256:../../etc/passwd","size":1}]}', '{"manifests":[{"mediaType":"m","digest":7,"size":1}]}',
-     '{"manifests":[{"mediaType":"m","digest":"d","size":1e400}]}', '{"manifests":[{"mediaType":"m","digest":"d","size":1,"annotations":{"a":1}}]}'],
-)  # fmt: skip
+    [
+        '{"schemaVersion":3}',
+        '{"schemaVersion":1,"manifests":[]}',
+        "[]",
+        "null",
+        '{"manifests":7}',
+        '{"manifests":[{}]}',
+        '{"manifests":[null]}',
+        "\ufeff{}",
+        "[" * 100_000,
+        '{"manifests":[{"mediaType":"m","digest":"sha256:../../etc/passwd","size":1}]}',
+        '{"manifests":[{"mediaType":"m","digest":7,"size":1}]}',
+        '{"manifests":[{"mediaType":"m","digest":"d","size":1e400}]}',
+        '{"manifests":[{"mediaType":"m","digest":"d","size":1,"annotations":{"a":1}}]}',
+    ],
+)
 def test_an_index_of_nonsense(tmp_path: Path, text: str) -> None:
     images = opened(tmp_path)
     (tmp_path / "index.json").write_text(text)

@@ -124,10 +124,17 @@ class SnapshotterSuite:
 
     @pytest.mark.parametrize(
         "data",
-        [b"no tar at all" * 100, layer(D, FIRST)[:700], gzip.compress(layer(D, FIRST))[:60], b"\x1f\x8b" + b"x" * 600, b"\x28\xb5\x2f\xfd" + b"x" * 600, layer(Entry("../up", "dir")),
-         gzip.compress(layer(D, FIRST))[:-4] + b"\0\0\0\0"],
+        [
+            b"no tar at all" * 100,
+            layer(D, FIRST)[:700],
+            gzip.compress(layer(D, FIRST))[:60],
+            b"\x1f\x8b" + b"x" * 600,
+            b"\x28\xb5\x2f\xfd" + b"x" * 600,
+            layer(Entry("../up", "dir")),
+            gzip.compress(layer(D, FIRST))[:-4] + b"\0\0\0\0",
+        ],
         ids=["noise", "cut", "cut gzip", "broken gzip", "broken zstd", "hostile", "wrong checksum"],
-    )  # fmt: skip
+    )
     def test_a_layer_that_cannot_be_unpacked_leaves_nothing(self, snapshotter: Snapshotter, tmp_path: Path, data: bytes) -> None:
         (one,) = self.chain(1)
         with pytest.raises((CorruptContent, UnsafeArchive)):

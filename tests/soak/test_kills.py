@@ -1,0 +1,73 @@
+"""Kill -9 of any process at a random instant: afterwards the store is sound and nothing runs, is mounted or is locked."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dockerlab.engine import Engine
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = int(os.environ.get("DOCKERLAB_SOAK_ROUNDS", "100"))
+DEEDS = (
+    "docker run --rm busybox sh -c 'echo x > /x; sleep 0.05'",
+    "docker run --name c{n} busybox touch /f; docker commit c{n} image:{n}; docker rm c{n}",
+    "printf 'FROM busybox\\nRUN echo {n} > /n\\nRUN sleep 0.05\\n' > D{n}; docker build -q -f D{n} -t built:{n} .; docker rmi built:{n}",
+    "docker system prune -f",
+)
+
+
+def relatives(home: Path, runtime: Path) -> list[int]:
+    """Gives every process that works for this store."""
+    found = []
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            text = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            continue
+        if pid != os.getpid() and (os.fsencode(home) in text or os.fsencode(runtime) in text):
+            found.append(pid)
+    return found
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+def test_killed_anywhere_the_store_stays_sound(tmp_path: Path, runtime: Path) -> None:
+    home = tmp_path / "home"
+    env = {**os.environ, "DOCKERLAB_HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
+    shim = tmp_path / "bin" / "docker"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m dockerlab.cli "$@"\n')
+    shim.chmod(0o755)
+    env["PATH"] = f"{shim.parent}:{env['PATH']}"
+    subprocess.run(["docker", "run", "--rm", "busybox", "true"], env=env, check=True)
+    chance = random.Random(0)
+    for number in range(ROUNDS):
+        deed = chance.choice(DEEDS).format(n=number)
+        process = subprocess.Popen(["sh", "-c", deed], env=env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(chance.uniform(0.02, 0.6))
+        running = relatives(home, runtime)
+        if running:
+            try:
+                os.kill(chance.choice(running), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        process.wait(30)
+        if number % 10 == 9:
+            done = subprocess.run(["docker", "system", "check"], env=env, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"round {number}: {deed}\n{done.stdout}{done.stderr}"
+    engine = Engine(home)
+    deadline = time.monotonic() + 10
+    while any(c.state.status == "running" for c in engine.containers.list(all=True)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [c for c in engine.containers.list(all=True) if c.state.status == "running"] == []
+    assert str(home) not in Path("/proc/mounts").read_text()
+    assert engine.system.check() == []
+    subprocess.run(["docker", "run", "--rm", "busybox", "true"], env=env, check=True)

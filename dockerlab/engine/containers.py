@@ -8,6 +8,7 @@ import os
 import re
 import select
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dockerlab.engine import hostfiles
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent
 from dockerlab.errors import ContainerError, Interrupted, InUse, InvalidArgument, NotFound, NotSupportedHere
+from dockerlab.layers import folders, permissions
 from dockerlab.layers.diff import Change
+from dockerlab.linux import landlock
 from dockerlab.oci.config import History, RunConfig, env_map, env_words
 from dockerlab.oci.digest import ChainId
 from dockerlab.oci.reference import Reference
+from dockerlab.runtime import users
 from dockerlab.runtime.generate import Options, Volume, generate
 from dockerlab.runtime.world import Session
 from dockerlab.store.containers import Record, State, new_id, read_log, started_at
@@ -124,7 +129,28 @@ class Container:
             "folder": str(self._engine.container_store.folder(self.id)), "mounts": mounts, "attach": list(given), "detach": detach,
             "user": self.config.user, "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []), "explain": host.get("explain", False),
             "remove": self._removals() if host.get("rm") else [],
+            "only_id": self._only_id(),
         }  # fmt: skip
+
+    def _who(self) -> users.Identity:
+        stack = self._engine.snapshotter.stack(self.id)
+        try:
+            return users.identify(self.config.user, _small_file(stack.folders, "passwd"), _small_file(stack.folders, "group"))
+        except LookupError as error:
+            raise ContainerError(str(error.args[0]), exit_code=125) from error
+
+    def _only_id(self) -> list[tuple[str, int]] | None:
+        """Gives the rules that hold another user than root to its rights, where the host gives one id and files cannot."""
+        if self._engine.capabilities.owners or self.config.user.partition(":")[0] in ("", "0", "root"):
+            return None
+        who = self._who()
+        if who.uid == 0:
+            return None
+        union = self._engine.images.layers.union(self.image.record)
+        image = [(path, landlock.of_modes(rights)) for path, rights in permissions.rules(union, who.uid, (who.gid, *who.groups))]
+        kernel = [("/proc", 6), ("/sys", 4), ("/dev", 6), ("/etc/hosts", 4), ("/etc/hostname", 4), ("/etc/resolv.conf", 4)]
+        volumes = [(mount["target"], 5 if mount["readonly"] else 7) for mount in self.record.host["mounts"]]
+        return image + [(path, landlock.of_modes(rights)) for path, rights in kernel + volumes]
 
     def _removals(self) -> list[str]:
         volumes = [str(self._engine.volumes.root / name) for name in self.record.volumes]
@@ -203,7 +229,11 @@ class Container:
     def pack(self) -> tuple[Path, dict[str, Any]] | None:
         """Packs what changed as a layer (see `Images.create`); None where nothing did."""
         draft = self._engine.content.draft()
-        facts = self._engine.world.call("pack", draft=str(draft), below=self._below(), **self._where())
+        default = [0, 0]
+        if not self._engine.capabilities.owners and self._only_id() is not None:
+            who = self._who()
+            default = [who.uid, who.gid]
+        facts = self._engine.world.call("pack", draft=str(draft), below=self._below(), default=default, **self._where())
         if facts["index"]:
             return draft, facts
         draft.unlink(missing_ok=True)
@@ -278,19 +308,10 @@ class Containers:
         config = merged(source.config.config, command, chosen)
         if not (config.entrypoint or config.cmd):
             raise InvalidArgument("No command specified", hint="name a program behind the image: docker run IMAGE PROGRAM")
-        self._refuse_user(config)
         if chosen.replace and chosen.name:
             with contextlib.suppress(NotFound):
                 self.get(chosen.name).remove(force=True)
         return self._create(image, source, config, chosen)
-
-    def _refuse_user(self, config: RunConfig) -> None:
-        user = config.user.partition(":")[0]
-        if user not in ("", "0", "root") and not self._engine.capabilities.owners:
-            raise NotSupportedHere(
-                f"user {user}: this host gives a container one id only", reason="single-id user namespace",
-                hint="run it as root of the container, or on a host with a range in /etc/subuid (see `docker info`)",
-            )  # fmt: skip
 
     def _create(self, image: str, source: Image, config: RunConfig, chosen: RunOptions) -> Container:
         ident, engine = new_id(), self._engine
@@ -300,7 +321,7 @@ class Containers:
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
         options = Options(
             hostname=hostname, network=chosen.network, terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
-            no_new_privileges=chosen.no_new_privileges, volumes=volumes, cgroup=f"/{group}" if group else "", files=_files(engine, ident),
+            no_new_privileges=chosen.no_new_privileges, volumes=volumes, cgroup=f"/{group}" if group else "", files=hostfiles.places(engine.container_store.folder(ident)),
         )  # fmt: skip
         spec = engine.sandbox.adapt(generate(config, options))
         words = (*(config.entrypoint or ()), *(config.cmd or ()))
@@ -312,7 +333,7 @@ class Containers:
                 host=_host_facts(chosen, group, volumes),
             )  # fmt: skip
             engine.container_store.create(record, spec.encode())
-            _write_files(engine, ident, hostname)
+            hostfiles.write(engine.container_store.folder(ident), hostname)
         except BaseException:
             engine.snapshotter.remove(ident)
             raise
@@ -385,6 +406,15 @@ def merged(image: RunConfig, command: Sequence[str], chosen: RunOptions) -> RunC
     )  # fmt: skip
 
 
+def _small_file(stack: Sequence[str], name: str) -> str:
+    etc = folders.lookup("etc", tuple(stack), "etc")
+    found = folders.lookup(name, etc.joined, name) if etc else None
+    if found is None or not stat.S_ISREG(found.stat.st_mode):
+        return ""
+    with open(found.place, "rb") as file:
+        return file.read(1 << 20).decode("utf-8", "surrogateescape")
+
+
 def _target(path: str, word: str) -> str:
     if not PurePosixPath(path).is_absolute() or path == "/":
         raise InvalidArgument(f"invalid volume specification: '{word}': mount path must be absolute" if path != "/" else f"invalid volume specification: '{word}': destination can't be '/'")
@@ -395,25 +425,6 @@ def _own_architecture() -> str:
     from dockerlab.engine.images import architecture
 
     return architecture()
-
-
-def _files(engine: Engine, ident: str) -> dict[str, Path]:
-    folder = engine.container_store.folder(ident)
-    return {"/etc/resolv.conf": folder / "resolv.conf", "/etc/hostname": folder / "hostname", "/etc/hosts": folder / "hosts"}
-
-
-def _write_files(engine: Engine, ident: str, hostname: str) -> None:
-    folder = engine.container_store.folder(ident)
-    try:
-        resolver = Path("/etc/resolv.conf").read_text()
-    except OSError:
-        resolver = ""
-    (folder / "resolv.conf").write_text(resolver)
-    (folder / "hostname").write_text(hostname + "\n")
-    (folder / "hosts").write_text(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n"
-        f"ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{hostname}\n"
-    )
 
 
 def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from dockerlab.linux import syscalls
 
-__all__ = ["EXECUTE", "LIST", "MAKE", "READ", "WRITE", "restrict"]
+__all__ = ["EXECUTE", "LIST", "MAKE", "READ", "WRITE", "of_modes", "restrict"]
 
 EXECUTE = 1 << 0
 WRITE = (1 << 1) | (1 << 14)  # write, truncate
@@ -19,6 +19,11 @@ LIST = 1 << 3
 MAKE = sum(1 << n for n in range(4, 13)) | (1 << 13)  # remove, make of every kind, refer
 _OF_FILES = EXECUTE | WRITE | READ | (1 << 15)
 _KNOWN = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
+
+
+def of_modes(rights: int) -> int:
+    """Gives Landlock's rights for those of a mode: 4 read and list, 2 write, make and remove, 1 run."""
+    return (READ | LIST if rights & 4 else 0) | (WRITE | MAKE if rights & 2 else 0) | (EXECUTE if rights & 1 else 0)
 
 
 def restrict(rules: Iterable[tuple[str, int]]) -> bool:

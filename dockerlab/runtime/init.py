@@ -13,12 +13,12 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dockerlab.linux import capabilities, seccomp, syscalls
+from dockerlab.linux import capabilities, idmap, landlock, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Mount, Spec
+from dockerlab.runtime import users
 from dockerlab.store import snapshots
 
 __all__ = ["InitFailed", "Start", "run"]
@@ -53,6 +53,7 @@ class Start:
     user_groups: bool = True
     sync: socket.socket | None = field(default=None)
     trace: int = -1
+    only_id: tuple[tuple[str, int], ...] | None = None
 
 
 def run(k: Door, start: Start) -> None:
@@ -109,8 +110,9 @@ def become_the_program(k: Door, start: Start) -> None:
     process = start.spec.process
 
     # 7. Who the program runs as is looked up in the container's own files.
-    uid, gid, groups, home = _identity(start.user)
-    environment = _environment(process.env, home)
+    who = _identity(start.user)
+    uid, gid = who.uid, who.gid
+    environment = _environment(process.env, who.home)
     _enter_folder(k, process.cwd)
     program = _find_program(process.args[0], environment)
 
@@ -119,14 +121,17 @@ def become_the_program(k: Door, start: Start) -> None:
     sets = process.capabilities
     keep = capabilities.mask(sets.bounding) if sets else 0
     capabilities.drop_bounding(keep)
+    if start.only_id is not None:
+        _become_in_place(k, uid, gid, start.only_id)
+        capabilities.drop_bounding(keep)
     if start.filter and not process.no_new_privileges:
         seccomp.install(start.filter)
-    if uid or gid:
+    if (uid or gid) and start.user_groups:
         capabilities.keep_on_setuid()
     if start.user_groups:
-        k.setgroups(groups)
-    k.setresgid(gid, gid, gid)
-    k.setresuid(uid, uid, uid)
+        k.setgroups(list(who.groups))
+        k.setresgid(gid, gid, gid)
+        k.setresuid(uid, uid, uid)
     capabilities.apply(keep if not uid else 0, keep if not uid else 0, 0)
     if process.no_new_privileges:
         capabilities.no_new_privileges()
@@ -147,6 +152,19 @@ def become_the_program(k: Door, start: Start) -> None:
         k.execve(program, list(process.args), environment)
     except OSError as error:
         raise _not_executable(process.args[0], error) from error
+
+
+def _become_in_place(k: Door, uid: int, gid: int, rules: tuple[tuple[str, int], ...]) -> None:
+    """With one id there is nobody to change to: the id gets another number, and Landlock holds it to what that user might do.
+
+    A user namespace in the user namespace maps `uid` inside to our only id, user_namespaces(7). All files belong to that id, so their mode
+    bits stop nobody; the rules, made from the owners that the layers know, do.
+    """
+    k.prctl(_PR_SET_DUMPABLE, 1)  # otherwise /proc/self belongs to somebody who is not in here
+    k.unshare(syscalls.CLONE_NEWUSER)
+    idmap.write_own(idmap.single(uid, 0), idmap.single(gid, 0))
+    if not landlock.restrict(rules):
+        raise InitFailed(f"user {uid}: this kernel has no Landlock to hold a user to their rights where a host gives one id only")
 
 
 def _mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:
@@ -279,36 +297,19 @@ def _loopback_up(k: Door) -> None:
         fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
 
 
-def _identity(user: str) -> tuple[int, int, list[int], str]:
-    """Gives uid, gid, further groups and home for docker's `name|uid[:group|gid]`."""
-    name, colon, group = user.partition(":")
-    rows = list(_table("/etc/passwd", 7))
-    row = next((r for r in rows if r[0] == name or r[2] == (name or "0")), None)
-    if row is None and not name.isdigit() and name:
-        raise InitFailed(f"unable to find user {name}: no matching entries in passwd file")
-    uid = int(row[2]) if row and row[2].isdigit() else int(name or 0)
-    gid = int(row[3]) if row and row[3].isdigit() else 0
-    groups = [int(r[2]) for r in _table("/etc/group", 4) if row and row[0] in r[3].split(",") and r[2].isdigit()]
-    if colon and group:
-        match = next((r for r in _table("/etc/group", 4) if r[0] == group), None)
-        if match is None and not group.isdigit():
-            raise InitFailed(f"unable to find group {group}: no matching entries in group file")
-        gid = int(match[2]) if match and match[2].isdigit() else int(group)
-    if max(uid, gid) > 2**31 - 1:
-        raise InitFailed("uids and gids must be in range 0-2147483647")
-    return uid, gid, groups, row[5] if row and row[5] else "/"
+def _identity(user: str) -> users.Identity:
+    try:
+        return users.identify(user, _text("/etc/passwd"), _text("/etc/group"))
+    except LookupError as error:
+        raise InitFailed(str(error.args[0])) from error
 
 
-def _table(path: str, columns: int) -> Iterator[list[str]]:
+def _text(path: str) -> str:
     try:
         with open(path, "rb") as file:
-            text = file.read(1 << 20)
+            return file.read(1 << 20).decode("utf-8", "surrogateescape")
     except OSError:
-        return
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
-        row = line.strip().split(":")
-        if len(row) >= columns:
-            yield row
+        return ""
 
 
 def _environment(words: tuple[str, ...], home: str) -> dict[str, str]:

@@ -184,6 +184,7 @@ class Monitor:
             self.request.get("owners", True),
             sync,
             os.open(self.folder / "explain.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if self.request.get("explain") else -1,
+            tuple((path, rights) for path, rights in self.request["only_id"]) if self.request.get("only_id") is not None else None,
         )
 
     # The monitor itself

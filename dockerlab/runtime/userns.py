@@ -14,7 +14,10 @@ from dockerlab.runtime.sandbox import Capabilities
 __all__ = ["UserSandbox"]
 
 _RANGED = "user namespace with a range of ids: root inside is you outside, other users are ids of your range"
-_SINGLE = "user namespace with one id: everything inside is you; owners are kept as metadata in layers, chown and setuid fail inside"
+_SINGLE = (
+    "user namespace with one id: everything inside is you; owners are kept as metadata in layers, chown and setuid fail inside, "
+    "and a container that starts as another user is held to that user's rights by Landlock"
+)
 
 
 class UserSandbox:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from dockerlab.engine import Container, Engine, RunOptions
-from dockerlab.errors import AlreadyExists, ContainerError, Interrupted, InUse, InvalidArgument, NotFound, NotSupportedHere
+from dockerlab.errors import AlreadyExists, ContainerError, Interrupted, InUse, InvalidArgument, NotFound
 from dockerlab.store.containers import started_at
 
 
@@ -99,13 +99,22 @@ def test_owners_and_modes_survive_a_commit(engine: Engine) -> None:
     assert passwd is not None and passwd.entry.mode == 0o640
 
 
-def test_users(engine: Engine) -> None:
-    if not engine.capabilities.owners:
-        with pytest.raises(NotSupportedHere, match="one id"):
-            run(engine, "id", user="nobody")
-        return
-    _, text = run(engine, "sh", "-c", "id -u; touch /x 2>&1; grep CapEff /proc/self/status", user="nobody")
-    assert text.startswith("65534") and "Permission denied" in text and "0000000000000000" in text
+def test_another_user_is_really_stopped(engine: Engine) -> None:
+    script = (
+        "id -u; id -g; grep CapEff /proc/self/status | cut -f2; touch /tmp/mine && echo made; cat /etc/passwd | head -c 4; echo; echo x > /dev/null && echo null; "
+        "for f in /x /etc/z /root/y /bin/new; do touch $f 2>/dev/null && echo WROTE $f; done; cat /etc/shadow 2>/dev/null && echo READ; rm -f /bin/vi 2>/dev/null; "
+        "echo more >> /etc/passwd; ls /root 2>/dev/null && echo LISTED; ls /bin/vi"
+    )
+    container, text = run(engine, "sh", "-c", script, user="1000:1000")
+    lines = [line for line in text.splitlines() if "can't create" not in line]
+    assert lines == ["1000", "1000", "0000000000000000", "made", "root", "null", "/bin/vi"]
+    entry = engine.images.layers.union(container.commit("mine").record).get("tmp/mine")
+    assert entry is not None and (entry.entry.uid, entry.entry.gid) == (1000, 1000)
+
+
+def test_users_are_looked_up_in_the_container(engine: Engine) -> None:
+    _, text = run(engine, "sh", "-c", "id -u; id -g; echo $HOME", user="nobody")
+    assert text.split() == ["65534", "65534", "/home"]
     with pytest.raises(ContainerError, match="unable to find user nosuch: no matching entries in passwd file"):
         run(engine, "id", user="nosuch")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,8 @@ import pytest
 
 from dockerlab.engine import Engine
 from dockerlab.errors import DockerlabError
+from dockerlab.runtime.sandbox import Capabilities
+from dockerlab.runtime.world import World
 
 # What each tier's engine is told that its host lacks.
 TIERS: dict[str, tuple[str, ...]] = {
@@ -25,14 +26,11 @@ TIERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def end_launcher(engine: Engine) -> None:
-    """Ends the launcher that this engine started."""
-    socket = str(engine.settings.runtime / "launcher")
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    for line in listed.splitlines():
-        pid, _, args = line.strip().partition(" ")
-        if f" {socket} " in args:
-            os.kill(int(pid), signal.SIGKILL)
+def end(engine: Engine) -> None:
+    """Ends the launcher that this engine started, and removes its folder of sockets."""
+    with contextlib.suppress(DockerlabError):
+        engine.world.stop()
+    shutil.rmtree(engine.settings.runtime, ignore_errors=True)
 
 
 @pytest.fixture(params=list(TIERS))
@@ -48,6 +46,7 @@ def make_engine(tmp_path: Path) -> Iterator[Callable[[str], Engine]]:
 
     def make(name: str) -> Engine:
         engine = Engine(tmp_path / "home", without=TIERS[name])
+        opened.append(engine)
         try:
             able = engine.capabilities
         except DockerlabError as error:
@@ -56,15 +55,16 @@ def make_engine(tmp_path: Path) -> Iterator[Callable[[str], Engine]]:
         if able.tier != wanted:
             refused = {f.name: f.detail for f in engine.findings if not f.ok}
             pytest.skip(f"this host gives {able.tier}, not {wanted}: {refused}")
-        opened.append(engine)
         return engine
 
     yield make
     for engine in opened:
+        if "world" not in vars(engine):
+            shutil.rmtree(engine.settings.runtime, ignore_errors=True)
+            continue
         for container in engine.containers.list(all=True):
             container.remove(force=True)
-        end_launcher(engine)
-        shutil.rmtree(engine.settings.runtime, ignore_errors=True)
+        end(engine)
 
 
 @pytest.fixture
@@ -90,9 +90,6 @@ def runtime() -> Iterator[Path]:
     """A short folder for sockets; launchers that were started in it are ended."""
     folder = Path(tempfile.mkdtemp(prefix="dl-", dir="/tmp"))
     yield folder
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    for line in listed.splitlines():
-        pid, _, args = line.strip().partition(" ")
-        if f" {folder}/" in args:
-            os.kill(int(pid), signal.SIGKILL)
+    for socket in folder.glob("*/launcher"):
+        World(Capabilities("", False, False, "", False, False, ""), socket.parent).stop()
     shutil.rmtree(folder, ignore_errors=True)

@@ -68,6 +68,8 @@ def _child(connection: socket.socket) -> None:
         request, descriptors = wire.receive(connection)
         if request and request["op"] == "run":
             Monitor(request, connection, descriptors).run()
+        elif request and request["op"] == "stop":
+            os.kill(os.getppid(), signal.SIGTERM)
         elif request:
             _call(connection, request, descriptors)
     except BaseException as error:

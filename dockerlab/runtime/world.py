@@ -89,6 +89,16 @@ class World:
         wire.send(connection, {"op": "run", **request}, descriptors)
         return Session(connection)
 
+    def stop(self) -> None:
+        """Ends the launcher, if one runs; containers and their monitors live on, and the next need starts another."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            try:
+                connection.connect(self._path)
+                wire.send(connection, {"op": "stop"})
+                connection.recv(1)
+            except OSError:
+                return
+
     def _connect(self) -> socket.socket:
         for attempt in range(3):
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -60,7 +60,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         manager.shutdown_kernel(now=True)
         pytest.skip(f"no engine here: {outputs}")
     yield made
-    made.run("import os, signal, subprocess\nsubprocess.run(['pkill', '-f', str(current().settings.runtime)])")
+    made.run("import shutil\ncurrent().world.stop()\nshutil.rmtree(current().settings.runtime, ignore_errors=True)")
     client.stop_channels()
     manager.shutdown_kernel(now=True)
 

@@ -158,10 +158,11 @@ def _say(prelude: str, line: str, folder: Path, env: dict[str, str]) -> Said:
 
 
 @pytest.fixture
-def both(daemon: str, base: bytes, tmp_path: Path, runtime: Path) -> Iterator[Both]:
+def both(daemon: str, base: bytes, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, runtime: Path) -> Iterator[Both]:
     """Gives a function that runs the same lines with docker and with dockerlab, each in a state that holds busybox:latest alone."""
     plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC", "DOCKER_BUILDKIT": "0", "DOCKER_CLI_HINTS": "false", "DOCKER_HOST": daemon}
     lab = {**plain, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
+    lab |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path_factory.getbasetemp() / "pyc")}
     program = f"{shlex.quote(sys.executable)} -m dockerlab.cli"
 
     def docker(*words: str) -> str:

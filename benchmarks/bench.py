@@ -1,0 +1,270 @@
+"""Our times over theirs, on the same machine in one run: `python benchmarks/bench.py`. Needs root, docker, runc, crun, GNU tar, busybox-static."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from dockerlab.engine import Container, Engine, RunOptions  # noqa: E402
+from dockerlab.layers import archive  # noqa: E402
+from tests.compat.conftest import IMPORT, NoDocker, dockerd, rootfs  # noqa: E402
+
+CLI = (sys.executable, "-m", "dockerlab.cli")
+STEPS = """FROM busybox
+ENV A=1
+WORKDIR /w
+COPY f .
+RUN echo 1 > 1
+RUN echo 2 > 2
+RUN echo 3 > 3
+RUN echo 4 > 4
+LABEL a=b
+CMD ["true"]
+"""
+LOOP = """
+import json, subprocess, sys, time
+times = []
+for number in range(int(sys.argv[1])):
+    begin = time.perf_counter()
+    subprocess.run([*sys.argv[2:], f"bench-{number}"], check=True, timeout=30, stdin=subprocess.DEVNULL)
+    times.append(time.perf_counter() - begin)
+print(json.dumps(times))
+"""
+Act = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison; `rate` says that the target is a share of their speed, and not of their time."""
+
+    what: str
+    ours: float
+    theirs: float
+    target: float
+    rate: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """Our time over theirs, or our speed over theirs."""
+        return self.theirs / self.ours if self.rate else self.ours / self.theirs
+
+    @property
+    def met(self) -> bool:
+        """Whether the target is reached."""
+        return self.ratio >= self.target if self.rate else self.ratio <= self.target
+
+
+@dataclass
+class Bench:
+    """The folder that everything happens in, the daemon's address, and what came out."""
+
+    folder: Path
+    rounds: int
+    address: str = ""
+    rows: list[Row] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What every client is given."""
+        own = {"DOCKERLAB_HOME": str(self.folder / "home"), "XDG_RUNTIME_DIR": str(self.folder / "run"), "PYTHONPATH": str(ROOT)}
+        # An installed package is compiled, and so is this one after the first round.
+        own |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder / "pyc")}
+        return {**os.environ, **own, "DOCKER_HOST": self.address, "DOCKER_BUILDKIT": "0", "DOCKER_CLI_HINTS": "false"}
+
+    def do(self, *words: str, data: bytes | None = None) -> None:
+        """Runs a command that has to succeed; its output is for nobody."""
+        done = subprocess.run(words, env=self.env, cwd=self.folder, input=data or b"", capture_output=True, timeout=300, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{words}: {done.stdout.decode()[-500:]}{done.stderr.decode()[-500:]}")
+
+    def compare(self, what: str, ours: Act, theirs: Act, target: float, *, rounds: int = 0, rate: bool = False) -> None:
+        """Does both in turn, once for nothing and then for the clock, and keeps the medians."""
+        times: tuple[list[float], list[float]] = ([], [])
+        for number in range((rounds or self.rounds) + 1):
+            for act, kept in zip((ours, theirs), times, strict=True):
+                begin = time.perf_counter()
+                act()
+                if number:
+                    kept.append(time.perf_counter() - begin)
+        self.rows.append(Row(what, statistics.median(times[0]), statistics.median(times[1]), target, rate))
+
+
+def with_docker(bench: Bench) -> None:
+    """What the real docker does as well, each through its command line."""
+    tar = rootfs()
+    for client in (("docker",), CLI):
+        bench.do(*client, *IMPORT, data=tar)
+    words = ("run", "--rm", "--net", "host", "busybox", "true")
+    bench.compare("run --rm busybox true, from a shell", lambda: bench.do(*CLI, *words), lambda: bench.do("docker", *words), 0.5)
+    commit(bench)
+    build(bench)
+
+
+def commit(bench: Bench) -> None:
+    """200 MB that no compressor makes smaller."""
+    for client in (("docker",), CLI):
+        bench.do(*client, "run", "--name", "big", "--net", "host", "busybox", "dd", "if=/dev/urandom", "of=/big", "bs=1M", "count=200")
+    words = ("commit", "big", "big")
+    bench.compare("commit of 200 MB", lambda: bench.do(*CLI, *words), lambda: bench.do("docker", *words), 1, rounds=3)
+
+
+def build(bench: Bench) -> None:
+    """Ten steps, four of them RUN."""
+    context = bench.folder / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text(STEPS)
+    (context / "f").write_text("f\n")
+
+    def ours(*options: str) -> Act:
+        return lambda: bench.do(*CLI, "build", *options, "-t", "ten", "context")
+
+    def theirs(*options: str) -> Act:
+        return lambda: bench.do("docker", "build", "--network", "host", *options, "-t", "ten", "context")
+
+    bench.compare("ten-step build, cold", ours("--no-cache"), theirs("--no-cache"), 0.2, rounds=3)
+    bench.compare("ten-step build, cached", ours(), theirs(), 0.4)
+
+
+def bundle(container: Container, engine: Engine, folder: Path) -> Path:
+    """Gives our container's bundle with its files in place."""
+    shutil.copytree(engine.container_store.folder(container.id) / "bundle", folder)
+    (folder / "rootfs").mkdir(exist_ok=True)
+    with open(folder / "all.tar", "w+b") as file:
+        container.export(file.fileno())
+        file.seek(0)
+        subprocess.run(["tar", "-C", str(folder / "rootfs"), "-xpf", "-"], stdin=file, check=True, timeout=60)
+    return folder
+
+
+def with_runtimes(bench: Bench) -> None:
+    """A warm engine in this process against a runtime that is started for every container."""
+    engine = Engine(bench.folder / "home")
+    place = str(bundle(engine.containers.create("busybox", ["true"]), engine, bench.folder / "bundle"))
+    ours = looped(bench.rounds * 2, lambda: engine.containers.run("busybox", ["true"], RunOptions(rm=True)))
+    for name, options in (("runc", ()), ("crun", ("--cgroup-manager=disabled",))):
+        program = shutil.which(name)
+        if program is None:
+            bench.skipped.append(f"{name}: not installed")
+            continue
+        words = [program, "--root", str(bench.folder / f"state-{name}"), *options, "run", "-b", place]
+        try:
+            theirs = statistics.median(json.loads(timed(words, bench.rounds * 2)))
+        except subprocess.CalledProcessError as error:
+            bench.skipped.append(f"{name}: {error.stderr.decode().strip().splitlines()[0]}")
+            continue
+        bench.rows.append(Row(f"run of `true`, warm Python API, against {name} run", ours, theirs, 1))
+
+
+def looped(rounds: int, act: Act) -> float:
+    """Gives the median time after one round for nothing."""
+    times = []
+    for _ in range(rounds + 1):
+        begin = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[1:])
+
+
+def timed(words: Sequence[str], rounds: int) -> bytes:
+    """Times a runtime; where crun refuses a hybrid cgroup layout, inside a mount namespace that lacks its unified half."""
+    loop = [sys.executable, "-c", LOOP, str(rounds), *words]
+    try:
+        return subprocess.run(loop, capture_output=True, check=True, timeout=120).stdout
+    except subprocess.CalledProcessError as error:
+        if b"hybrid" not in error.stderr:
+            raise
+    hidden = ["unshare", "-m", "--propagation", "private", "sh", "-c", 'umount -l /sys/fs/cgroup/unified; exec "$@"', "sh"]
+    return subprocess.run([*hidden, *loop], capture_output=True, check=True, timeout=120).stdout
+
+
+def with_tar(bench: Bench) -> None:
+    """200 files of 5 MB, read from the page cache, written into a pipe that `cat` empties."""
+    tree = bench.folder / "tree"
+    tree.mkdir()
+    for number in range(200):
+        (tree / f"{number:03}").write_bytes(os.urandom(5_000_000))
+
+    def ours() -> None:
+        with drained() as target, open(target, "wb", buffering=0, closefd=False) as file:
+            archive.pack(archive.pack_tree((str(tree),)), file.write)
+
+    def theirs() -> None:
+        with drained() as target:
+            subprocess.run(["tar", "-C", str(tree), "-cf", "-", "."], stdout=target, check=True, timeout=120)
+
+    bench.compare("packing 200 files of 5 MB, against GNU tar (speed)", ours, theirs, 0.8, rounds=3, rate=True)
+
+
+@contextlib.contextmanager
+def drained() -> Iterator[int]:
+    """Gives the end of a pipe to write to, and waits until all has been read."""
+    with open(os.devnull, "wb") as nowhere, subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=nowhere) as reader:
+        assert reader.stdin is not None
+        yield reader.stdin.fileno()
+        reader.stdin.close()
+        reader.wait(120)
+
+
+def cleaned(bench: Bench) -> None:
+    """Removes our containers and ends the launcher that worked for this folder."""
+    engine = Engine(bench.folder / "home")
+    for container in engine.containers.list(all=True):
+        container.remove(force=True)
+    mark = os.fsencode(f"{engine.settings.runtime}/")
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            if mark in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Gives the rows as Markdown."""
+    lines = ["| what | ours (s) | theirs (s) | ratio | target | met |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        sign = "≥" if row.rate else "≤"
+        lines.append(f"| {row.what} | {row.ours:.4f} | {row.theirs:.4f} | {row.ratio:.2f} | {sign} {row.target:g} | {'yes' if row.met else 'NO'} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints the table; leaves nothing behind."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=10, help="how often each short command is timed")
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="dlb-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        bench = Bench(Path(name), chosen.rounds)
+        (bench.folder / "run").mkdir(mode=0o700)
+        os.environ["XDG_RUNTIME_DIR"] = str(bench.folder / "run")
+        try:
+            try:
+                with dockerd() as bench.address:
+                    with_docker(bench)
+            except NoDocker as reason:
+                bench.skipped.append(f"all rows of docker: {reason}")
+            with_runtimes(bench)
+            with_tar(bench)
+        finally:
+            cleaned(bench)
+    print(table(bench.rows))
+    for line in bench.skipped or ["nothing"]:
+        print(f"\nskipped: {line}")
+
+
+if __name__ == "__main__":
+    main()

@@ -28,7 +28,7 @@ _FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
     "etc/group": "root:x:0:\ndaemon:x:1:\nnobody:x:65534:\n",
 }
-_NEEDED = ("dockerd", "containerd", "runc", "docker", "busybox")
+_NEEDED = ("setpriv", "dockerd", "containerd", "runc", "docker", "busybox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ def dockerd() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="dld-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         address = f"unix://{folder}/socket"
-        words = ["dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "-H", address]
-        # A proxy that nobody serves: what is missing here is not looked for in the world.
+        words = ["setpriv", "--pdeathsig", "TERM", "dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "-H", address]
+        # A test run that is killed takes its daemon along. A proxy that nobody serves: what is missing here is not looked for in the world.
         env = {**os.environ, "HTTPS_PROXY": "http://127.0.0.1:1", "HTTP_PROXY": "http://127.0.0.1:1"}
         with open(folder / "log", "wb") as log:
             process = subprocess.Popen([*words, "--bridge=none", "--iptables=false"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True)
@@ -130,7 +130,8 @@ def daemon() -> Iterator[str]:
         except NoDocker as reason:
             pytest.skip(str(reason))
         version = subprocess.run(["docker", "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
-        if int((re.search(r"version (\d+)", version) or [0, "0"])[1]) < 28:
+        found = re.search(r"version (\d+)", version)
+        if found is None or int(found[1]) < 28:
             pytest.skip(f"docker's words are compared as its client 28 has them; here: {version.strip()}")
         yield address
 

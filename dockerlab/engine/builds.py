@@ -45,9 +45,9 @@ class Builds:
         """Builds a Dockerfile's text in a context folder; raises DockerfileError, BuildFailed, NotFound. No name moves before the end."""
         references = [Reference.parse(tag) for tag in tags]
         parsed = parser.parse(dockerfile, name)
-        cache = Cache(self._engine.home / "build-cache.db")
-        builder = Builder(self, cache, Context.open(context, name), build_args=build_args or {}, no_cache=no_cache, emit=emit)
-        image = builder.build(parsed, target=target)
+        with Cache(self._engine.home / "build-cache.db") as cache:
+            builder = Builder(self, cache, Context.open(context, name), build_args=build_args or {}, no_cache=no_cache, emit=emit)
+            image = builder.build(parsed, target=target)
         if not image:
             raise BuildFailed("No image was generated. Is your Dockerfile empty?", hint="add an instruction behind FROM scratch")
         for reference in references:

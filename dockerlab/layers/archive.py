@@ -24,7 +24,7 @@ __all__ = ["OPAQUE_NAME", "WHITEOUT", "Owner", "Style", "apply", "pack", "pack_c
 
 WHITEOUT = ".wh."
 OPAQUE_NAME = ".wh..wh..opq"
-_BLOCK = 1 << 20
+_READ = 1 << 18
 _KEPT = 200
 _KINDS: dict[int, Kind] = {
     stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char", stat.S_IFBLK: "block", stat.S_IFIFO: "fifo",
@@ -32,6 +32,7 @@ _KINDS: dict[int, Kind] = {
 
 Owner = Callable[[str, os.stat_result], tuple[int, int]]
 Item = tuple[Entry, str]
+Write = Callable[[bytes | memoryview], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,13 @@ def _linked(places: Iterable[tuple[str, str]], owner: Owner) -> Iterator[Item]:
             yield entry, place
 
 
-def pack(items: Iterable[Item], write: Callable[[bytes], object]) -> list[Entry]:
-    """Writes the items as a tar and gives the layer's table of contents. Deletions stand first in it, as they are applied first."""
+def pack(items: Iterable[Item], write: Write) -> list[Entry]:
+    """Writes the items as a tar and gives the layer's table of contents. Deletions stand first in it, as they are applied first.
+
+    `write` has to be done with a block when it returns: the next one is read into the same memory.
+    """
     table: list[Entry] = []
+    buffer = memoryview(bytearray(_READ))
     for entry, place in items:
         table.append(entry)
         if entry.marker:
@@ -108,7 +113,7 @@ def pack(items: Iterable[Item], write: Callable[[bytes], object]) -> list[Entry]
             continue
         write(tar.header(entry))
         if entry.kind == "file":
-            _content(entry, place, write)
+            _content(entry, place, buffer, write)
     write(tar.END)
     return table
 
@@ -120,15 +125,15 @@ def _marker(entry: Entry) -> Entry:
     return Entry(f"{folder}/{WHITEOUT}{name}" if folder else WHITEOUT + name, "file")
 
 
-def _content(entry: Entry, place: str, write: Callable[[bytes], object]) -> None:
+def _content(entry: Entry, place: str, buffer: memoryview, write: Write) -> None:
     left = entry.size
     with open(place, "rb", buffering=0) as file:
         while left:
-            block = file.read(min(_BLOCK, left))
-            if not block:
+            count = file.readinto(buffer[:left])
+            if not count:
                 raise CorruptContent(f"/{entry.path} became shorter while it was read", hint="stop the program that writes it, then try again")
-            left -= len(block)
-            write(block)
+            left -= count
+            write(buffer[:count])
     write(tar.padding(entry.size))
 
 

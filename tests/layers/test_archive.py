@@ -345,7 +345,7 @@ def test_same_tree_gives_same_bytes(tmp_path: Path) -> None:
             os.utime(root / name / "f", (5, 5))
             os.utime(root / name, (6, 6))
         blocks: list[bytes] = []
-        archive.pack(archive.pack_tree((str(root),)), blocks.append)
+        archive.pack(archive.pack_tree((str(root),)), lambda block: blocks.append(bytes(block)))
         made.append(b"".join(blocks))
     assert made[0] == made[1]
 

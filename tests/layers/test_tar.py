@@ -172,7 +172,7 @@ def state(root: Path) -> dict[str, tuple[object, ...]]:
 
 def ours(root: Path) -> bytes:
     blocks: list[bytes] = []
-    archive.pack(archive.pack_tree((str(root),)), blocks.append)
+    archive.pack(archive.pack_tree((str(root),)), lambda block: blocks.append(bytes(block)))
     return b"".join(blocks)
 
 

@@ -6,6 +6,7 @@
     ├── InUse                       something else still needs it
     ├── InvalidReference            not an image name
     ├── InvalidArgument             not a value that can be used here
+    │   └── InvalidRequest          …as the engine sees it, not the command line
     ├── UsageError                  a command line that cannot be understood
     ├── CorruptContent              bytes are not what their name or their format says
     ├── UnsafeArchive               an archive that tries to leave its root, or is a bomb
@@ -33,6 +34,7 @@ __all__ = [
     "Interrupted",
     "InvalidArgument",
     "InvalidReference",
+    "InvalidRequest",
     "NotFound",
     "NotSupportedHere",
     "StoreError",
@@ -88,6 +90,10 @@ class InvalidReference(DockerlabError, ValueError):
 
 class InvalidArgument(DockerlabError, ValueError):
     """A value that cannot be used where it was given."""
+
+
+class InvalidRequest(InvalidArgument):
+    """A value that the engine refuses: what docker's daemon says, where for an InvalidArgument its client does."""
 
 
 class UsageError(DockerlabError, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CacheHit", "CacheMiss", "Event", "ImageBuilt", "LayerCommitted", "StepEnded", "StepOutput", "StepRunning", "StepStarted"]
+__all__ = ["CacheHit", "CacheMiss", "Event", "ImageBuilt", "LayerCommitted", "StepEnded", "StepOutput", "StepRunning", "StepStarted", "TriggersStarted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,20 @@ class StepStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TriggersStarted(Event):
+    """The base image of FROM, which is instruction `number`, brought so many ONBUILD instructions along; they come now."""
+
+    number: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class CacheHit(Event):
     """The step's image was there already."""
 
     number: int
     image: str
+    trigger: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,7 @@ class StepEnded(Event):
     number: int
     image: str
     container: str = ""
+    trigger: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,13 @@ The builder touches no store and no kernel: its `Host` does.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import posixpath
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -18,9 +21,9 @@ import msgspec
 from dockerlab.build import instructions as ins
 from dockerlab.build import parser, words
 from dockerlab.build.cache import Cache, key_of
-from dockerlab.build.context import Context, Picked
-from dockerlab.errors import BuildFailed, DockerfileError
-from dockerlab.events import CacheHit, CacheMiss, Event, StepEnded, StepOutput, StepRunning, StepStarted
+from dockerlab.build.context import Context, Picked, Source
+from dockerlab.errors import BuildFailed, DockerfileError, InvalidRequest, NotFound
+from dockerlab.events import CacheHit, CacheMiss, Event, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
 
 __all__ = ["Builder", "Host", "Step", "Transfer", "settings_after"]
@@ -43,7 +46,7 @@ Emit = Callable[[Event], object]
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What COPY and ADD lay down: the sources, where, as whom, with which mode (None keeps the file's own)."""
+    """What COPY and ADD lay down: the sources, where, as whom ("" keeps the owner), with which mode (None keeps it)."""
 
     sources: tuple[Picked, ...]
     destination: str
@@ -81,6 +84,10 @@ class Host(Protocol):
         """Tells whether the image is still here."""
         ...
 
+    def files(self, image: str) -> AbstractContextManager[Source]:
+        """Opens an image as something to copy from."""
+        ...
+
     def execute(self, image: str, step: Step, running: Callable[[str], object], output: Callable[[int, bytes], object]) -> str:
         """Does a step on an image and gives the new image's id; raises BuildFailed."""
         ...
@@ -93,6 +100,8 @@ class _Stage:
     args: dict[str, str] = field(default_factory=dict)
     author: str = ""
     cmd_set: bool = False
+    name: str = ""
+    begun: bool = False
 
 
 class Builder:
@@ -104,32 +113,23 @@ class Builder:
         self._host, self._cache, self._context, self._emit = host, cache, context, emit
         self._build_args, self._no_cache = dict(build_args), no_cache
         self._globals: dict[str, str] = {}
-        self._stages: dict[str, str] = {}
+        self._stages: list[tuple[str, str]] = []
         self._stage = _Stage()
         self._cold = False
         self.unused = set(build_args)
 
     def build(self, dockerfile: parser.Dockerfile, *, target: str = "") -> str:
-        """Gives the id of the last image (or of the stage `target`); raises DockerfileError, BuildFailed, NotFound."""
-        steps = ins.instructions(dockerfile)
+        """Gives the id of the last image (or of the stage `target`); raises DockerfileError and InvalidRequest before, BuildFailed and NotFound in the first step."""
+        steps = _up_to(ins.instructions(dockerfile), target)
         self._refuse_unknown(steps)
         self._escape = dockerfile.escape
-        number = -1
         for position, step in enumerate(steps, 1):
-            if isinstance(step, ins.From):
-                if target and (self._name_at(number, steps) == target or str(number) == target):
-                    break
-                number += 1
             self._emit(StepStarted(position, len(steps), step.original))
-            self._one(step, position, len(steps), number)
-        if target and self._name_at(number, steps) != target and str(number) != target:
-            raise BuildFailed(f"failed to reach build target {target} in Dockerfile")
+            try:
+                self._one(step, position, len(steps))
+            except DockerfileError as error:
+                raise BuildFailed(error.message, step=position, hint=error.hint) from error
         return self._stage.image
-
-    @staticmethod
-    def _name_at(number: int, steps: Sequence[ins.Instruction]) -> str:
-        stages = [step for step in steps if isinstance(step, ins.From)]
-        return stages[number].name if 0 <= number < len(stages) else ""
 
     def _refuse_unknown(self, steps: Sequence[ins.Instruction]) -> None:
         for step in steps:
@@ -144,16 +144,19 @@ class Builder:
                     hint="leave it out, or do it with RUN",
                 )
 
-    def _one(self, step: ins.Instruction, position: int, total: int, number: int) -> None:
+    def _one(self, step: ins.Instruction, position: int, total: int) -> None:
         if isinstance(step, ins.From):
-            self._from(step, number)
-            self._emit(StepEnded(position, self._stage.image))
+            self._from(step)
             self._triggers(position, total)
-            return
-        if isinstance(step, ins.Arg) and number < 0:
+            self._emit(StepEnded(position, self._stage.image))
+        elif isinstance(step, ins.Arg) and not self._stage.begun:
             self._global_args(step)
-            return
-        self._perform(self._prepare(step), position, step)
+        else:
+            self._do(step, position)
+
+    def _do(self, step: ins.Instruction, position: int, *, trigger: bool = False) -> None:
+        with contextlib.ExitStack() as self._held:
+            self._perform(self._prepare(step), position, step, trigger)
 
     def _global_args(self, step: ins.Arg) -> None:
         for name, default in step.pairs:
@@ -162,32 +165,49 @@ class Builder:
             if value is not None:
                 self._globals[name] = value
 
-    def _from(self, step: ins.From, number: int) -> None:
+    def _from(self, step: ins.From) -> None:
         name = words.expand(step.image, self._globals, self._escape)
         if not name:
-            raise DockerfileError(
-                f"base name ({step.image}) should not be blank", line=step.line, text=step.original, hint="give the ARG a default"
-            )
-        image = self._stages.get(name.lower()) or ("" if name == "scratch" else self._host.resolve(name))
+            raise BuildFailed(f"base name ({step.image}) should not be blank", hint="give the ARG a default")
+        if self._stage.begun:
+            self._stages.append((self._stage.name, self._stage.image))
+        image = self._named(name)
+        if image is None:
+            image = "" if name == "scratch" else self._host.resolve(name)
         run = self._host.settings(image) if image else RunConfig(env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",))
-        self._stage = _Stage(image, run)
-        self._current = (step.name, str(number))
-        self._note_stage()
+        self._stage = _Stage(image, run, name=step.name, begun=True)
         self._cold = self._no_cache
 
-    def _note_stage(self) -> None:
-        for name in filter(None, self._current):
-            self._stages[name] = self._stage.image
+    def _named(self, name: str) -> str | None:
+        return next((image for known, image in reversed(self._stages) if known == name.lower()), None)
+
+    def _other(self, word: str) -> str:
+        """Gives the image that `--from` names: a stage that is done by its name or number, else any image."""
+        image = self._named(word)
+        if image is not None:
+            return image
+        if re.fullmatch(r"[+-]?[0-9]+", word):
+            if int(word) == len(self._stages):
+                raise BuildFailed(f"invalid from flag value {word}: refers to current build stage", hint="name a stage that stands above this one")
+            if not 0 <= int(word) < len(self._stages):
+                raise BuildFailed(f"invalid from flag value {word}: index out of bounds", hint="count the FROM lines above this one from 0")
+            return self._stages[int(word)][1]
+        try:
+            return self._host.resolve(word)
+        except (NotFound, ValueError) as error:
+            raise BuildFailed(f"invalid from flag value {word}: {str(error).partition(chr(10))[0]}", hint="name a stage with FROM … AS NAME, or an image that is here") from error
 
     def _triggers(self, position: int, total: int) -> None:
         triggers = self._stage.run.on_build
         self._stage.run = msgspec.structs.replace(self._stage.run, on_build=())
+        if triggers:
+            self._emit(TriggersStarted(position, len(triggers)))
         for text in triggers:
             for node in parser.parse(text).nodes:
                 trigger = ins.instruction(node)
                 self._refuse_unknown([trigger])
                 self._emit(StepStarted(position, total, text, trigger=True))
-                self._perform(self._prepare(trigger), position, trigger)
+                self._do(trigger, position, trigger=True)
 
     # What is always done: preparing.
 
@@ -220,35 +240,40 @@ class Builder:
 
     def _prepare_copy(self, step: ins.Copy | ins.Add, *, unpack: bool = False) -> Step:
         keyword = step.keyword.upper()
-        picked: list[Picked] = []
-        for source in step.sources:
-            try:
-                picked += self._context.pick(self._expand(source))
-            except BuildFailed as error:
-                raise BuildFailed(error.message.replace("COPY", keyword, 1), hint=error.hint) from None
         destination = self._expand(step.destination)
+        picked = self._picked(step, keyword)
         if len(picked) > 1 and not destination.endswith("/"):
-            raise DockerfileError(
-                f"When using {keyword} with more than one source file, the destination must be a directory and end with a /",
-                line=step.line, text=step.original, hint=f"write {destination}/",
-            )  # fmt: skip
+            raise BuildFailed(
+                f"When using {keyword} with more than one source file, the destination must be a directory and end with a /", hint=f"write {destination}/"
+            )
         digests = [p.digest() for p in picked]
-        kind = "dir" if len(picked) == 1 and picked[0].is_dir else "file" if len(picked) == 1 else "multi"
+        kind = "multi" if len(picked) > 1 else "dir" if picked[0].is_dir else "file"
         name = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
         where = destination if destination.startswith("/") else f"{self._stage.run.working_dir.rstrip('/')}/{destination}"
         owner, mode = self._expand(step.chown), self._mode(step)
         transfer = Transfer(tuple(picked), where, owner, mode, unpack)
-        line = f"/bin/sh -c #(nop) {keyword} {'--chown=' + owner + ' ' if owner else ''}{kind}:{name} in {destination} "
+        # Docker writes no blank behind the owner.
+        line = f"/bin/sh -c #(nop) {keyword} {'--chown=' + owner if owner else ''}{kind}:{name} in {destination} "
         return Step(self._stage.run, line, (*digests, *(p.name for p in picked), where, owner, str(mode)), transfer=transfer)
+
+    def _picked(self, step: ins.Copy | ins.Add, keyword: str) -> list[Picked]:
+        source: Source = self._context
+        if isinstance(step, ins.Copy) and step.from_:
+            source = self._held.enter_context(self._host.files(self._other(step.from_)))
+        try:
+            picked = [one for word in step.sources for one in source.pick(self._expand(word))]
+        except BuildFailed as error:
+            raise BuildFailed(error.message.replace("COPY", keyword, 1), hint=error.hint) from None
+        if not picked:
+            raise BuildFailed(f"{keyword} failed: no source files were specified", hint="look at the pattern: nothing matches it")
+        return picked
 
     def _mode(self, step: ins.Copy | ins.Add) -> int | None:
         text = self._expand(step.chmod)
         if not text:
             return None
         if not all(c in "01234567" for c in text) or int(text, 8) > 0o7777:
-            raise DockerfileError(
-                f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777", line=step.line, text=step.original
-            )
+            raise BuildFailed(f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777", hint="write --chmod=755")
         return int(text, 8)
 
     def _prepare_add(self, step: ins.Add) -> Step:
@@ -333,20 +358,19 @@ class Builder:
 
     # What is done only on a miss: executing.
 
-    def _perform(self, step: Step, number: int, instruction: ins.Instruction) -> None:
+    def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
         parent = self._stage.image
         facts = msgspec.json.encode(step.run).decode()
         key = key_of(parent, step.created_by, (*step.inputs, facts))
         known = "" if self._cold else self._cache.get(key)
         if known and self._host.exists(known):
-            self._emit(CacheHit(number, known))
+            self._emit(CacheHit(number, known, trigger))
         else:
             self._emit(CacheMiss(number, self._why(parent, step, instruction)))
-            known = self._execute(parent, step, number)
+            known = self._execute(parent, step, number, trigger)
             self._cache.put(key, known, parent=parent, line=step.created_by)
             self._cold = True
         self._stage.image, self._stage.run = known, step.run
-        self._note_stage()
 
     def _why(self, parent: str, step: Step, instruction: ins.Instruction) -> str:
         if self._no_cache:
@@ -358,7 +382,7 @@ class Builder:
             return "never built on this image"
         return "what it copies has changed" if step.transfer else "the instruction's text or settings changed"
 
-    def _execute(self, parent: str, step: Step, number: int) -> str:
+    def _execute(self, parent: str, step: Step, number: int, trigger: bool) -> str:
         running: list[str] = []
 
         def begun(container: str) -> None:
@@ -366,7 +390,7 @@ class Builder:
             self._emit(StepRunning(number, container))
 
         image = self._host.execute(parent, step, begun, lambda stream, data: self._emit(StepOutput(number, stream, data)))
-        self._emit(StepEnded(number, image, running[0] if running else ""))
+        self._emit(StepEnded(number, image, running[0] if running else "", trigger))
         return image
 
 
@@ -375,6 +399,19 @@ def settings_after(run: RunConfig, node: parser.Node) -> RunConfig:
     builder = Builder.__new__(Builder)
     builder._stage, builder._escape, builder._globals, builder._build_args, builder.unused = _Stage("", run), "\\", {}, {}, set()
     return builder._prepare(ins.instruction(node)).run
+
+
+def _up_to(steps: tuple[ins.Instruction, ...], target: str) -> tuple[ins.Instruction, ...]:
+    """Gives the steps to the end of the stage `target`, a name or a number; raises InvalidRequest."""
+    stages = [(step.name, place) for place, step in enumerate(steps) if isinstance(step, ins.From)]
+    ends = [place for _, place in stages[1:]] + [len(steps)]
+    for number, ((name, _), end) in enumerate(zip(stages, ends, strict=True)):
+        if target and target.lower() in (name, str(number)):
+            return steps[:end]
+    if target:
+        names = ", ".join(name for name, _ in stages if name)
+        raise InvalidRequest(f"failed to reach build target {target} in Dockerfile", hint=f"name one of its stages: {names}" if names else "name the stage with FROM … AS")
+    return steps
 
 
 def _by(step: Step, author: str) -> Step:
@@ -393,7 +430,7 @@ def _not_yet(step: ins.Instruction) -> str:
             return "RUN --network"
         return "RUN --security" if step.security != "sandbox" else ""
     if isinstance(step, ins.Copy | ins.Add):
-        checks = {"--from": getattr(step, "from_", ""), "--link": step.link, "--parents": getattr(step, "parents", False), "--exclude": step.excludes,
+        checks = {"--link": step.link, "--parents": getattr(step, "parents", False), "--exclude": step.excludes,
                   "--checksum": getattr(step, "checksum", ""), "--keep-git-dir": getattr(step, "keep_git_dir", False), "<<heredoc": step.heredocs,
                   "--unpack": getattr(step, "unpack", None) is not None,
                   "of a URL": isinstance(step, ins.Add) and any(s.startswith(("http://", "https://", "git@", "git://")) for s in step.sources)}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The build context: a folder, less what .dockerignore names, read only where COPY and ADD ask for something."""
+"""Where COPY and ADD take from: the build context is a folder, less what .dockerignore names, read only where they ask for something."""
 
 from __future__ import annotations
 
@@ -6,45 +6,86 @@ import hashlib
 import os
 import re
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dockerlab.build.ignore import IgnoreRules
 from dockerlab.errors import BuildFailed
+from dockerlab.layers import archive
+from dockerlab.layers.archive import Item
 
-__all__ = ["Context", "Picked"]
+__all__ = ["Context", "Picked", "Source"]
 
 _BLOCK = 1 << 20
 
 
+_FORMS = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK, "char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
+
+
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A source that COPY or ADD named: what it is called, where it lies, and, for a folder, what is in it as (path inside, place)."""
+    """A source that COPY or ADD named: what it is called, the thing itself, and for a folder what is in it, by the paths inside."""
 
     name: str
-    place: str
-    is_dir: bool
-    inside: tuple[tuple[str, str], ...] = ()
+    itself: Item
+    inside: tuple[Item, ...] = ()
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether this is a folder, whose content is meant."""
+        return self.itself[0].kind == "dir"
 
     def digest(self) -> str:
-        """Gives a digest of names, modes and content; times do not count."""
+        """Gives a digest of names, modes, owners and content; times do not count."""
         hasher = hashlib.sha256()
-        for path, place in self.inside or (("", self.place),):
-            status = os.lstat(place)
-            hasher.update(f"{path}\0{stat.S_IFMT(status.st_mode)}\0{stat.S_IMODE(status.st_mode):o}\0".encode("utf-8", "surrogateescape"))
-            if stat.S_ISREG(status.st_mode):
+        for entry, place in self.inside or (self.itself,):
+            owner = f"{entry.uid}:{entry.gid}\0" if entry.uid or entry.gid else ""
+            hasher.update(f"{entry.path}\0{_FORMS.get(entry.kind, 0)}\0{entry.mode:o}\0{owner}".encode("utf-8", "surrogateescape"))
+            hasher.update(os.fsencode(entry.link))
+            for name, value in sorted(entry.xattrs.items()):
+                hasher.update(os.fsencode(name) + b"=" + value + b"\0")
+            if entry.kind == "file":
                 with open(place, "rb") as file:
                     while block := file.read(_BLOCK):
                         hasher.update(block)
-            elif stat.S_ISLNK(status.st_mode):
-                hasher.update(os.fsencode(os.readlink(place)))
             hasher.update(b"\0")
         return hasher.hexdigest()
 
 
-class Context:
-    """A folder; symlinks in it are copied as symlinks, and one that a source passes through must stay inside."""
+class Source(ABC):
+    """A tree to copy from. Symlinks in it are copied as symlinks; one that a source word passes through is followed inside the tree."""
+
+    def pick(self, pattern: str) -> list[Picked]:
+        """Gives what a source word names, for a pattern perhaps nothing; raises BuildFailed in docker's words."""
+        clean = os.path.normpath(pattern.lstrip("/")) if pattern.strip("/") else "."
+        if clean == ".." or clean.startswith("../"):
+            raise BuildFailed(f"COPY failed: forbidden path outside the build context: {pattern} ()", hint="copy the file into the context's folder")
+        if re.search(r"[*?\[]", clean):
+            expression = re.compile("/".join(_glob(part) for part in clean.split("/")))
+            names = sorted(path for path in self.paths(clean.count("/") + 1) if expression.fullmatch(path))
+            return [found for name in names if (found := self.look(name))]
+        found = self.look(clean)
+        if found is None:
+            raise self.missing(clean)
+        return [found]
+
+    @abstractmethod
+    def paths(self, depth: int) -> Iterator[str]:
+        """Yields every path of so many parts."""
+
+    @abstractmethod
+    def look(self, name: str) -> Picked | None:
+        """Gives what is at a path, "." for the whole tree."""
+
+    @abstractmethod
+    def missing(self, name: str) -> BuildFailed:
+        """Gives the error for a path where nothing is."""
+
+
+class Context(Source):
+    """A folder on disk; no symlink leads out of it. Everything in it belongs to root, as docker has it."""
 
     def __init__(self, folder: Path, rules: IgnoreRules | None = None) -> None:
         self.folder = folder.resolve()
@@ -59,31 +100,21 @@ class Context:
                 return cls(folder, IgnoreRules.from_text(path.read_text(errors="surrogateescape")))
         return cls(folder)
 
-    def pick(self, pattern: str) -> list[Picked]:
-        """Gives what a source word names; raises BuildFailed in docker's words."""
-        clean = os.path.normpath(pattern.lstrip("/")) if pattern.strip("/") else "."
-        if clean == ".." or clean.startswith("../"):
-            raise BuildFailed(f"COPY failed: forbidden path outside the build context: {pattern} ()", hint="copy the file into the context's folder")
-        names = self._matching(clean) if re.search(r"[*?\[]", clean) else [clean]
-        found = [self._picked(name) for name in names if name == "." or not self._rules.ignores(name)]
-        if not found or not all(found):
-            raise BuildFailed(
-                f"COPY failed: file not found in build context or excluded by .dockerignore: stat {pattern}: file does not exist", hint=self._near(clean)
-            )
-        return [picked for picked in found if picked]
+    def missing(self, name: str) -> BuildFailed:
+        """Gives docker's error, and what may have been meant."""
+        return BuildFailed(f"COPY failed: file not found in build context or excluded by .dockerignore: stat {name}: file does not exist", hint=self._near(name))
 
-    def _picked(self, name: str) -> Picked | None:
-        place = self.folder / name
-        real = place.resolve()
+    def look(self, name: str) -> Picked | None:
+        """Gives what is at a path and not ignored."""
+        if name != "." and self._rules.ignores(name):
+            return None
+        real = (self.folder / name).resolve()
         if real != self.folder and self.folder not in real.parents:
             raise BuildFailed(f"COPY failed: forbidden path outside the build context: {name} ()", hint="copy what the symlink points to into the context")
-        if not os.path.lexists(real):
-            if self._rules.may_hold_exceptions(name):
-                return None
+        if not os.path.lexists(real) or (itself := _described("", str(real))) is None:
             return None
-        if real.is_dir():
-            return Picked(name, str(real), True, tuple(self._inside(real)))
-        return Picked(name, str(real), False)
+        inside = (_described(path, place) for path, place in self._inside(real)) if real.is_dir() else ()
+        return Picked(name, itself, tuple(item for item in inside if item))
 
     def _inside(self, folder: Path) -> Iterator[tuple[str, str]]:
         for here, folders, files in os.walk(folder):
@@ -100,21 +131,14 @@ class Context:
                 yield prefix + name, os.path.join(here, name)
             folders[:] = [name for name in folders if not os.path.islink(os.path.join(here, name))]
 
-    def _matching(self, pattern: str) -> list[str]:
-        parts = pattern.split("/")
-        expression = re.compile("/".join(_glob(part) for part in parts))
-        depth = len(parts)
-        found = []
+    def paths(self, depth: int) -> Iterator[str]:
+        """Yields every path of so many parts."""
         for here, folders, files in os.walk(self.folder):
             base = os.path.relpath(here, self.folder)
             level = 0 if base == "." else base.count("/") + 1
-            for name in (*folders, *files):
-                path = name if base == "." else f"{base}/{name}"
-                if level + 1 == depth and expression.fullmatch(path):
-                    found.append(path)
-            if level + 1 >= depth:
+            if level + 1 == depth:
+                yield from (name if base == "." else f"{base}/{name}" for name in (*folders, *files))
                 folders.clear()
-        return sorted(found)
 
     def _near(self, name: str) -> str:
         import difflib
@@ -123,6 +147,14 @@ class Context:
             return f"{name} is there, but .dockerignore leaves it out"
         close = difflib.get_close_matches(name, [entry.name for entry in os.scandir(self.folder)], n=1)
         return f"is {close[0]} meant?" if close else "put the file into the context's folder"
+
+
+def _described(path: str, place: str) -> Item | None:
+    """Gives a file as a layer will have it; None for a socket, which docker leaves out as well."""
+    entry = archive.describe(path, place, lambda _path, _status: (0, 0))
+    if entry is not None and entry.kind in ("char", "block"):
+        raise BuildFailed(f"cannot copy {place}: a device", hint="name it in .dockerignore")
+    return None if entry is None else (entry, place)
 
 
 def _glob(part: str) -> str:

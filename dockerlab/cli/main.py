@@ -11,8 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.commands.call import Surface
+from dockerlab.commands.grammar import find, shown
 from dockerlab.commands.run import perform
-from dockerlab.errors import BuildFailed, ContainerError, DockerlabError, InUse, InvalidArgument, NotFound, UsageError
+from dockerlab.commands.specs import COMMANDS
+from dockerlab.errors import (
+    AlreadyExists,
+    BuildFailed,
+    ContainerError,
+    DockerfileError,
+    DockerlabError,
+    InUse,
+    InvalidArgument,
+    InvalidRequest,
+    NotFound,
+    UsageError,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -94,19 +107,30 @@ def _forwarded(session: Any, *, with_keys: bool) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def complaint(error: DockerlabError, verb: str, program: str) -> str:
-    """Gives what docker's client would say for the error, and our hint."""
+# What docker's client would have from its daemon, and says so; everything else it finds out itself, or reads from a build's output.
+_DAEMONS = (NotFound, InUse, AlreadyExists, ContainerError, InvalidRequest, DockerfileError)
+
+
+def complaint(error: DockerlabError, command: str, program: str) -> str:
+    """Gives what docker's client would say for an error of `command` (`run`, `container run`), and our hint."""
+    hint = f"\nhint: {error.hint}" if error.hint else ""
     if isinstance(error, UsageError):
-        words = f"{error.message}\n\n{error.usage}" if error.usage else error.message
-    elif verb in ("run", "create") and isinstance(error, NotFound) and error.kind == "image":
-        words = error.message
-    elif verb == "run":
-        words = f"{program}: Error response from daemon: {error.message}\n\nRun '{program} run --help' for more information"
-    elif isinstance(error, NotFound | InUse | ContainerError):
-        words = f"Error response from daemon: {error.message}"
-    else:
-        words = str(error).partition("\nhint: ")[0]
-    return words + (f"\nhint: {error.hint}" if error.hint else "") + "\n"
+        return shown(error) + hint + "\n"
+    words = str(error).removesuffix(hint)
+    if isinstance(error, NotFound) and error.kind == "image to pull":
+        return words + hint + "\n"
+    if isinstance(error, _DAEMONS):
+        words = f"Error response from daemon: {words}"
+    if command.endswith("run"):
+        words = f"{program}: {words}\n\nRun '{program} run --help' for more information"
+    return words + hint + "\n"
+
+
+def _command(words: list[str], program: str) -> str:
+    try:
+        return find(COMMANDS, words, program=program)[0].name
+    except UsageError:
+        return ""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -127,7 +151,7 @@ def main(argv: list[str] | None = None) -> None:
             surface.out(text + "\n" if text else "")
         code = outcome.exit_code
     except DockerlabError as error:
-        surface.err(complaint(error, next((w for w in words if not w.startswith("-")), ""), program))
+        surface.err(complaint(error, _command(words, program), program))
         code = 1 if isinstance(error, BuildFailed) and error.exit_code == 0 else error.exit_code
     except KeyboardInterrupt:
         code = 130

@@ -2,57 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
+from os.path import normpath
 from pathlib import Path
 
-from dockerlab.commands.call import Call, Outcome
-from dockerlab.errors import InvalidArgument
-from dockerlab.events import CacheHit, Event, ImageBuilt, StepEnded, StepOutput, StepRunning, StepStarted
+from dockerlab.build import piped
+from dockerlab.build.context import Context
+from dockerlab.commands.call import Call, Outcome, Surface
+from dockerlab.errors import BuildFailed, InvalidArgument, InvalidRequest
+from dockerlab.events import CacheHit, Event, ImageBuilt, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.digest import short
-from dockerlab.oci.reference import Reference
 
-__all__ = ["build", "told"]
+__all__ = ["build", "from_text", "told"]
+
+_REMOTE = ("http://", "https://", "git@", "git://", "github.com/")
 
 
 def build(call: Call) -> Outcome:
     """docker build."""
-    folder = call.folder / call.args[0]
-    if call.args[0] == "-" or call.args[0].startswith(("http://", "https://", "git@")):
-        raise InvalidArgument(f"a context from {call.args[0]} is not done by dockerlab yet", hint="give a folder: docker build .")
+    where, name = call.args[0], call.flag("file")
+    if where.startswith(_REMOTE):
+        raise InvalidArgument(f"a context from {where} is not done by dockerlab yet", hint="fetch it first, then give its folder: docker build .")
+    if where == "-":
+        return _from_pipe(call, name)
+    folder = call.folder / where
     if not folder.is_dir():
-        raise InvalidArgument(f'unable to prepare context: path "{call.args[0]}" not found', hint="give the folder that holds the Dockerfile; often a single dot")
-    name = call.flag("file") or "Dockerfile"
-    path = call.folder / name if call.flag("file") else folder / name
-    if not path.is_file():
-        raise InvalidArgument(f"unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {path}: no such file or directory")
+        said = f"context must be a directory: {folder}" if folder.exists() else f'path "{where}" not found'
+        raise InvalidArgument(f"unable to prepare context: {said}", hint="give the folder that holds the Dockerfile; often a single dot")
+    if name == "-":
+        return from_text(call, _text(call.surface.stdin(), "standard input"), folder)
+    path = call.folder / name if name else _dockerfile(folder)
+    if not path.exists():
+        raise InvalidArgument(f"unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {normpath(path)}: no such file or directory")
+    return from_text(call, _read(path), folder, name=Path(name).name or path.name)
+
+
+def _from_pipe(call: Call, name: str) -> Outcome:
+    if name == "-":
+        raise InvalidArgument("invalid argument: can't use stdin for both build context and dockerfile", hint="give a folder: docker build -f - .")
+    data = call.surface.stdin()
+    if name and not piped.is_archive(data):
+        raise InvalidArgument("unable to prepare context: ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles", hint="leave out -f")
+    with piped.context(data, name or "Dockerfile") as (context, dockerfile):
+        return from_text(call, _text(dockerfile, "the Dockerfile"), context, name=name or "Dockerfile")
+
+
+def _dockerfile(folder: Path) -> Path:
+    # Docker, to be nice, takes a small one as well.
+    small = folder / "dockerfile"
+    return small if small.exists() and not (folder / "Dockerfile").exists() else folder / "Dockerfile"
+
+
+def _read(path: Path) -> str:
     try:
-        text = path.read_text()
+        return _text(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InvalidRequest(f"unexpected error reading Dockerfile: read {path}: {(error.strerror or '').lower()}") from error
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode()
     except UnicodeDecodeError as error:
-        raise InvalidArgument(f"{path} is not text: {error.reason}") from error
-    return from_text(call, text, folder, name=Path(name).name)
+        raise InvalidArgument(f"{name} is not text: {error.reason}", hint="save it as UTF-8") from error
 
 
-def from_text(call: Call, text: str, folder: Path, *, name: str = "Dockerfile") -> Outcome:
-    """Builds a Dockerfile's text."""
-    for word in call.flag("tag"):
-        Reference.parse(word)
+def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Dockerfile") -> Outcome:
+    """Builds a Dockerfile's text; with --quiet what happened is told only if it went wrong."""
     given = {key: value if equals else call.variables.get(key, "") for key, equals, value in (word.partition("=") for word in call.flag("build-arg"))}
-    quiet = call.flag("quiet")
-    emit: Callable[[Event], object] = (lambda _: None) if quiet else lambda event: told(event, call)
-    image = call.engine.builds.build(
-        text, folder, tags=tuple(call.flag("tag")), name=name, build_args=given, no_cache=call.flag("no-cache"), target=call.flag("target"), emit=emit
-    )
+    quiet, kept = call.flag("quiet"), Kept()
+    shown = replace(call, surface=kept) if quiet else call
+    try:
+        image = call.engine.builds.build(
+            text, context, tags=tuple(call.flag("tag")), name=name, build_args=given, no_cache=call.flag("no-cache"), target=call.flag("target"),
+            emit=lambda event: told(event, shown),
+        )  # fmt: skip
+    except BuildFailed:
+        call.surface.err(kept.text)
+        raise
     if quiet:
         call.out(image.id)
     return Outcome(image)
 
 
+class Kept(Surface):
+    """A place that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def out(self, text: str) -> None:
+        """Keeps text."""
+        self.text += text
+
+    err = out
+
+
 def told(event: Event, call: Call) -> None:
-    """Shows one event as docker's classic builder words it."""
-    if isinstance(event, StepStarted):
-        call.out("# Executing 1 build trigger" if event.trigger else f"Step {event.number}/{event.total} : {event.text}")
+    """Shows one event as docker's classic builder words it: it tells the image after FROM's triggers, not after each."""
+    if isinstance(event, StepStarted) and not event.trigger:
+        call.out(f"Step {event.number}/{event.total} : {event.text}")
+    elif isinstance(event, TriggersStarted):
+        call.out(f"# Executing {event.count} build trigger{'s' * (event.count > 1)}")
     elif isinstance(event, CacheHit):
-        call.out(f" ---> Using cache\n ---> {short(event.image)}")
+        call.out(" ---> Using cache" + ("" if event.trigger else f"\n ---> {short(event.image)}"))
     elif isinstance(event, StepRunning):
         call.out(f" ---> Running in {event.container[:12]}")
     elif isinstance(event, StepOutput):
@@ -61,7 +114,8 @@ def told(event: Event, call: Call) -> None:
     elif isinstance(event, StepEnded):
         if event.container:
             call.out(f"Removing intermediate container {event.container[:12]}")
-        call.out(f" ---> {short(event.image)}" if event.image else " ---> ")
+        if not event.trigger:
+            call.out(f" ---> {short(event.image)}" if event.image else " ---> ")
     elif isinstance(event, ImageBuilt):
         call.out(f"Successfully built {short(event.image)}")
         for name in event.names:

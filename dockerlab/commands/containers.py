@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import ellipsis, human_duration
+from dockerlab.commands.each import attempts, told
+from dockerlab.commands.environment import variables
+from dockerlab.commands.go_text import quoted
 from dockerlab.commands.rows import Rows, Text, ago, parse_time
 from dockerlab.engine.containers import Attach, Container, RunOptions
 from dockerlab.engine.drafts import as_dockerfile
 from dockerlab.engine.settings import host_environment
-from dockerlab.errors import DockerlabError, InvalidArgument
+from dockerlab.errors import DockerlabError, InvalidArgument, InvalidRequest
 from dockerlab.oci.config import env_map
+from dockerlab.oci.reference import Reference
 
 __all__ = ["commit", "create", "diff", "export", "logs", "ps", "rm", "run", "start"]
-
-
-def _variables(call: Call) -> dict[str, str]:
-    host, found = host_environment(), {}
-    words = [line for path in call.flag("env-file") for line in _env_lines(call.folder / path)] + list(call.flag("env"))
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not name:
-            raise InvalidArgument(f"invalid environment variable: {word}")
-        if equals:
-            found[name] = value
-        elif name in host:
-            found[name] = host[name]
-    return found
-
-
-def _env_lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise InvalidArgument(f"open {path}: {(error.strerror or '').lower()}") from error
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 def _security(words: tuple[str, ...]) -> bool:
@@ -50,9 +33,9 @@ def _security(words: tuple[str, ...]) -> bool:
 def _options(call: Call) -> RunOptions:
     network = call.flag("network") or call.flag("net") or "host"
     if network not in ("none", "host"):
-        raise InvalidArgument(f"network {network} not found", hint="use --net none or --net host: networks of one's own come later")
+        raise InvalidRequest(f"network {network} not found", hint="use --net none or --net host: networks of one's own come later")
     return RunOptions(
-        name=call.flag("name"), env=_variables(call), workdir=call.flag("workdir"), user=call.flag("user"),
+        name=call.flag("name"), env=variables(call.folder, call.flag("env-file"), call.flag("env"), host_environment()), workdir=call.flag("workdir"), user=call.flag("user"),
         volume=tuple(_absolute(word, call.folder) for word in call.flag("volume")), label=env_map(tuple(call.flag("label"))), hostname=call.flag("hostname"),
         entrypoint=call.flag("entrypoint") if "entrypoint" in call.parsed.given else None, network=network, read_only=call.flag("read-only"),
         cap_add=call.flag("cap-add"), cap_drop=call.flag("cap-drop"), no_new_privileges=_security(call.flag("security-opt")),
@@ -66,9 +49,16 @@ def _absolute(word: str, folder: Path) -> str:
     return f"{(folder / source).absolute()}{colon}{rest}" if colon and source.startswith(".") else word
 
 
+def _made(call: Call) -> Container:
+    image = call.args[0]
+    if not re.fullmatch("[0-9a-f]{64}", image):
+        Reference.parse(image)
+    return call.engine.containers.create(image, call.args[1:], _options(call))
+
+
 def create(call: Call) -> Outcome:
     """docker create."""
-    container = call.engine.containers.create(call.args[0], call.args[1:], _options(call))
+    container = _made(call)
     call.out(container.id)
     return Outcome(container)
 
@@ -76,7 +66,7 @@ def create(call: Call) -> Outcome:
 def run(call: Call) -> Outcome:
     """docker run."""
     try:
-        container = call.engine.containers.create(call.args[0], call.args[1:], _options(call))
+        container = _made(call)
     except DockerlabError as error:
         error.exit_code = 125
         raise
@@ -105,35 +95,32 @@ def _explanation(container: Container) -> str:
 
 def start(call: Call) -> Outcome:
     """docker start."""
-    code = 0
-    for name in call.args:
-        container = call.engine.containers.get(name)
-        if call.flag("attach") or call.flag("interactive"):
-            code = call.surface.attached(container, Attach(0 if call.flag("interactive") else None, 1, 2), interactive=container.record.host["tty"])
-        else:
-            container.start(detach=True).close()
-            call.out(name)
+    if call.flag("attach") or call.flag("interactive"):
+        if len(call.args) > 1:
+            raise InvalidArgument("you cannot start and attach multiple containers at once", hint="start them one by one, or without -a")
+        container = call.engine.containers.get(call.args[0])
+        wanted = Attach(0 if call.flag("interactive") else None, 1, 2)
+        return Outcome(exit_code=call.surface.attached(container, wanted, interactive=container.record.host["tty"]))
+
+    def begin(name: str) -> None:
+        call.engine.containers.get(name).start(detach=True).close()
+        call.out(name)
+
+    failed = attempts(begin, call.args)
+    code = told(call, failed)
+    if failed:
+        call.surface.err(f"Error: failed to start containers: {', '.join(failed)}\n")
     return Outcome(exit_code=code)
 
 
 def rm(call: Call) -> Outcome:
     """docker rm."""
-    return each(call, lambda name: call.engine.containers.get(name).remove(force=call.flag("force"), volumes=call.flag("volumes")), forgive=call.flag("force"))
 
-
-def each(call: Call, action: Any, *, forgive: bool = False) -> Outcome:
-    """Does something to each argument, says its name, and goes on after a failure as docker does."""
-    failed = 0
-    for name in call.args:
-        try:
-            action(name)
-        except DockerlabError as error:
-            if not (forgive and isinstance(error, LookupError)):
-                failed = 1
-            call.surface.err(f"Error response from daemon: {error.message}\n")
-            continue
+    def remove(name: str) -> None:
+        call.engine.containers.get(name).remove(force=call.flag("force"), volumes=call.flag("volumes"))
         call.out(name)
-    return Outcome(exit_code=failed)
+
+    return Outcome(exit_code=told(call, attempts(remove, call.args), forgive=call.flag("force")))
 
 
 def _status(container: Container) -> str:
@@ -157,10 +144,10 @@ _PS = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor
 
 
 def _row(container: Container, full: bool) -> dict[str, Any]:
-    command = " ".join([container.record.path, *container.record.args])
+    command = " ".join([container.record.path, *(f"'{word}'" if " " in word else word for word in container.record.args)])
     labels = container.config.labels
     return {
-        "ID": container.id if full else container.short_id, "Image": container.record.image, "Command": f'"{command if full else ellipsis(command, 20)}"',
+        "ID": container.id if full else container.short_id, "Image": container.record.image, "Command": quoted(command if full else ellipsis(command, 20)),
         "RunningFor": ago(container.record.created), "Status": _status(container), "Ports": "", "Names": container.name,
         "CreatedAt": container.record.created, "State": container.state.status, "Size": "", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
         "Mounts": ",".join(m["source"] for m in container.record.host["mounts"]), "Networks": container.record.host["network"],
@@ -170,7 +157,7 @@ def _row(container: Container, full: bool) -> dict[str, Any]:
 
 def ps(call: Call) -> Outcome:
     """docker ps."""
-    tests = [word.partition("=")[::2] for word in call.flag("filter")]
+    tests = [_test(word) for word in call.flag("filter")]
     every = call.flag("all") or call.flag("last") > 0 or call.flag("latest") or any(n in ("status", "exited") for n, _ in tests)
     found = call.engine.containers.list(all=every)
     found = [c for c in found if all(_passes(c, name, value) for name, value in tests)]
@@ -182,6 +169,19 @@ def ps(call: Call) -> Outcome:
     return Outcome(Rows(rows, _PS, default=default, format=shown, caption=f"containers: {len(rows)}"))
 
 
+_STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+_TESTS = ("ancestor", "exited", "id", "label", "name", "status")
+
+
+def _test(word: str) -> tuple[str, str]:
+    name, _, value = word.partition("=")
+    if name not in _TESTS:
+        raise InvalidRequest(f"Invalid filter '{name}'", hint=f"filter by {', '.join(_TESTS)}")
+    if name == "status" and value not in _STATES:
+        raise InvalidRequest(f"Invalid filter 'status={value}'", hint=f"name one of {', '.join(_STATES)}")
+    return name, value
+
+
 def _passes(container: Container, name: str, value: str) -> bool:
     state = container.state
     if name == "label":
@@ -191,8 +191,6 @@ def _passes(container: Container, name: str, value: str) -> bool:
         "name": value in container.name, "id": container.id.startswith(value), "status": state.status == value, "exited": state.status == "exited" and str(state.exit_code) == value,
         "ancestor": value in (container.record.image, container.record.image_id) or container.record.image_id.partition(":")[2].startswith(value),
     }  # fmt: skip
-    if name not in checks:
-        raise InvalidArgument(f"invalid filter '{name}'", hint=f"filter by {', '.join([*checks, 'label'])}")
     return checks[name]
 
 

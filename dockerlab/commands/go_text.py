@@ -14,7 +14,7 @@ from typing import Any
 
 from dockerlab.errors import InvalidArgument
 
-__all__ = ["as_bytes", "compact_json", "go_text", "go_type", "printf", "quoted", "visible"]
+__all__ = ["Time", "as_bytes", "compact_json", "go_text", "go_type", "printf", "quoted", "visible"]
 
 _MAX_WIDTH = 1_000_000
 _BACK = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", '"': '\\"', "\\": "\\\\"}
@@ -26,6 +26,14 @@ _TYPES: tuple[tuple[Any, str], ...] = (
     (str, "string"),
     (Mapping, "map[string]interface {}"),
 )
+
+
+class Time(str):
+    """A moment: JSON shows it as documents have it (RFC 3339), everything else as Go's time.Time.String does."""
+
+    def __str__(self) -> str:
+        day, _, clock = self[:].partition("T")
+        return f"{day} {clock.removesuffix('Z').rstrip('0').rstrip('.') if '.' in clock else clock.removesuffix('Z')} +0000 UTC"
 
 
 def visible(char: str) -> str:

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dockerlab.commands.go_text import quoted
-from dockerlab.errors import NotSupportedHere, UsageError
+from dockerlab.errors import DockerlabError, NotSupportedHere, UsageError
 
-__all__ = ["Command", "Flag", "Parsed", "find", "help_text", "index_text", "invalid_value", "parse", "refusal", "shown", "suggest"]
+__all__ = ["GROUPS", "Command", "Flag", "Parsed", "find", "forms", "invalid_value", "parse", "refusal", "shown", "suggest", "usage_line"]
 
 Kind = Literal["bool", "string", "int", "list", "map", "duration"]
 
@@ -28,9 +28,7 @@ _INTEGER = re.compile(r"[+-]?(?:0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO]?(
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)(?![^.0-9])", re.ASCII)
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LONGEST = (1 << 63) / 1e9
-_WIDTH, _SLOP, _NARROW = 79, 5, 24
-_COMMON = ("run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info")
-_GROUPS = {
+GROUPS = {
     "builder": "Manage builds",
     "container": "Manage containers",
     "image": "Manage images",
@@ -42,7 +40,10 @@ _GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One option. A list or map may be given many times; `meta` is the word that help shows for its value."""
+    """One option. A list or map may be given many times; `meta` is the word that help shows for its value.
+
+    `check` raises ValueError for a value of a list that cannot be used.
+    """
 
     name: str
     kind: Kind = "bool"
@@ -51,6 +52,7 @@ class Flag:
     help: str = ""
     meta: str = ""
     hidden: bool = False
+    check: Callable[[str], object] = str
 
     @property
     def start(self) -> Any:
@@ -197,6 +199,7 @@ class _Reader:
 
     def put(self, flag: Flag, text: str) -> None:
         if flag.kind == "list":
+            self.checked(flag, text)
             self.values[flag.name] = (*self.values.get(flag.name, ()), text)
         elif flag.kind == "map":
             key, _, value = text.partition("=")
@@ -206,6 +209,13 @@ class _Reader:
                 self.values[flag.name] = _READERS[flag.kind](text)
             except ValueError as error:
                 raise invalid_value(self.command, flag, text, str(error), program=self.program) from None
+
+    def checked(self, flag: Flag, text: str) -> None:
+        try:
+            flag.check(text)
+        except ValueError as error:
+            why, hint = (error.message, error.hint) if isinstance(error, DockerlabError) else (str(error), "")
+            raise invalid_value(self.command, flag, text, why, program=self.program, hint=hint) from None
 
 
 def _quoted_byte(byte: int) -> str:
@@ -255,9 +265,9 @@ def _bad_duration(text: str, rest: str) -> str:
 _READERS: Mapping[str, Callable[[str], Any]] = {"bool": _truth, "int": _integer, "duration": _duration, "string": str}
 
 
-def invalid_value(command: Command, flag: Flag, value: str, why: str, *, program: str = "docker") -> UsageError:
+def invalid_value(command: Command, flag: Flag, value: str, why: str, *, program: str = "docker", hint: str = "") -> UsageError:
     """The error for an option's value that is understood but cannot be used: `invalid argument "abc" for "-m, --memory" flag: ...`."""
-    return UsageError(f"invalid argument {quoted(value)} for {quoted(flag.label)} flag: {why}", usage=_closing(command, program))
+    return UsageError(f"invalid argument {quoted(value)} for {quoted(flag.label)} flag: {why}", usage=_closing(command, program), hint=hint)
 
 
 def refusal(command: Command, flag: str, reason: str, program: str = "docker") -> NotSupportedHere:
@@ -270,13 +280,14 @@ def _called(command: Command, program: str) -> str:
     return f"{program} {command.name}".rstrip()
 
 
-def _usage(command: Command, program: str) -> str:
+def usage_line(command: Command, program: str) -> str:
+    """The line that begins with `Usage:`."""
     lines = [f"{program}{line.strip().removeprefix('docker')}" for line in command.usage.splitlines()]
     return "Usage:  " + "\n\t".join(lines)
 
 
 def _closing(command: Command, program: str, advice: str = "Run") -> str:
-    return f"{_usage(command, program)}\n\n{advice} '{_called(command, program)} --help' for more information"
+    return f"{usage_line(command, program)}\n\n{advice} '{_called(command, program)} --help' for more information"
 
 
 def _count(command: Command, count: int, program: str) -> None:
@@ -308,31 +319,31 @@ def suggest(word: str, choices: Iterable[str]) -> str | None:
 def find(commands: Sequence[Command], argv: Sequence[str], *, program: str = "docker") -> tuple[Command, list[str]]:
     """The command that the first words name, as it is called there (`container run`), and the words that follow.
 
-    No word at all, `--help`, or the name of a group alone give a command with `group` set, for `index_text`; `help run` is `run --help`.
+    No word at all, `--help`, or the name of a group alone give a command with `group` set, for `help.index_text`; `help run` is `run --help`.
     Raises UsageError with exit code 1 for an unknown word, 125 for an option where a verb should be.
     """
     words = list(argv)
     if words[:1] == ["help"]:
         return _topic(commands, words[1:], program)
-    forms = _forms(commands)
+    known = forms(commands)
     for length in (2, 1):
-        found = forms.get(" ".join(words[:length]))
+        found = known.get(" ".join(words[:length]))
         if found and found.name and not any(" " in word for word in words[:length]):
             return found, words[length:]
-    groups = {form.partition(" ")[0] for form in forms if " " in form}
+    groups = {form.partition(" ")[0] for form in known if " " in form}
     inside = words[:1] if words and words[0] in groups else []
     prefix, rest = "".join(inside), words[len(inside) :]
     usage = f"docker {prefix}{' COMMAND' * (prefix == 'volume')}" if prefix else "docker [OPTIONS] COMMAND [ARG...]"
-    group = Command(prefix, usage, _GROUPS.get(prefix, ""), group=True, interspersed=False)
+    group = Command(prefix, usage, GROUPS.get(prefix, ""), group=True, interspersed=False)
     parsed = parse(group, rest, program=program)
     if parsed.help or not parsed.args:
         return group, []
-    raise _unknown(group, parsed.args[0], program, suggest(" ".join((*inside, parsed.args[0])), forms))
+    raise _unknown(group, parsed.args[0], program, suggest(" ".join((*inside, parsed.args[0])), known))
 
 
 def _unknown(group: Command, word: str, program: str, near: str | None) -> UsageError:
     called = _called(group, program)
-    closing = f"{_usage(group, program)}\n\n" if group.name else ""
+    closing = f"{usage_line(group, program)}\n\n" if group.name else ""
     return UsageError(
         f"{program}: unknown command: {called} {word}",
         usage=f"{closing}Run '{called} --help' for more information",
@@ -350,98 +361,18 @@ def _topic(commands: Sequence[Command], words: Sequence[str], program: str) -> t
     return command, [] if command.group else ["--help"]
 
 
-def _forms(commands: Sequence[Command]) -> dict[str, Command]:
+def forms(commands: Sequence[Command]) -> dict[str, Command]:
     """Every way to call a command. Of the aliases under one group the first is the name that docker goes on to use."""
-    forms: dict[str, Command] = {}
+    found: dict[str, Command] = {}
     for command in commands:
         shown_as: dict[str, str] = {}
         for form in dict.fromkeys([*(alias.partition(" ")[2] for alias in command.aliases), command.name]):
             group = form.rpartition(" ")[0]
             name = shown_as.setdefault(group, form)
-            forms.setdefault(form, command if name == command.name else _renamed(command, name))
-    return forms
+            found.setdefault(form, command if name == command.name else _renamed(command, name))
+    return found
 
 
 def _renamed(command: Command, name: str) -> Command:
     usage = re.sub(rf"\Adocker {re.escape(command.name)}(?![\w-])", f"docker {name}", command.usage)
     return replace(command, name=name, usage=usage)
-
-
-def help_text(command: Command, program: str = "docker") -> str:
-    """What `docker run --help` prints."""
-    parts = [_usage(command, program), command.short]
-    if command.aliases:
-        names = ", ".join(f"{program}{alias.removeprefix('docker')}" for alias in command.aliases)
-        parts.append(f"Aliases:\n  {names}")
-    flags = [flag for flag in command.flags if not flag.hidden and flag.name not in command.refused]
-    if any(flag.short == "h" for flag in command.flags):
-        flags.append(Flag("help", help="Print usage"))
-    if flags:
-        parts.append("Options:\n" + _options(flags))
-    return "\n\n".join(parts) + "\n"
-
-
-def _options(flags: Sequence[Flag]) -> str:
-    ordered = sorted(flags, key=lambda flag: flag.name)
-    heads = [f"{f'  -{flag.short}, ' if flag.short else '      '}--{flag.name} {_meta(flag)}".rstrip() for flag in ordered]
-    indent = max(map(len, heads)) + 3
-    return "\n".join(head.ljust(indent) + _wrapped(_explained(flag), indent) for head, flag in zip(heads, ordered, strict=True))
-
-
-def _meta(flag: Flag) -> str:
-    return flag.meta or ("" if flag.kind == "bool" else flag.kind)
-
-
-def _explained(flag: Flag) -> str:
-    if not flag.default:
-        return flag.help
-    default = quoted(flag.default) if flag.kind == "string" else "true" if flag.default is True else flag.default
-    return f"{flag.help} (default {default})"
-
-
-def _wrapped(text: str, indent: int) -> str:
-    """The text in what is left of the line, as pflag breaks it: five columns early, unless the rest then fits."""
-    width = _WIDTH - indent
-    start = "" if width >= _NARROW else "\n" + " " * 16
-    indent, width = (indent, width) if width >= _NARROW else (16, _WIDTH - 16)
-    width -= _SLOP
-    lines: list[str] = []
-    while len(text.encode("utf-8", "replace")) >= width + _SLOP:
-        cut = max(text.rfind(char, 0, width) for char in " \t\n")
-        line_end = text.rfind("\n", 0, width)
-        if cut <= 0:
-            break
-        cut = line_end if 0 < line_end else cut
-        lines.append(text[:cut])
-        text = text[cut + 1 :]
-    lines.append(text)
-    return start + "\n".join(lines).replace("\n", "\n" + " " * indent)
-
-
-def index_text(commands: Sequence[Command], program: str = "docker", group: str = "") -> str:
-    """What `docker --help` prints, or with a group what `docker container --help` does."""
-    forms = _forms(commands)
-    named = [form.rpartition(" ") for form, command in forms.items() if form == command.name]
-    verbs = {verb: forms[f"{parent} {verb}".strip()] for parent, _, verb in named if parent == group}
-    title = f"{program} {group}".rstrip()
-    if group:
-        parts = [f"Usage:  {title} COMMAND", _GROUPS.get(group, ""), _listed("Commands", sorted(verbs), verbs)]
-    else:
-        parents = {form.partition(" ")[0] for form in forms if " " in form}
-        managed = {name: Command(name, "", _GROUPS.get(name, f"Manage {name}")) for name in parents}
-        common = [name for name in _COMMON if name in verbs]
-        others = sorted(set(verbs) - set(common))
-        parts = [f"Usage:  {title} [OPTIONS] COMMAND", "A self-sufficient runtime for containers"]
-        parts += [
-            _listed("Common Commands", common, verbs),
-            _listed("Management Commands", sorted(managed), managed),
-            _listed("Commands", others, verbs),
-        ]
-    return "\n\n".join([*filter(None, parts), f"Run '{title} COMMAND --help' for more information on a command."]) + "\n"
-
-
-def _listed(title: str, names: Sequence[str], commands: Mapping[str, Command]) -> str:
-    if not names:
-        return ""
-    width = max(11, *map(len, names))
-    return f"{title}:\n" + "\n".join(f"  {name.ljust(width)} {commands[name].short.partition(chr(10))[0]}" for name in names)

@@ -10,11 +10,13 @@ from typing import Any
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.changes import changed
 from dockerlab.commands.columns import ellipsis, human_size3
+from dockerlab.commands.each import attempts, told
 from dockerlab.commands.rows import Rows, ago
 from dockerlab.engine.images import Image
 from dockerlab.engine.views import union
-from dockerlab.errors import DockerlabError, InvalidArgument, InvalidReference
+from dockerlab.errors import InvalidArgument, InvalidReference, InvalidRequest
 from dockerlab.oci.config import EMPTY_TIME, RunConfig
+from dockerlab.oci.digest import short
 from dockerlab.oci.reference import Reference
 
 __all__ = ["history", "images", "import_", "layers", "rmi", "tag"]
@@ -57,33 +59,35 @@ def _named(row: dict[str, Any], pattern: str) -> bool:
     name, full = row["Repository"], f"{row['Repository']}:{row['Tag']}"
     if name == "<none>":
         return False
-    deep = name.count("/") == pattern.partition(":")[0].count("/")
-    return deep and (fnmatch.fnmatchcase(full, pattern) or fnmatch.fnmatchcase(name, pattern))
+    return _matches(name, pattern) or _matches(full, pattern)
+
+
+def _matches(text: str, pattern: str) -> bool:
+    """Go's path.Match: no wildcard reaches over a slash."""
+    parts, wanted = text.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
 def _passes(image: Image, name: str, value: str) -> bool:
     if name == "dangling":
         if value not in ("true", "false", "1", "0"):
-            raise InvalidArgument(f"invalid filter 'dangling=[{value}]'")
+            raise InvalidRequest(f"Invalid filter 'dangling=[{value}]'", hint="write true or false")
         return (not image.record.names) == (value in ("true", "1"))
     if name == "label":
         key, equals, wanted = value.partition("=")
         labels = image.config.config.labels
         return key in labels and (not equals or labels[key] == wanted)
-    raise InvalidArgument(f"invalid filter '{name}'", hint="filter by dangling, label or reference")
+    raise InvalidRequest(f"Invalid filter '{name}'", hint="filter by dangling, label or reference")
 
 
 def rmi(call: Call) -> Outcome:
     """docker rmi."""
-    failed = 0
-    for name in call.args:
-        try:
-            for word, what in call.engine.images.remove(name, force=call.flag("force"), prune=not call.flag("no-prune")):
-                call.out(f"{word}: {what}")
-        except DockerlabError as error:
-            failed = 1
-            call.surface.err(f"Error response from daemon: {error.message}\n")
-    return Outcome(exit_code=failed)
+
+    def remove(name: str) -> None:
+        for word, what in call.engine.images.remove(name, force=call.flag("force"), prune=not call.flag("no-prune")):
+            call.out(f"{word}: {what}")
+
+    return Outcome(exit_code=told(call, attempts(remove, call.args), forgive=call.flag("force")))
 
 
 def tag(call: Call) -> Outcome:
@@ -103,9 +107,8 @@ def history(call: Call) -> Outcome:
     for line in image.history():
         size = human_size3(line.size) if call.flag("human") else str(line.size)
         by = line.created_by.replace("\t", " ")
-        ident = line.image
         rows.append(
-            {"ID": ident, "CreatedSince": _since(line.created) if call.flag("human") else line.created, "CreatedAt": line.created,
+            {"ID": line.image if full else short(line.image), "CreatedSince": _since(line.created) if call.flag("human") else line.created, "CreatedAt": line.created,
              "CreatedBy": by if full else ellipsis(by, 45), "Size": size, "Comment": line.comment}
         )  # fmt: skip
     default = "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}"

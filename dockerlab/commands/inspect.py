@@ -2,56 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
+from dockerlab.commands.go_text import Time, quoted
 from dockerlab.commands.rows import Text, indented
 from dockerlab.commands.template import Template
 from dockerlab.engine.containers import Container
 from dockerlab.engine.images import Image
-from dockerlab.errors import InvalidArgument, NotFound
+from dockerlab.errors import DockerlabError, InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.config import EMPTY_TIME, Healthcheck, RunConfig
 from dockerlab.oci.reference import Reference
 
-__all__ = ["inspect"]
+__all__ = ["container", "image", "inspect"]
+
+_OBJECTS = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
 
 
 def inspect(call: Call) -> Outcome:
     """docker inspect."""
+    kind = call.flag("type")
+    if kind not in ("", *_OBJECTS):
+        raise InvalidArgument(f'unknown type: "{kind}": must be one of {", ".join(map(quoted, _OBJECTS))}', hint="name container or image")
+    return _inspect(call, {"": _any, "container": _container, "image": _image}.get(kind, partial(_none, kind)))
+
+
+def container(call: Call) -> Outcome:
+    """docker container inspect."""
+    return _inspect(call, _container)
+
+
+def image(call: Call) -> Outcome:
+    """docker image inspect."""
+    return _inspect(call, _image)
+
+
+def _inspect(call: Call, look: Callable[[Call, str], dict[str, Any]]) -> Outcome:
+    template = _template(call.flag("format"))
     found: list[dict[str, Any]] = []
-    missing = ""
+    rendered: list[str] = []
+    failed: list[str] = []
     for name in call.args:
         try:
-            found.append(_one(call, name))
-        except NotFound:
-            missing = missing or name
-    if call.flag("format"):
-        template = Template(call.flag("format").replace("\\t", "\t").replace("\\n", "\n")) if call.flag("format") != "json" else None
-        for value in found:
-            call.out(template.render(value) if template else Template("{{json .}}").render(value))
-    if missing:
-        if not call.flag("format"):
-            call.out(indented(found))
-        kind = call.flag("type") or "object"
-        call.surface.err(f"Error: No such {kind}: {missing}\n")
-        return Outcome(exit_code=1)
-    return Outcome(None if call.flag("format") else Text(indented(found)))
+            found.append(look(call, name))
+            rendered += [template.render(found[-1])] if template else []
+        except DockerlabError as error:
+            failed.append(error.message)
+    if not (template or failed):
+        return Outcome(Text(indented(found)))
+    # Docker ends its output with a line end, even if there is no output.
+    call.out("\n".join(rendered) if template else indented(found))
+    if failed:
+        call.surface.err("\n".join(failed) + "\n")
+    return Outcome(exit_code=int(bool(failed)))
 
 
-def _one(call: Call, name: str) -> dict[str, Any]:
-    kind = call.flag("type")
-    if kind not in ("", "container", "image"):
-        raise InvalidArgument(f'unknown type: "{kind}"', hint="name container or image")
-    if kind != "image":
-        try:
-            return container_facts(call.engine.containers.get(name))
-        except NotFound:
-            if kind == "container":
-                raise
+def _template(text: str) -> Template | None:
+    try:
+        return Template("{{json .}}" if text == "json" else text.replace("\\t", "\t").replace("\\n", "\n")) if text else None
+    except InvalidArgument as error:
+        error.exit_code = 64
+        raise
+
+
+def _container(call: Call, name: str) -> dict[str, Any]:
+    try:
+        return container_facts(call.engine.containers.get(name))
+    except NotFound as error:
+        raise NotFound(f"Error response from daemon: {error.message}") from None
+
+
+def _image(call: Call, name: str) -> dict[str, Any]:
     try:
         return image_facts(call.engine.images.get(name))
-    except ValueError as error:
-        raise NotFound(str(error)) from error
+    except NotFound as error:
+        raise NotFound(f"Error response from daemon: no such image: {name}: {error.message}") from None
+
+
+def _any(call: Call, name: str) -> dict[str, Any]:
+    with suppress(NotFound):
+        return container_facts(call.engine.containers.get(name))
+    try:
+        return image_facts(call.engine.images.get(name))
+    except (NotFound, InvalidRequest):
+        raise NotFound(f"Error: No such object: {name}") from None
+
+
+def _none(kind: str, call: Call, name: str) -> dict[str, Any]:
+    raise NotFound(f"Error: No such {kind}: {name}")
 
 
 def _config(run: RunConfig, **facts: Any) -> dict[str, Any]:
@@ -84,7 +125,7 @@ def image_facts(image: Image) -> dict[str, Any]:
         "Id": image.id, "RepoTags": [r.familiar for r in references], "RepoDigests": [], "Parent": image.record.parent,
         "Comment": config.history[-1].comment if config.history else "", "Created": config.created, "DockerVersion": "", "Author": config.author,
         "Config": _config(config.config), "Architecture": config.architecture, "Os": config.os, "Size": image.size, "VirtualSize": image.size,
-        "RootFS": {"Type": "layers", "Layers": list(config.rootfs.diff_ids)}, "Metadata": {"LastTagTime": EMPTY_TIME},
+        "RootFS": {"Type": "layers", "Layers": list(config.rootfs.diff_ids)}, "Metadata": {"LastTagTime": Time(image.record.tagged or EMPTY_TIME)},
         "Descriptor": {"mediaType": image.record.manifest.media_type, "digest": image.record.manifest.digest, "size": image.record.manifest.size},
     }  # fmt: skip
 
@@ -111,6 +152,6 @@ def container_facts(container: Container) -> dict[str, Any]:
             "SecurityOpt": ["no-new-privileges"] if host["no_new_privileges"] else None, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}, "Runtime": "dockerlab",
         },
         "Mounts": mounts,
-        "Config": _config(container.config, Hostname=container.id[:12], Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image),
+        "Config": _config(container.config, Hostname=host.get("hostname") or container.id[:12], Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image),
         "NetworkSettings": {"Networks": {host["network"]: {}}, "Ports": {}},
     }  # fmt: skip

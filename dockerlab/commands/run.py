@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dockerlab.commands.call import Call, Outcome, Surface
-from dockerlab.commands.grammar import Command, find, help_text, index_text, parse
+from dockerlab.commands.grammar import Command, find, parse
+from dockerlab.commands.help import help_text, index_text
 from dockerlab.commands.specs import COMMANDS
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _VERBS = {
     "build": "build:build", "run": "containers:run", "create": "containers:create", "start": "containers:start", "rm": "containers:rm", "ps": "containers:ps",
     "logs": "containers:logs", "commit": "containers:commit", "diff": "containers:diff", "export": "containers:export", "images": "images:images",
     "rmi": "images:rmi", "tag": "images:tag", "history": "images:history", "import": "images:import_", "layers": "images:layers", "inspect": "inspect:inspect",
+    "image inspect": "inspect:image", "container inspect": "inspect:container",
     "info": "system:info", "version": "system:version", "system check": "system:check", "system df": "system:df", "system prune": "system:prune",
     "shim install": "system:shim_install", "shim remove": "system:shim_remove",
 }  # fmt: skip

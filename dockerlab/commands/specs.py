@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dockerlab.commands import checks
 from dockerlab.commands.grammar import Command, Flag
 
 __all__ = ["COMMANDS"]
@@ -17,11 +18,11 @@ _RUN = (
     Flag("cap-add", "list", help="Add Linux capabilities"),
     Flag("cap-drop", "list", help="Drop Linux capabilities"),
     Flag("entrypoint", "string", help="Overwrite the default ENTRYPOINT of the image"),
-    Flag("env", "list", "e", help="Set environment variables"),
+    Flag("env", "list", "e", help="Set environment variables", check=checks.variable),
     Flag("env-file", "list", help="Read in a file of environment variables"),
     Flag("hostname", "string", "h", help="Container host name"),
     Flag("interactive", "bool", "i", help="Keep STDIN open even if not attached"),
-    Flag("label", "list", "l", help="Set meta data on a container"),
+    Flag("label", "list", "l", help="Set meta data on a container", check=checks.label),
     Flag("name", "string", help="Assign a name to the container"),
     Flag("net", "string", help="Connect a container to a network", hidden=True),
     Flag("network", "string", help="Connect a container to a network", meta="network"),
@@ -44,20 +45,21 @@ _RUN_LATER = _refused(
     "storage-opt sysctl tmpfs ulimit userns uts volume-driver volumes-from"
 )
 _FORMAT = Flag("format", "string", help="Format output using a custom template")
-_FILTER = Flag("filter", "list", "f", help="Filter output based on conditions provided", meta="filter")
+_FILTER = Flag("filter", "list", "f", help="Filter output based on conditions provided", meta="filter", check=checks.condition)
 _QUIET = Flag("quiet", "bool", "q", help="Only display IDs")
 _NO_TRUNC = Flag("no-trunc", "bool", help="Don't truncate output")
+_TEMPLATE = Flag("format", "string", "f", help="Format output using a custom template")
 _FORCE = Flag("force", "bool", "f", help="Do not prompt for confirmation")
 
 COMMANDS: tuple[Command, ...] = (
     Command(
-        "build", "docker build [OPTIONS] PATH", "Build an image from a Dockerfile",
+        "build", "docker build [OPTIONS] PATH | URL | -", "Build an image from a Dockerfile",
         (
-            Flag("build-arg", "list", help="Set build-time variables"),
+            Flag("build-arg", "list", help="Set build-time variables", check=checks.variable),
             Flag("file", "string", "f", help='Name of the Dockerfile (Default is "PATH/Dockerfile")'),
             Flag("no-cache", "bool", help="Do not use cache when building the image"),
             Flag("quiet", "bool", "q", help="Suppress the build output and print image ID on success"),
-            Flag("tag", "list", "t", help='Name and optionally a tag in the "name:tag" format'),
+            Flag("tag", "list", "t", help='Name and optionally a tag in the "name:tag" format', check=checks.image_name),
             Flag("target", "string", help="Set the target build stage to build"),
         ),
         1, 1, aliases=("docker image build", "docker build"),
@@ -113,11 +115,15 @@ COMMANDS: tuple[Command, ...] = (
             1, 2, aliases=("docker image import", "docker import"), refused=_refused("platform")),
     Command("layers", "docker layers IMAGE [PATH...]", "Show which layer provides a path, and what it hides", (), 1, None),
     Command("inspect", "docker inspect [OPTIONS] NAME|ID [NAME|ID...]", "Return low-level information on Docker objects",
-            (Flag("format", "string", "f", help="Format output using a custom template"), Flag("type", "string", help="Only inspect objects of the given type")),
+            (_TEMPLATE, Flag("type", "string", help="Only inspect objects of the given type")),
             1, None, refused=_refused("size s")),
-    Command("info", "docker info [OPTIONS]", "Display what this host allows, and what follows from it", (Flag("format", "string", "f", help="Format output using a custom template"),), 0, 0,
+    Command("image inspect", "docker image inspect [OPTIONS] IMAGE [IMAGE...]", "Display detailed information on one or more images",
+            (_TEMPLATE,), 1, None, refused=_refused("platform")),
+    Command("container inspect", "docker container inspect [OPTIONS] CONTAINER [CONTAINER...]", "Display detailed information on one or more containers",
+            (_TEMPLATE,), 1, None, refused=_refused("size s")),
+    Command("info", "docker info [OPTIONS]", "Display what this host allows, and what follows from it", (_TEMPLATE,), 0, 0,
             aliases=("docker system info", "docker info")),
-    Command("version", "docker version [OPTIONS]", "Show the version information", (Flag("format", "string", "f", help="Format output using a custom template"),), 0, 0),
+    Command("version", "docker version [OPTIONS]", "Show the version information", (_TEMPLATE,), 0, 0),
     Command("system check", "docker system check [OPTIONS]", "Verify that the store is sound", (Flag("repair", "bool", help="Mend what can be mended"),), 0, 0),
     Command("system df", "docker system df [OPTIONS]", "Show docker disk usage", (_FORMAT,), 0, 0, refused=_refused("verbose v")),
     Command("system prune", "docker system prune [OPTIONS]", "Remove unused data", (_FORCE,), 0, 0, refused=_refused("all a filter volumes")),

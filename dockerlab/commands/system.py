@@ -14,7 +14,7 @@ from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import human_size, table
 from dockerlab.commands.rows import Rows, Text
 from dockerlab.commands.template import Template
-from dockerlab.errors import AlreadyExists, DockerlabError, NotSupportedHere
+from dockerlab.errors import DockerlabError, InvalidArgument, NotSupportedHere
 from dockerlab.linux.probe import Finding
 from dockerlab.version import __version__
 from dockerlab.widgets import html
@@ -119,9 +119,9 @@ def shim_install(call: Call) -> Outcome:
     """dockerlab shim install."""
     path, other = _shim_path(), shutil.which("docker")
     if other and Path(other) != path and not call.flag("force"):
-        raise AlreadyExists(f"a docker is on the PATH already: {other}", kind="program", name=other, hint="use --force to put the shim before it in this environment")
+        raise InvalidArgument(f"a docker is on the PATH already: {other}", hint="use --force to put the shim before it in this environment")
     if path.exists() and "dockerlab shim" not in path.read_text(errors="replace"):
-        raise AlreadyExists(f"{path} is not dockerlab's", kind="program", name=str(path), hint="remove it yourself, or use another environment")
+        raise InvalidArgument(f"{path} is not dockerlab's", hint="remove it yourself, or use another environment")
     write_shim(path)
     call.out(str(path))
     return Outcome()

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from dockerlab.commands.go_text import as_bytes, go_text, go_type, quoted
+from dockerlab.commands.go_text import Time, as_bytes, go_text, go_type, quoted
 from dockerlab.commands.template_functions import FUNCTIONS, HEADINGS, MAX_OUTPUT, Function
 from dockerlab.commands.template_syntax import Node, Pipe, Term, parse
 from dockerlab.errors import InvalidArgument
@@ -165,6 +165,8 @@ class _Run:
             if name in value:
                 return value[name]
             self.fail(f"map has no entry for key {quoted(name)}")
+        if isinstance(value, Time) and name == "String":
+            return str(value)
         if value is None:
             self.fail(f"nil pointer evaluating interface {{}}.{name}")
         self.fail(f"can't evaluate field {name} in type {kind}")

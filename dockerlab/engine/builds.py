@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,9 @@ import msgspec
 from dockerlab.build import parser
 from dockerlab.build.builder import Builder, Emit, Step, Transfer
 from dockerlab.build.cache import Cache
-from dockerlab.build.context import Context
+from dockerlab.build.context import Context, Picked, Source
 from dockerlab.engine.containers import Attach, RunOptions
+from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.engine.images import Image, now
 from dockerlab.errors import BuildFailed, ContainerError, CorruptContent, DockerlabError, NotFound
 from dockerlab.events import ImageBuilt
@@ -39,19 +42,20 @@ class Builds:
         self._engine = engine
 
     def build(
-        self, dockerfile: str, context: Path, *, tags: tuple[str, ...] = (), name: str = "Dockerfile", build_args: Mapping[str, str] | None = None,
+        self, dockerfile: str, context: Path | Context, *, tags: tuple[str, ...] = (), name: str = "Dockerfile", build_args: Mapping[str, str] | None = None,
         no_cache: bool = False, target: str = "", emit: Emit = lambda _: None,
     ) -> Image:  # fmt: skip
-        """Builds a Dockerfile's text in a context folder; raises DockerfileError, BuildFailed, NotFound. No name moves before the end."""
+        """Builds a Dockerfile's text in a context, or a folder that is one; raises DockerfileError, BuildFailed, NotFound. No name moves before the end."""
         references = [Reference.parse(tag) for tag in tags]
         parsed = parser.parse(dockerfile, name)
+        source = Context.open(context, name) if isinstance(context, Path) else context
         with Cache(self._engine.home / "build-cache.db") as cache:
-            builder = Builder(self, cache, Context.open(context, name), build_args=build_args or {}, no_cache=no_cache, emit=emit)
+            builder = Builder(self, cache, source, build_args=build_args or {}, no_cache=no_cache, emit=emit)
             image = builder.build(parsed, target=target)
         if not image:
             raise BuildFailed("No image was generated. Is your Dockerfile empty?", hint="add an instruction behind FROM scratch")
         for reference in references:
-            self._engine.image_store.tag(self._engine.images.get(image).id, reference)
+            self._engine.image_store.tag(self._engine.images.get(image).id, reference, now())
         emit(ImageBuilt(image, tuple(r.tagged().familiar for r in references)))
         return self._engine.images.get(image)
 
@@ -70,6 +74,15 @@ class Builds:
         except NotFound:
             return False
         return True
+
+    @contextlib.contextmanager
+    def files(self, image: str) -> Iterator[Source]:
+        """Opens an image as something to copy from."""
+        with tempfile.TemporaryDirectory(dir=self._engine.content.ingest, prefix="from-") as scratch:
+            if image:
+                yield ImageFiles(self._engine.images.layers, self._engine.images.get(image).record, Path(scratch))
+            else:
+                yield Context(Path(scratch))
 
     def execute(self, image: str, step: Step, running: Callable[[str], object], output: Callable[[int, bytes], object]) -> str:
         """Does a step on an image and gives the new image's id."""
@@ -137,71 +150,53 @@ class Builds:
         return None
 
     def _items(self, transfer: Transfer, union: UnionView) -> Iterator[archive.Item]:
-        place = _settled(transfer.destination, union)
+        place = union.follow(transfer.destination)
         seen = union.resolved(place)
         into = transfer.destination.endswith("/") or transfer.destination in (".", "/") or bool(seen and seen.entry.kind == "dir") or transfer.destination.endswith("/.")
-        owner = self._owner(transfer.owner, union)
-        made: set[str] = set()
-        for source in transfer.sources:
-            for item in self._one(source, place, into, transfer, union, owner):
-                if item[0].path not in made:
-                    made.add(item[0].path)
-                    yield item
+        owner = self._owner(transfer.owner)
+        sources = [partial(self._one, source, place, into, transfer, union, owner) for source in transfer.sources]
+        # A layer names each path once: a folder where it first comes, of two files with one name the later.
+        last = {entry.path: number for number, items in enumerate(sources) for entry, _ in items() if entry.kind != "dir"} if len(sources) > 1 else {}
+        folders: set[str] = set()
+        for number, items in enumerate(sources):
+            for entry, disk in items():
+                if last.get(entry.path, number) == number and entry.path not in folders:
+                    folders |= {entry.path} if entry.kind == "dir" else set()
+                    yield entry, disk
 
-    def _one(self, source: Any, place: str, into: bool, transfer: Transfer, union: UnionView, owner: tuple[int, int]) -> Iterator[archive.Item]:
+    def _one(self, source: Picked, place: str, into: bool, transfer: Transfer, union: UnionView, owner: tuple[int, int] | None) -> Iterator[archive.Item]:
+        itself, disk = source.itself
         if source.is_dir:
-            yield from _folders(place, union, owner)
-            for path, disk in source.inside:
-                yield from self._described(f"{place}/{path}".lstrip("/"), disk, owner, transfer.mode)
-            return
-        if transfer.unpack and _is_archive(source.place):
-            yield from _folders(place, union, owner)
-            yield from _unpacked(source.place, place)
-            return
-        path = f"{place}/{posixpath.basename(source.name)}".lstrip("/") if into else place
-        yield from _folders(posixpath.dirname(path), union, owner)
-        yield from self._described(path, source.place, owner, transfer.mode)
+            yield from _folders(place, union, owner or (0, 0))
+            for entry, file in source.inside:
+                link = f"{place}/{entry.link}".lstrip("/") if entry.kind == "link" else entry.link
+                yield _placed(msgspec.structs.replace(entry, path=f"{place}/{entry.path}".lstrip("/"), link=link), owner, transfer.mode), file
+        elif transfer.unpack and _is_archive(disk):
+            yield from _folders(place, union, owner or (0, 0))
+            yield from _unpacked(disk, place)
+        else:
+            path = f"{place}/{posixpath.basename(source.name)}".lstrip("/") if into else place
+            yield from _folders(posixpath.dirname(path), union, owner or (0, 0))
+            yield _placed(msgspec.structs.replace(itself, path=path), owner, transfer.mode), disk
 
     @staticmethod
-    def _described(path: str, disk: str, owner: tuple[int, int], mode: int | None) -> Iterator[archive.Item]:
-        entry = archive.describe(path, disk, lambda _p, _s: owner)
-        if entry is None or entry.kind in ("char", "block"):
-            raise BuildFailed(f"cannot copy {disk}: a socket or a device", hint="name it in .dockerignore")
-        yield (msgspec.structs.replace(entry, mode=mode) if mode is not None and entry.kind != "symlink" else entry), disk
-
-    def _owner(self, text: str, union: UnionView) -> tuple[int, int]:
+    def _owner(text: str) -> tuple[int, int] | None:
         if not text:
-            return 0, 0
+            return None
         user, _, group = text.partition(":")
         if not user.isdigit() or (group and not group.isdigit()):
             raise BuildFailed(f"--chown={text}: dockerlab takes numbers here, not names, for now", hint="write --chown=1000:1000")
         return int(user), int(group or user)
 
 
-def _settled(destination: str, union: UnionView) -> str:
-    """Gives the place inside the image, symlinks of the image followed."""
-    parts = [p for p in posixpath.normpath(destination).split("/") if p not in ("", ".")]
-    done: list[str] = []
-    hops = 0
-    while parts:
-        part = parts.pop(0)
-        if part == "..":
-            done = done[:-1]
-            continue
-        seen = union.get("/".join([*done, part]))
-        if seen and seen.entry.kind == "symlink" and hops < 40:
-            hops += 1
-            link = seen.entry.link
-            done = [] if link.startswith("/") else done
-            parts = [p for p in link.split("/") if p not in ("", ".")] + parts
-        else:
-            done.append(part)
-    return "/".join(done)
+def _placed(entry: Entry, owner: tuple[int, int] | None, mode: int | None) -> Entry:
+    uid, gid = owner or (entry.uid, entry.gid)
+    return msgspec.structs.replace(entry, uid=uid, gid=gid, mode=entry.mode if mode is None or entry.kind == "symlink" else mode)
 
 
 def _folders(path: str, union: UnionView, owner: tuple[int, int] = (0, 0)) -> Iterator[archive.Item]:
     """Yields the folders that the image lacks on the way to `path`."""
-    parts = _settled(path, union).split("/")
+    parts = union.follow(path).split("/")
     for depth in range(1, len(parts) + 1):
         here = "/".join(parts[:depth])
         seen = union.get(here)

@@ -12,15 +12,15 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dockerlab.engine import hostfiles
+from dockerlab.engine import binds, hostfiles
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent
-from dockerlab.errors import ContainerError, Interrupted, InUse, InvalidArgument, NotFound, NotSupportedHere
+from dockerlab.errors import ContainerError, Interrupted, InUse, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.layers import folders, permissions
 from dockerlab.layers.diff import Change
 from dockerlab.linux import landlock
@@ -117,7 +117,7 @@ class Container:
         if "failed" in message:
             with contextlib.suppress(OSError):
                 session.next()
-            raise ContainerError(f"failed to create task: {message['failed']}", exit_code=message["code"])
+            raise ContainerError(message["failed"], exit_code=message["code"])
         if "exit" in message:
             raise ContainerError("the container's monitor was killed", exit_code=125)
         return session
@@ -304,10 +304,12 @@ class Containers:
                 reason="another architecture", hint="build or import the image on such a machine",
             )  # fmt: skip
         if chosen.name and not _NAME.fullmatch(chosen.name):
-            raise InvalidArgument(f"Invalid container name ({chosen.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+            raise InvalidRequest(f"Invalid container name ({chosen.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         config = merged(source.config.config, command, chosen)
         if not (config.entrypoint or config.cmd):
-            raise InvalidArgument("No command specified", hint="name a program behind the image: docker run IMAGE PROGRAM")
+            raise InvalidRequest("No command specified", hint="name a program behind the image: docker run IMAGE PROGRAM")
+        if chosen.workdir and not chosen.workdir.startswith("/"):
+            raise InvalidRequest(f"the working directory '{chosen.workdir}' is invalid, it needs to be an absolute path", hint=f"write -w /{chosen.workdir}")
         if chosen.replace and chosen.name:
             with contextlib.suppress(NotFound):
                 self.get(chosen.name).remove(force=True)
@@ -316,7 +318,7 @@ class Containers:
     def _create(self, image: str, source: Image, config: RunConfig, chosen: RunOptions) -> Container:
         ident, engine = new_id(), self._engine
         chain = engine.images.layers.ensure_unpacked(source.record)
-        volumes, anonymous = self._volumes(config, chosen)
+        volumes, anonymous = binds.made(engine.volumes, chosen.volume, config.volumes)
         hostname = chosen.hostname or ident[:12]
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
         options = Options(
@@ -345,35 +347,6 @@ class Containers:
             if not self._engine.container_store.holder(name):
                 return name
         return f"{invent()}_{new_id()[:6]}"
-
-    def _volumes(self, config: RunConfig, chosen: RunOptions) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
-        volumes, anonymous = [self._volume(word) for word in chosen.volume], []
-        taken = {volume.target for volume in volumes}
-        for target in config.volumes:
-            if target not in taken:
-                name = new_id()
-                folder, fresh = self._engine.volumes.ensure(name)
-                anonymous.append(name)
-                volumes.append(Volume(str(folder), target, fresh=fresh))
-        return tuple(volumes), tuple(anonymous)
-
-    def _volume(self, word: str) -> Volume:
-        parts = word.split(":")
-        if len(parts) == 1:
-            folder, fresh = self._engine.volumes.ensure(new_id())
-            return Volume(str(folder), _target(parts[0], word), fresh=fresh)
-        if len(parts) > 3 or not all(parts):
-            raise InvalidArgument(f"invalid volume specification: '{word}'", hint="write SOURCE:TARGET or SOURCE:TARGET:ro")
-        modes = set(parts[2].split(",")) if len(parts) == 3 else set()
-        if modes - {"ro", "rw", "z", "Z"}:
-            raise InvalidArgument(f"invalid mode: {parts[2]}", hint="write ro or rw")
-        target = _target(parts[1], word)
-        if parts[0].startswith(("/", ".", "~")):
-            source = Path(parts[0]).expanduser().absolute()
-            source.mkdir(parents=True, exist_ok=True)
-            return Volume(str(source), target, "ro" in modes)
-        folder, fresh = self._engine.volumes.ensure(parts[0])
-        return Volume(str(folder), target, "ro" in modes, fresh)
 
     def run(self, image: str, command: Sequence[str] = (), options: RunOptions | None = None, *, stdout: Sink | None = None, stderr: Sink | None = None) -> Container:
         """Creates a container, starts it, waits for its end; what it writes goes to the sinks as it comes. Read `.state.exit_code`."""
@@ -415,12 +388,6 @@ def _small_file(stack: Sequence[str], name: str) -> str:
         return file.read(1 << 20).decode("utf-8", "surrogateescape")
 
 
-def _target(path: str, word: str) -> str:
-    if not PurePosixPath(path).is_absolute() or path == "/":
-        raise InvalidArgument(f"invalid volume specification: '{word}': mount path must be absolute" if path != "/" else f"invalid volume specification: '{word}': destination can't be '/'")
-    return path
-
-
 def _own_architecture() -> str:
     from dockerlab.engine.images import architecture
 
@@ -430,7 +397,7 @@ def _own_architecture() -> str:
 def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...]) -> dict[str, Any]:
     return {
         "network": chosen.network, "explain": chosen.explain, "tty": chosen.tty, "interactive": chosen.interactive, "rm": chosen.rm, "cgroup": group,
-        "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume), "read_only": chosen.read_only,
+        "hostname": chosen.hostname, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume), "read_only": chosen.read_only,
         "cap_add": list(chosen.cap_add), "cap_drop": list(chosen.cap_drop), "no_new_privileges": chosen.no_new_privileges,
         "mounts": [{"source": v.source, "target": v.target, "readonly": v.readonly} for v in volumes],
     }  # fmt: skip

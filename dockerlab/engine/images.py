@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dockerlab.engine.deletion import Deletion, Told
 from dockerlab.engine.layers import Layers
 from dockerlab.engine.settings import source_date
-from dockerlab.errors import InUse, NotFound, NotSupportedHere
+from dockerlab.errors import NotFound, NotSupportedHere
 from dockerlab.oci.config import History, ImageConfig, RootFS, RunConfig
 from dockerlab.oci.digest import DiffId, ImageId, short
 from dockerlab.oci.manifest import CONFIG, Descriptor, Manifest
@@ -96,7 +97,7 @@ class Image:
         steps = [(entry, 0 if entry.empty_layer else next(sizes, 0)) for entry in self.config.history]
         ids = self._engine.images.ancestry(self)
         missing = ["<missing>"] * max(len(steps) - len(ids), 0)
-        names = [short(image) for image in ids[: len(steps)]] + missing
+        names = [*ids[: len(steps)], *missing]
         return [HistoryLine(name, e.created, e.created_by, size, e.comment) for name, (e, size) in zip(names, reversed(steps), strict=False)]
 
     def __repr__(self) -> str:
@@ -131,7 +132,7 @@ class Images:
                 return self._busybox(reference)
             familiar = Reference.parse(name).tagged().familiar
             raise NotFound(
-                f"Unable to find image '{familiar}' locally", kind="image", name=name,
+                f"Unable to find image '{familiar}' locally", kind="image to pull", name=name,
                 hint="dockerlab cannot pull from a registry yet: `busybox` is made on this machine, `docker import` takes any root file system",
             ) from None  # fmt: skip
 
@@ -168,12 +169,12 @@ class Images:
         raw = config.encode()
         descriptor = Descriptor(media_type=CONFIG, digest=self._engine.content.put(raw), size=len(raw))
         manifest = Manifest(config=descriptor, layers=(*below, *(layer for layer, _ in added)))
-        image = self._engine.image_store.add(raw, manifest, name=name, parent=str(parent.id) if parent and child else "")
+        image = self._engine.image_store.add(raw, manifest, name=name, parent=str(parent.id) if parent and child else "", when=now())
         return self.get(image)
 
     def tag(self, name: str, target: str) -> None:
         """Gives an image one more name; raises NotFound, InvalidReference."""
-        self._engine.image_store.tag(self.get(name).id, Reference.parse(target))
+        self._engine.image_store.tag(self.get(name).id, Reference.parse(target), now())
 
     def ancestry(self, image: Image) -> Sequence[ImageId]:
         """Gives the image and those that its steps were made from, newest first, as far as they are still here."""
@@ -185,64 +186,12 @@ class Images:
             current = known.get(ImageId(current.parent))
         return chain
 
-    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> Iterator[tuple[str, str]]:
+    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> Iterator[Told]:
         """Takes a name away, and the image with it if that was the last; yields ("Untagged" | "Deleted", what) in docker's order.
 
-        Raises NotFound, InUse (a container, or another name where an id was given).
+        Raises NotFound, InUse (a container, an image built on it, or another name where an id was given).
         """
-        image = self.get(name)
-        by_name = self._matched_by_name(image, name)
-        if by_name and len(image.record.names) > 1:
-            self._engine.image_store.untag(by_name)
-            yield "Untagged", Reference.parse(by_name).familiar
-            return
-        self._refuse_if_used(image, name, force, by_id=not by_name)
-        for reference in image.record.names:
-            self._engine.image_store.untag(reference)
-            yield "Untagged", Reference.parse(reference).familiar
-        yield from self._delete(image, prune)
-
-    def _matched_by_name(self, image: Image, name: str) -> str:
-        with contextlib.suppress(ValueError):
-            reference = str(Reference.parse(name).tagged())
-            return reference if reference in image.record.names else ""
-        return ""
-
-    def _refuse_if_used(self, image: Image, name: str, force: bool, *, by_id: bool) -> None:
-        if by_id and len(image.record.names) > 1 and not force:
-            raise InUse(
-                f"conflict: unable to delete {short(image.id)} (must be forced) - image is referenced in multiple repositories",
-                by=image.tags[0], hint="remove its names one by one, or use -f",
-            )  # fmt: skip
-        for container in self._engine.container_store.records():
-            if container.image_id == image.id and (not force or self._engine.container_store.state(container.id).status == "running"):
-                word = "running" if self._engine.container_store.state(container.id).status == "running" else "stopped"
-                what = f'unable to remove repository reference "{name}"' if not by_id else f"unable to delete {short(image.id)}"
-                raise InUse(
-                    f"conflict: {what} ({'must be forced' if word == 'stopped' else 'cannot be forced'}) - container {container.id[:12]} is using its referenced image {short(image.id)}",
-                    by=container.name, hint=f"remove the container first: docker rm -f {container.name}",
-                )  # fmt: skip
-
-    def _delete(self, image: Image, prune: bool) -> Iterator[tuple[str, str]]:
-        chain = [image.id, *self.ancestry(image)[1:]]
-        freed: builtins.list[str] = []
-        for number, ident in enumerate(chain):
-            records = self._engine.image_store.records()
-            record = next((r for r in records if r.id == ident), None)
-            used = any(r.parent == ident for r in records) or any(c.image_id == ident for c in self._engine.container_store.records())
-            if record is None or record.names or (used and number) or (number and not prune):
-                break
-            if used:
-                return
-            config = self._engine.image_store.config(ident)
-            self._engine.image_store.forget(ident)
-            yield "Deleted", ident
-            left = {c for r in self._engine.image_store.records() for c in self._engine.image_store.config(r.id).chain}
-            for chain_id in reversed(config.chain):
-                if chain_id not in left and chain_id not in freed:
-                    freed.append(chain_id)
-                    yield "Deleted", chain_id
-        self._engine.system.collect()
+        return Deletion(self._engine, force=force, prune=prune).run(self.get(name), name)
 
     def import_(self, source: Path | None, *, name: str = "", changes: RunConfig | None = None, message: str = "", origin: str = "-") -> Image:
         """Makes an image of one layer from a tar of a root file system (a file, or standard input). Raises UnsafeArchive, CorruptContent."""

@@ -59,9 +59,19 @@ class Layers:
         """Gives what a container of the image would see, without unpacking anything."""
         return UnionView(self.tables(record))
 
+    def blobs(self, record: Record) -> list[Path]:
+        """Gives where the bytes of each layer of an image lie, base first; raises CorruptContent for one that is missing."""
+        return [self._blob(descriptor, record) for descriptor in self._documents(record)[0].layers]
+
+    def _blob(self, descriptor: Descriptor, record: Record) -> Path:
+        path = self._engine.content.path(descriptor.digest)
+        if not path.exists():
+            raise CorruptContent(f"layer {short(descriptor.digest)} of image {short(record.id)} is missing", hint="run `docker system check`")
+        return path
+
     def sizes(self, record: Record) -> list[int]:
-        """Gives the bytes that each layer adds, as docker counts them: content of files, nothing for whiteouts."""
-        return [sum(entry.size for entry in table if entry.kind == "file") for table in self.tables(record)]
+        """Gives the bytes that each layer adds, as docker counts them: files and symlinks, each hard link once, nothing for whiteouts."""
+        return [sum(entry.weight for entry in table if entry.kind in ("file", "symlink")) for table in self.tables(record)]
 
     def _documents(self, record: Record) -> tuple[Manifest, ImageConfig]:
         store = self._engine.image_store
@@ -76,10 +86,7 @@ class Layers:
         snapshotter, parent = self._engine.snapshotter, None
         for descriptor, chain_id in zip(manifest.layers, config.chain, strict=True):
             if not snapshotter.exists(chain_id):
-                path = self._engine.content.path(descriptor.digest)
-                if not path.exists():
-                    raise CorruptContent(f"layer {short(descriptor.digest)} of image {short(record.id)} is missing", hint="run `docker system check`")
-                snapshotter.unpack(chain_id, parent, (path, descriptor.media_type))
+                snapshotter.unpack(chain_id, parent, (self._blob(descriptor, record), descriptor.media_type))
             parent = chain_id
         return config.chain
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,21 +80,34 @@ class System:
         return self._engine.snapshotter.prune(chains)
 
     def usage(self) -> list[Usage]:
-        """Gives what images, containers and volumes take."""
+        """Gives what images, containers and volumes take; a build's steps are images, so a cache of their own takes nothing."""
+        return [self._of_images(), self._of_containers(), self._of_volumes(), Usage("Build Cache", 0, 0, 0, 0)]
+
+    def _of_images(self) -> Usage:
+        # A layer that images share is on disk once; what an image in use has for itself alone cannot be reclaimed.
         images = self._engine.images.list()
-        used = {c.record.image_id for c in self._engine.containers.list(all=True)}
-        content = self._engine.content
-        size = sum(content.path(d).stat().st_size for d in content.digests())
+        sizes: dict[ChainId, int] = {}
+        holders: Counter[ChainId] = Counter()
+        for image in images:
+            sizes |= zip(image.config.chain, self._engine.images.layers.sizes(image.record), strict=True)
+            holders.update(image.config.chain)
+        users = {c.image_id for c in self._engine.container_store.records()}
+        used = [image for image in images if image.id in users]
+        total, kept = sum(sizes.values()), sum(sizes[c] for image in used for c in image.config.chain if holders[c] == 1)
+        return Usage("Images", len(images), len(used), total, total - kept)
+
+    def _of_containers(self) -> Usage:
         containers = self._engine.containers.list(all=True)
         sizes = {c.id: self._engine.snapshotter.usage(c.id)[0] for c in containers}
-        idle = sum(sizes[c.id] for c in containers if c.state.status != "running")
-        running = sum(c.state.status == "running" for c in containers)
-        volumes = self._engine.volumes.names()
-        return [
-            Usage("Images", len(images), sum(i.id in used for i in images), size, sum(i.size for i in images if i.id not in used)),
-            Usage("Containers", len(containers), running, sum(sizes.values()), idle),
-            Usage("Local Volumes", len(volumes), 0, sum(self._engine.world.call("usage", path=str(self._engine.volumes.root / v))[0] for v in volumes), 0),
-        ]
+        running = [c.id for c in containers if c.state.status == "running"]
+        return Usage("Containers", len(containers), len(running), sum(sizes.values()), sum(sizes.values()) - sum(sizes[c] for c in running))
+
+    def _of_volumes(self) -> Usage:
+        root = self._engine.volumes.root
+        sizes = {name: self._engine.world.call("usage", path=str(root / name))[0] for name in self._engine.volumes.names()}
+        mounted = {mount["source"] for c in self._engine.container_store.records() for mount in c.host["mounts"]}
+        used = [name for name in sizes if str(root / name / "_data") in mounted]
+        return Usage("Local Volumes", len(sizes), len(used), sum(sizes.values()), sum(sizes.values()) - sum(sizes[name] for name in used))
 
     def check(self, *, repair: bool = False) -> list[Problem]:
         """Gives everything in the store that is not as it should be; [] for a sound store. With `repair` what can be mended is.

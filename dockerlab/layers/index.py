@@ -34,6 +34,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     xattrs: Mapping[str, bytes] = {}
 
     @property
+    def weight(self) -> int:
+        """What it adds to a layer as docker counts: a file's content, a symlink's text."""
+        return len(os.fsencode(self.link)) if self.kind == "symlink" else self.size
+
+    @property
     def marker(self) -> bool:
         """Whether this only hides what lies below."""
         return self.kind in ("whiteout", "opaque")

@@ -5,6 +5,7 @@ A property test holds this equal to the kernel's overlayfs on random stacks.
 
 from __future__ import annotations
 
+import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 from dockerlab.layers.index import Entry, implied_folder, parent_of
 
 __all__ = ["Seen", "Sighting", "UnionView"]
+
+
+_MOST_LINKS = 40  # as path_resolution(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class UnionView:
             for child in sorted(self._children.get(path, ())):
                 self._delete(child, number, entry)
         if before and before.layer != number:
-            self.hidden[before.layer] += before.entry.size
+            self.hidden[before.layer] += before.entry.weight
         replaced = any(s.layer == number and s.mark == "D" for s in self._history.get(path, ()))
         self._visible[path] = Seen(number, entry)
         if path:
@@ -106,7 +110,7 @@ class UnionView:
             pending.extend(self._children.pop(gone, ()))
             before = self._visible.pop(gone, None)
             if before:
-                self.hidden[before.layer] += before.entry.size
+                self.hidden[before.layer] += before.entry.weight
                 self._history[gone].append(Sighting(number, "D", entry if entry.path == gone else None))
 
     def get(self, path: str) -> Seen | None:
@@ -129,6 +133,26 @@ class UnionView:
             return target
         past = [s for s in self._history.get(seen.entry.link, ()) if s.layer == seen.layer and s.entry]
         return Seen(seen.layer, past[0].entry) if past and past[0].entry else None
+
+    def follow(self, path: str) -> str:
+        """Gives the place that `path` leads to, every symlink followed as if this tree were the root; what is missing stays as it is named."""
+        parts = [p for p in posixpath.normpath(path).split("/") if p not in ("", ".")]
+        done: list[str] = []
+        hops = 0
+        while parts:
+            part = parts.pop(0)
+            if part == "..":
+                done = done[:-1]
+                continue
+            seen = self.get("/".join([*done, part]))
+            if seen and seen.entry.kind == "symlink" and hops < _MOST_LINKS:
+                hops += 1
+                link = seen.entry.link
+                done = [] if link.startswith("/") else done
+                parts = [p for p in link.split("/") if p not in ("", ".")] + parts
+            else:
+                done.append(part)
+        return "/".join(done)
 
     def children(self, path: str = "") -> list[str]:
         """Gives the paths directly inside a folder, sorted."""

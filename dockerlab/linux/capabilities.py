@@ -7,7 +7,7 @@ import errno
 import struct
 from collections.abc import Iterable
 
-from dockerlab.errors import InvalidArgument
+from dockerlab.errors import InvalidRequest
 from dockerlab.linux import syscalls
 
 __all__ = ["DEFAULT", "NAMES", "apply", "chosen", "drop_bounding", "keep_on_setuid", "mask", "no_new_privileges"]
@@ -29,8 +29,8 @@ _VERSION_3 = 0x20080522
 
 
 def chosen(add: Iterable[str] = (), drop: Iterable[str] = ()) -> tuple[str, ...]:
-    """Gives docker's default set with `--cap-add` and `--cap-drop` applied; raises InvalidArgument for an unknown name."""
-    added, dropped = {_name(word) for word in add}, {_name(word) for word in drop}
+    """Gives docker's default set with `--cap-add` and `--cap-drop` applied; raises InvalidRequest for an unknown name."""
+    added, dropped = {_name(word, "CapAdd") for word in add}, {_name(word, "CapDrop") for word in drop}
     if "ALL" in added:
         kept = set(_NUMBER) - dropped
     else:
@@ -38,13 +38,13 @@ def chosen(add: Iterable[str] = (), drop: Iterable[str] = ()) -> tuple[str, ...]
     return tuple(sorted(kept, key=_NUMBER.__getitem__))
 
 
-def _name(word: str) -> str:
+def _name(word: str, flag: str) -> str:
     name = word.upper()
     if name == "ALL":
         return name
     full = name if name.startswith("CAP_") else f"CAP_{name}"
     if full not in _NUMBER:
-        raise InvalidArgument(f"invalid capability {word!r}", hint="name one of capabilities(7), as NET_ADMIN or CAP_NET_ADMIN, or ALL")
+        raise InvalidRequest(f'invalid {flag}: unknown capability: "{full}"', hint="name one of capabilities(7), as NET_ADMIN or CAP_NET_ADMIN, or ALL")
     return full
 
 

@@ -13,7 +13,8 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, nee
 
 from dockerlab.commands.build import from_text
 from dockerlab.commands.call import Call, Outcome
-from dockerlab.commands.grammar import Command, find, help_text, parse
+from dockerlab.commands.grammar import Command, find, parse
+from dockerlab.commands.help import help_text
 from dockerlab.commands.run import perform
 from dockerlab.commands.specs import COMMANDS
 from dockerlab.commands.system import write_shim

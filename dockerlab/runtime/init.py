@@ -21,7 +21,7 @@ from dockerlab.oci.runtime import Mount, Spec
 from dockerlab.runtime import users
 from dockerlab.store import snapshots
 
-__all__ = ["InitFailed", "Start", "run"]
+__all__ = ["InitFailed", "Start", "run", "told"]
 
 _FLAGS = {
     "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
@@ -31,8 +31,13 @@ _FLAGS = {
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 
 
+def told(reason: str) -> str:
+    """Gives docker's words for what went wrong in here: those of runc, between those of the daemon."""
+    return f"failed to create task: {reason}: unknown"
+
+
 class InitFailed(Exception):
-    """A step that did not succeed, in words; `code` is docker's exit code for it."""
+    """A step that did not succeed, in docker's words; `code` is docker's exit code for it."""
 
     def __init__(self, message: str, code: int = 125) -> None:
         super().__init__(message)
@@ -129,7 +134,7 @@ def become_the_program(k: Door, start: Start) -> None:
     if (uid or gid) and start.user_groups:
         capabilities.keep_on_setuid()
     if start.user_groups:
-        k.setgroups(list(who.groups))
+        k.setgroups([gid, *who.groups])  # docker names the first group among the others as well
         k.setresgid(gid, gid, gid)
         k.setresuid(uid, uid, uid)
     capabilities.apply(keep if not uid else 0, keep if not uid else 0, 0)
@@ -166,7 +171,7 @@ def _become_in_place(k: Door, uid: int, gid: int, rules: tuple[tuple[str, int], 
     k.unshare(syscalls.CLONE_NEWUSER)
     idmap.write_own(idmap.single(uid, 0), idmap.single(gid, 0))
     if not landlock.restrict(rules):
-        raise InitFailed(f"user {uid}: this kernel has no Landlock to hold a user to their rights where a host gives one id only")
+        raise InitFailed(told(f"user {uid}: this kernel has no Landlock to hold a user to their rights where a host gives one id only"))
 
 
 def _mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:
@@ -231,7 +236,7 @@ def _place(k: Door, root: int, path: str, *, is_file: bool) -> int:
         return k.openat2(root, inner, os.O_PATH)  # type: ignore[no-any-return]
     except OSError as error:
         if error.errno != errno.ENOENT:
-            raise InitFailed(f"cannot mount on {path}: {error.strerror}") from error
+            raise InitFailed(told(f"cannot mount on {path}: {error.strerror}")) from error
     parent_path, _, name = inner.rpartition("/")
     parent = _place(k, root, parent_path, is_file=False) if parent_path else os.dup(root)
     try:
@@ -242,7 +247,7 @@ def _place(k: Door, root: int, path: str, *, is_file: bool) -> int:
             k.mkdir(name, 0o755, dir_fd=parent)
         os.utime(f"/proc/self/fd/{parent}", ns=(times.st_atime_ns, times.st_mtime_ns))
     except OSError as error:
-        raise InitFailed(f"cannot make {path} to mount on: {error.strerror}") from error
+        raise InitFailed(told(f"cannot make {path} to mount on: {error.strerror}")) from error
     finally:
         os.close(parent)
     return k.openat2(root, inner, os.O_PATH)  # type: ignore[no-any-return]
@@ -325,27 +330,31 @@ def _enter_folder(k: Door, path: str) -> None:
         os.makedirs(path, 0o755, exist_ok=True)
         k.chdir(path)
     except OSError as error:
-        raise InitFailed(f'unable to start container process: chdir to cwd ("{path}") set in config.json failed: {error.strerror}', 126) from error
+        raise _not_started(f'chdir to cwd ("{path}") set in config.json failed: {(error.strerror or "").lower()}', 126) from error
 
 
 def _find_program(word: str, environment: dict[str, str]) -> str:
     if "/" in word:
         if not os.path.exists(word):
-            raise InitFailed(f'unable to start container process: exec: "{word}": stat {word}: no such file or directory', 127)
+            raise _not_started(f'exec: "{word}": stat {word}: no such file or directory', 127)
         if os.path.isdir(word):
-            raise InitFailed(f'unable to start container process: exec: "{word}": permission denied', 126)
+            raise _not_started(f'exec: "{word}": permission denied', 126)
         return word
     for folder in environment.get("PATH", "").split(":"):
         candidate = f"{folder or '.'}/{word}"
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return candidate
-    raise InitFailed(f'unable to start container process: exec: "{word}": executable file not found in $PATH', 127)
+    raise _not_started(f'exec: "{word}": executable file not found in $PATH', 127)
 
 
 def _not_executable(word: str, error: OSError) -> InitFailed:
     reason = {errno.EACCES: "permission denied", errno.ENOEXEC: "exec format error", errno.ENOENT: "no such file or directory"}
     code = 127 if error.errno == errno.ENOENT else 126
-    return InitFailed(f'unable to start container process: exec: "{word}": {reason.get(error.errno or 0, error.strerror)}', code)
+    return _not_started(f'exec: "{word}": {reason.get(error.errno or 0, error.strerror)}', code)
+
+
+def _not_started(reason: str, code: int) -> InitFailed:
+    return InitFailed(told(f"unable to start container process: {reason}"), code)
 
 
 def _reset_signals() -> None:

@@ -71,7 +71,7 @@ class Monitor:
         try:
             code = self._through()
         except OSError as error:
-            self._say({"failed": f"{error.filename or ''}: {error.strerror}".removeprefix(": "), "code": 125})
+            self._say({"failed": init.told(f"{error.filename or ''}: {error.strerror}".removeprefix(": ")), "code": 125})
         finally:
             self._end(code)
 
@@ -141,7 +141,7 @@ class Monitor:
             code = self._guard(child, monitor)
         except OSError as error:
             with contextlib.suppress(OSError):
-                sync.send(json.dumps({"message": f"{error.filename}: {error.strerror}", "code": 125}).encode())
+                sync.send(json.dumps({"message": init.told(f"{error.filename}: {error.strerror}"), "code": 125}).encode())
         os.write(status_out, str(code).encode())
         os._exit(0)
 
@@ -167,9 +167,9 @@ class Monitor:
         except init.InitFailed as error:
             answer = {"message": error.message, "code": error.code}
         except OSError as error:
-            answer = {"message": f"{error.filename or 'the kernel'}: {error.strerror}", "code": 125}
+            answer = {"message": init.told(f"{error.filename or 'the kernel'}: {error.strerror}"), "code": 125}
         except BaseException as error:
-            answer = {"message": f"{type(error).__name__}: {error}", "code": 125}
+            answer = {"message": init.told(f"{type(error).__name__}: {error}"), "code": 125}
         with contextlib.suppress(OSError):
             sync.send(json.dumps(answer).encode())
         os._exit(0)
@@ -205,7 +205,7 @@ class Monitor:
                 extra["pty"] = descriptors[0]
             elif not data:
                 # The socket closes itself at execve.
-                return first, (None if first else {"message": "the container's first process was killed", "code": 137}), extra
+                return first, (None if first else {"message": init.told("the container's first process was killed"), "code": 137}), extra
             else:
                 message = json.loads(data)
                 if "pid" not in message:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from dockerlab.errors import NotFound
+from dockerlab.errors import InvalidReference, InvalidRequest, NotFound
 from dockerlab.oci.config import ImageConfig
 from dockerlab.oci.digest import Digest, ImageId
 from dockerlab.oci.manifest import MANIFEST, Descriptor, Index, Manifest
@@ -19,17 +20,18 @@ from dockerlab.store.files import locked, publish
 
 __all__ = ["ImageStore", "Record"]
 
-_NAME, _ID, _PARENT = "org.opencontainers.image.ref.name", "dockerlab.image.id", "dockerlab.image.parent"
+_NAME, _ID, _PARENT, _TAGGED = "org.opencontainers.image.ref.name", "dockerlab.image.id", "dockerlab.image.parent", "dockerlab.image.tagged"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image: its id, its manifest, all its names, and the image that a build made it from."""
+    """One image: its id, its manifest, all its names sorted, the image that a build made it from, and when it last got a name."""
 
     id: ImageId
     manifest: Descriptor
     names: tuple[str, ...] = ()
     parent: str = ""
+    tagged: str = ""
 
 
 class ImageStore:
@@ -57,10 +59,10 @@ class ImageStore:
             notes = descriptor.annotations
             image = ImageId(notes[_ID]) if _ID in notes else self._identify(descriptor)
             plain = msgspec.structs.replace(descriptor, annotations={})
-            record = found.get(image, Record(image, plain, (), notes.get(_PARENT, "")))
+            record = found.get(image, Record(image, plain, (), notes.get(_PARENT, ""), notes.get(_TAGGED, "")))
             name = notes.get(_NAME)
             found[image] = replace(record, names=(*record.names, name)) if name else record
-        return list(found.values())
+        return [replace(record, names=tuple(sorted(record.names))) for record in found.values()]
 
     def _identify(self, descriptor: Descriptor) -> ImageId:
         return ImageId(Manifest.decode(self._content.read(descriptor.digest)).config.digest)
@@ -72,7 +74,8 @@ class ImageStore:
 
     @staticmethod
     def _line(record: Record, name: str) -> Descriptor:
-        notes = {_ID: str(record.id)} | ({_PARENT: record.parent} if record.parent else {}) | ({_NAME: name} if name else {})
+        facts = {_ID: str(record.id), _PARENT: record.parent, _NAME: name, _TAGGED: record.tagged}
+        notes = {key: value for key, value in facts.items() if value}
         return msgspec.structs.replace(record.manifest, annotations=notes)
 
     def _change(self, edit: Callable[[list[Record]], list[Record]]) -> None:
@@ -86,8 +89,8 @@ class ImageStore:
         """Gives every image, oldest entry first."""
         return self._load()
 
-    def add(self, config: bytes, manifest: Manifest, *, name: Reference | None = None, parent: str = "") -> ImageId:
-        """Stores an image's documents and, in one step, gives it a name that another image may lose by it."""
+    def add(self, config: bytes, manifest: Manifest, *, name: Reference | None = None, parent: str = "", when: str = "") -> ImageId:
+        """Stores an image's documents and, in one step, gives it a name (at the time `when`) that another image may lose by it."""
         config_digest = self._content.put(config)
         raw = manifest.encode()
         descriptor = Descriptor(media_type=MANIFEST, digest=self._content.put(raw), size=len(raw))
@@ -96,14 +99,14 @@ class ImageStore:
         def edit(records: list[Record]) -> list[Record]:
             if not any(record.id == image for record in records):
                 records.append(Record(image, descriptor, (), parent))
-            return _named(records, image, str(name.tagged())) if name else records
+            return _named(records, image, str(name.tagged()), when) if name else records
 
         self._change(edit)
         return image
 
-    def tag(self, image: ImageId, name: Reference) -> None:
-        """Points a name at an image; raises NotFound when the image has gone meanwhile."""
-        self._change(lambda records: _named(records, image, str(name.tagged())))
+    def tag(self, image: ImageId, name: Reference, when: str = "") -> None:
+        """Points a name at an image at the time `when`; raises NotFound when the image has gone meanwhile."""
+        self._change(lambda records: _named(records, image, str(name.tagged()), when))
 
     def untag(self, name: str) -> None:
         """Takes a name away; its image stays, dangling if it was the last."""
@@ -122,7 +125,7 @@ class ImageStore:
         return ImageConfig.decode(self._content.read(Digest(image)))
 
     def find(self, text: str) -> Record:
-        """Gives the image called so, by name, id or unambiguous start of an id; raises NotFound in docker's words."""
+        """Gives the image called so, by name, id or unambiguous start of an id; raises NotFound and InvalidRequest in docker's words."""
         records = self._load()
         bare = text.removeprefix("sha256:")
         if len(bare) >= 1 and all(c in "0123456789abcdef" for c in bare):
@@ -133,9 +136,17 @@ class ImageStore:
                 raise NotFound(f"no unambiguous image: {len(hits)} ids begin with {text}", kind="image", name=text, hint="give more digits")
         record = _by_name(records, text)
         if record is None:
-            shown = text if text.startswith("sha256:") else Reference.parse(text).tagged().familiar
+            shown = text if text.startswith("sha256:") else _reference(text).tagged().familiar
             raise NotFound(f"No such image: {shown}", kind="image", name=text, hint="list the images with `docker images`")
         return record
+
+
+def _reference(text: str) -> Reference:
+    try:
+        return Reference.parse(text)
+    except InvalidReference as error:
+        # Docker's daemon, unlike its client, does not repeat the name.
+        raise InvalidRequest(re.sub(r"(repository name) \(.*\)", r"\1", error.message), hint=error.hint) from None
 
 
 def _by_name(records: list[Record], text: str) -> Record | None:
@@ -148,11 +159,11 @@ def _by_name(records: list[Record], text: str) -> Record | None:
     return next((r for r in records if str(reference) in r.names), None)
 
 
-def _named(records: list[Record], image: ImageId, name: str) -> list[Record]:
+def _named(records: list[Record], image: ImageId, name: str, when: str) -> list[Record]:
     if not any(r.id == image for r in records):
         raise NotFound(f"No such image: {image}", kind="image", name=image)
     kept = [replace(r, names=tuple(n for n in r.names if n != name)) for r in records]
-    return [replace(r, names=(*r.names, name)) if r.id == image else r for r in kept]
+    return [replace(r, names=(*r.names, name), tagged=when or r.tagged) if r.id == image else r for r in kept]
 
 
 def newest_first(records: Iterable[tuple[Record, ImageConfig]]) -> list[tuple[Record, ImageConfig]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dockerlab.errors import InvalidArgument
+from dockerlab.errors import InvalidRequest
 from dockerlab.store.files import explain
 from dockerlab.store.snapshots import Work
 
@@ -23,9 +23,9 @@ class VolumeStore:
             self.root.mkdir(exist_ok=True)
 
     def ensure(self, name: str) -> tuple[Path, bool]:
-        """Gives the volume's folder, made if missing, and whether it is empty; raises InvalidArgument in docker's words."""
+        """Gives the volume's folder, made if missing, and whether it is empty; raises InvalidRequest in docker's words."""
         if not _NAME.fullmatch(name):
-            raise InvalidArgument(
+            raise InvalidRequest(
                 f'create {name}: "{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
                 "If you intended to pass a host directory, use absolute path"
             )

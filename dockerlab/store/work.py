@@ -195,7 +195,7 @@ def pack(
 def _packed(draft: str, items: Iterator[archive.Item]) -> dict[str, Any]:
     target = Compressor(draft)
     table = archive.pack(items, target.write)
-    return {**target.close(), "unpacked": sum(e.size for e in table), "index": index.encode(table).decode()}
+    return {**target.close(), "unpacked": sum(e.weight for e in table), "index": index.encode(table).decode()}
 
 
 def repack(source: str, draft: str) -> dict[str, Any]:
@@ -225,14 +225,16 @@ def export(descriptor: int, folders: list[str], owners: bool, below: list[str] |
 
 
 def usage(path: str) -> list[int]:
-    """Gives the bytes and the number of files below a folder."""
-    size = files = 0
+    """Gives the bytes (files and symlinks, hard links once) and the number of files below a folder."""
+    sizes: dict[tuple[int, int], int] = {}
+    files = 0
     for folder, names, leaves in os.walk(path):
-        for name in leaves:
+        for name in names + leaves:
             status = os.lstat(os.path.join(folder, name))
-            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
+            if not stat.S_ISDIR(status.st_mode):
+                sizes[status.st_dev, status.st_ino] = status.st_size
         files += len(names) + len(leaves)
-    return [size, files]
+    return [sum(sizes.values()), files]
 
 
 def remove(path: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockerlab.commands.grammar import Command, Flag, Parsed, find, help_text, index_text, invalid_value, parse, refusal, shown, suggest
+from dockerlab.commands.grammar import Command, Flag, Parsed, find, invalid_value, parse, refusal, shown, suggest
+from dockerlab.commands.help import help_text, index_text
 from dockerlab.errors import NotSupportedHere, UsageError
 
 CLIENT = shutil.which("docker", path="/usr/local/bin:/usr/bin")

@@ -1,0 +1,107 @@
+"""`docker rmi`: names first, then the image, then the unnamed images that it was built on; docker's order and docker's refusals."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dockerlab.errors import InUse
+from dockerlab.oci.digest import ImageId, short
+from dockerlab.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+    from dockerlab.engine.images import Image
+
+__all__ = ["Deletion", "Told"]
+
+Told = tuple[str, str]
+
+
+class Deletion:
+    """One removal; yields ("Untagged" | "Deleted", what) as it happens."""
+
+    def __init__(self, engine: Engine, *, force: bool, prune: bool) -> None:
+        self._engine, self._images, self._containers = engine, engine.image_store, engine.container_store
+        self._force, self._prune = force, prune
+
+    def run(self, image: Image, name: str) -> Iterator[Told]:
+        """Removes what `name` means: a name of the image, or by an id all of it. Raises InUse."""
+        reference = self._by_name(image, name)
+        single = len(image.record.names) <= 1
+        if reference:
+            if single and not self._force:
+                self._refuse_last_name(image, name)
+            yield from self._untag([reference])
+            if not single:
+                return
+        elif single:
+            self._refuse(image.id, named=True)
+            yield from self._untag(image.record.names)
+        yield from self._delete(image.id, quiet=bool(reference))
+        self._engine.system.collect()
+
+    @staticmethod
+    def _by_name(image: Image, name: str) -> str:
+        with contextlib.suppress(ValueError):
+            reference = str(Reference.parse(name).tagged())
+            return reference if reference in image.record.names else ""
+        return ""
+
+    def _untag(self, names: list[str] | tuple[str, ...]) -> Iterator[Told]:
+        for name in names:
+            self._images.untag(name)
+            yield "Untagged", Reference.parse(name).familiar
+
+    def _refuse_last_name(self, image: Image, name: str) -> None:
+        for container in self._containers.records():
+            if container.image_id == image.id:
+                what = f'conflict: unable to remove repository reference "{name}" (must force)'
+                raise _held(f"{what} - container {container.id[:12]} is using its referenced image {short(image.id)}", container.name)
+
+    def _refuse(self, ident: ImageId, *, named: bool) -> None:
+        """Raises InUse where something needs the image; what is not `hard` gives way to force."""
+        record = next((r for r in self._images.records() if r.id == ident), None)
+        users = [(c, self._containers.state(c.id).status == "running") for c in self._containers.records() if c.image_id == ident]
+        running, stopped = [c for c, runs in users if runs], [c for c, runs in users if not runs]
+        hard, soft = f"conflict: unable to delete {short(ident)} (cannot be forced) -", f"conflict: unable to delete {short(ident)} (must be forced) -"
+        if any(r.parent == ident for r in self._images.records()):
+            raise InUse(f"{hard} image has dependent child images", hint="remove those first: docker images -a shows them")
+        if running:
+            raise _held(f"{hard} image is being used by running container {running[0].id[:12]}", running[0].name)
+        if self._force:
+            return
+        if record and record.names and not named:
+            raise InUse(f"{soft} image is referenced in multiple repositories", by=record.names[0], hint="remove its names one by one, or use -f")
+        if stopped:
+            raise _held(f"{soft} image is being used by stopped container {stopped[0].id[:12]}", stopped[0].name)
+
+    def _delete(self, ident: ImageId, *, quiet: bool) -> Iterator[Told]:
+        """Deletes an image, and those below it that have no name and no use; `quiet` leaves one that is needed without a word."""
+        while record := next((r for r in self._images.records() if r.id == ident), None):
+            try:
+                self._refuse(ident, named=False)
+            except InUse:
+                if quiet:
+                    return
+                raise
+            yield from self._untag(record.names)
+            yield from self._forget(ident)
+            if not (self._prune and record.parent):
+                return
+            ident, self._force, quiet = ImageId(record.parent), False, True
+
+    def _forget(self, ident: ImageId) -> Iterator[Told]:
+        chain = self._images.config(ident).chain
+        self._images.forget(ident)
+        yield "Deleted", ident
+        left = {str(c) for r in self._images.records() for c in self._images.config(r.id).chain}
+        left |= {c for container in self._containers.records() for c in container.chain}
+        for chain_id in reversed(chain):
+            if chain_id not in left:
+                yield "Deleted", chain_id
+
+
+def _held(message: str, name: str) -> InUse:
+    return InUse(message, by=name, hint=f"remove the container first: docker rm -f {name}")

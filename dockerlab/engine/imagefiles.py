@@ -1,0 +1,86 @@
+"""An image as something to copy from: its files are read out of the layers' blobs, the same on every host; nothing is mounted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dockerlab.build.context import Picked, Source
+from dockerlab.errors import BuildFailed
+from dockerlab.layers import tar
+from dockerlab.layers.archive import Item
+from dockerlab.layers.index import Entry
+from dockerlab.layers.union import Seen
+from dockerlab.store import work
+
+if TYPE_CHECKING:
+    from dockerlab.engine.layers import Layers
+    from dockerlab.store.images import Record
+
+__all__ = ["ImageFiles"]
+
+
+class ImageFiles(Source):
+    """The files of one image; `scratch` is a folder for the content of those that are asked for."""
+
+    def __init__(self, layers: Layers, record: Record, scratch: Path) -> None:
+        self._union, self._blobs, self._scratch = layers.union(record), layers.blobs(record), scratch
+        self._places: dict[tuple[int, str], str] = {}
+
+    def paths(self, depth: int) -> Iterator[str]:
+        """Yields every path of so many parts."""
+        return (path for path, _ in self._union.walk() if path.count("/") + 1 == depth)
+
+    def missing(self, name: str) -> BuildFailed:
+        """Gives docker's error."""
+        return BuildFailed(f"COPY failed: stat {name}: file does not exist", hint="look into that image: docker run --rm IMAGE ls -R /")
+
+    def look(self, name: str) -> Picked | None:
+        """Gives what is at a path; symlinks on the way and at its end are followed in the image, and nowhere else."""
+        top = self._union.follow("" if name == "." else name)
+        seen = self._union.resolved(top)
+        if seen is None:
+            return None
+        below = [(path, found) for path in self._below(top) if (found := self._union.resolved(path))]
+        self._bring([seen, *(found for _, found in below)])
+        return Picked(name, self._item("", seen), tuple(self._linked(top, below)))
+
+    def _below(self, folder: str) -> Iterator[str]:
+        for path in self._union.children(folder):
+            yield path
+            yield from self._below(path)
+
+    def _linked(self, top: str, below: Iterable[tuple[str, Seen]]) -> Iterator[Item]:
+        """Yields what is in a folder, by the paths inside; names of one file stay names of one file."""
+        first: dict[tuple[int, str], str] = {}
+        for path, seen in below:
+            inner = path[len(top) :].lstrip("/")
+            key = (seen.layer, seen.entry.path)
+            if seen.entry.kind == "file" and key in first:
+                yield msgspec.structs.replace(seen.entry, path=inner, kind="link", size=0, link=first[key]), ""
+            else:
+                first[key] = inner
+                yield self._item(inner, seen)
+
+    def _item(self, path: str, seen: Seen) -> Item:
+        entry: Entry = msgspec.structs.replace(seen.entry, path=path)
+        return entry, self._places.get((seen.layer, seen.entry.path), "")
+
+    def _bring(self, wanted: Iterable[Seen]) -> None:
+        """Reads the content of files, each layer once from its start to its end."""
+        missing = {(seen.layer, seen.entry.path) for seen in wanted if seen.entry.kind == "file"} - self._places.keys()
+        for layer in sorted({layer for layer, _ in missing}):
+            with open(self._blobs[layer], "rb") as blob:
+                for entry, body in tar.read(work.open_layer(blob)):
+                    if (layer, entry.path) in missing:
+                        self._places[layer, entry.path] = self._keep(body)
+
+    def _keep(self, body: tar.Body) -> str:
+        place = self._scratch / str(len(self._places))
+        with open(place, "wb") as file:
+            for block in body.blocks():
+                file.write(block)
+        return str(place)

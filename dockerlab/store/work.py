@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import msgspec
 
 from dockerlab.errors import CorruptContent
-from dockerlab.layers import archive, diff, index, tar
+from dockerlab.layers import archive, diff, index, packing, tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 
@@ -161,7 +161,7 @@ class Compressor:
         }  # fmt: skip
 
 
-def _owner(owners: bool, lower: list[str], default: list[int]) -> archive.Owner:
+def _owner(owners: bool, lower: list[str], default: list[int]) -> packing.Owner:
     """Gives who owns a path: the disk where it knows, else the layers below, else who runs the container."""
     if owners:
         return lambda _, status: (status.st_uid, status.st_gid)
@@ -189,12 +189,12 @@ def pack(
 ) -> dict[str, Any]:
     """Packs what differs into a gzip layer at `draft`; gives its names, sizes and table of contents."""
     found = _changed(upper, lowers, whole, owners, marker)
-    return _packed(draft, archive.pack_changes(found, _owner(owners, below or [], default or [0, 0])))
+    return _packed(draft, packing.pack_changes(found, _owner(owners, below or [], default or [0, 0])))
 
 
-def _packed(draft: str, items: Iterator[archive.Item]) -> dict[str, Any]:
+def _packed(draft: str, items: Iterator[packing.Item]) -> dict[str, Any]:
     target = Compressor(draft)
-    table = archive.pack(items, target.write)
+    table = packing.pack(items, target.write)
     return {**target.close(), "unpacked": sum(e.weight for e in table), "index": index.encode(table).decode()}
 
 
@@ -204,7 +204,7 @@ def repack(source: str, draft: str) -> dict[str, Any]:
         with open(source, "rb") as file:
             table = archive.apply(open_layer(file), folder, archive.Style(owners=False, devices=False))
         known = {entry.path: entry for entry in table if not entry.marker}
-        return _packed(draft, ((as_archived(entry, known.get(entry.path)), place) for entry, place in archive.pack_tree((folder,))))
+        return _packed(draft, ((as_archived(entry, known.get(entry.path)), place) for entry, place in packing.pack_tree((folder,))))
 
 
 def as_archived(entry: Entry, told: Entry | None) -> Entry:
@@ -221,7 +221,7 @@ def export(descriptor: int, folders: list[str], owners: bool, below: list[str] |
     with contextlib.suppress(OSError):  # no pipe, or one that may not grow; pipe(7)
         fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _BLOCK)
     with open(descriptor, "wb", buffering=_BLOCK >> 4, closefd=False) as file:
-        archive.pack(archive.pack_tree(tuple(folders), _owner(owners, below or [], [0, 0])), file.write)
+        packing.pack(packing.pack_tree(tuple(folders), _owner(owners, below or [], [0, 0])), file.write)
 
 
 def usage(path: str) -> list[int]:

@@ -90,4 +90,7 @@ def _asked() -> int | None:
         for number in _FORWARDED:
             _signal.signal(number, _signal.default_int_handler if number == 2 else _signal.SIG_DFL)
         return None
-    return answer[4] if len(answer) > 4 else _LOST
+    if len(answer) > 4:
+        return answer[4]
+    os.write(2, b"the command server was killed, and what it did for this command line with it\n")
+    return _LOST

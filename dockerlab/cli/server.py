@@ -127,28 +127,37 @@ class _Server:
 
     def _accept(self) -> None:
         line, _ = self._listener.accept()
+        descriptors: list[int] = []
         try:
-            line.settimeout(1)
-            pid, uid, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            words, descriptors = _received(line)
-            line.settimeout(None)
-            if uid != os.geteuid() or situation(pid) != self._situation or words[0] != __version__.encode() or len(descriptors) != 3:
-                raise OSError("somebody else's server")
-            if not self._fresh():
-                self._stale = True
-                raise OSError("our files have changed")
+            words = self._understood(line, descriptors)
             worker = os.fork()
+            if worker == 0:
+                _work(words, descriptors)
         except (OSError, IndexError, ValueError):
             with contextlib.suppress(OSError):
                 line.send(b"cold")
             line.close()
-            return
-        if worker == 0:
-            _work(words, descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        job = _Job(line, worker, os.pidfd_open(worker))
-        self._jobs[line.fileno()] = self._jobs[job.ended] = job
+        else:
+            job = _Job(line, worker, os.pidfd_open(worker))
+            self._jobs[line.fileno()] = self._jobs[job.ended] = job
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _understood(self, line: socket.socket, descriptors: list[int]) -> list[bytes]:
+        """Gives the message's fields, and its descriptors into the list; raises OSError where this server is not the one to do it."""
+        line.settimeout(1)
+        pid, uid, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        head, received, _, _ = socket.recv_fds(line, 4, 3, 0x40000000)
+        descriptors += received
+        words = _message(line, int.from_bytes(head, "big"))
+        line.settimeout(None)
+        if uid != os.geteuid() or situation(pid) != self._situation or words[0] != __version__.encode() or len(descriptors) != 3:
+            raise OSError("somebody else's server")
+        if not self._fresh():
+            self._stale = True
+            raise OSError("our files have changed")
+        return words
 
     def _hear(self, descriptor: int) -> None:
         job = self._jobs[descriptor]
@@ -175,16 +184,14 @@ class _Server:
         os.close(job.ended)
 
 
-def _received(line: socket.socket) -> tuple[list[bytes], list[int]]:
-    head, descriptors, _, _ = socket.recv_fds(line, 4, 3, 0x40000000)
-    left = int.from_bytes(head, "big")
+def _message(line: socket.socket, left: int) -> list[bytes]:
     parts = []
     while left > 0 and (part := line.recv(min(left, 1 << 20))):
         parts.append(part)
         left -= len(part)
     if left:
         raise OSError("cut short")
-    return b"".join(parts).split(b"\0")[:-1], descriptors
+    return b"".join(parts).split(b"\0")[:-1]
 
 
 def _work(words: list[bytes], descriptors: list[int]) -> NoReturn:

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -20,11 +19,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from dockerlab.commands.system import write_shim  # noqa: E402
 from dockerlab.engine import Container, Engine, RunOptions  # noqa: E402
-from dockerlab.layers import packing  # noqa: E402
+from dockerlab.store import work  # noqa: E402
 from tests.compat.conftest import IMPORT, NoDocker, dockerd, rootfs  # noqa: E402
+from tests.conftest import TIERS, end_server  # noqa: E402
 
-CLI = (sys.executable, "-m", "dockerlab.cli")
+ORDINARY = (sys.executable, "-m", "dockerlab.cli")
 STEPS = """FROM busybox
 ENV A=1
 WORKDIR /w
@@ -55,7 +56,7 @@ class Row:
     what: str
     ours: float
     theirs: float
-    target: float
+    target: float | None
     rate: bool = False
 
     @property
@@ -66,6 +67,8 @@ class Row:
     @property
     def met(self) -> bool:
         """Whether the target is reached."""
+        if self.target is None:
+            return True
         return self.ratio >= self.target if self.rate else self.ratio <= self.target
 
 
@@ -78,6 +81,7 @@ class Bench:
     address: str = ""
     rows: list[Row] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    engines: list[Engine] = field(default_factory=list)
 
     @property
     def env(self) -> dict[str, str]:
@@ -85,7 +89,15 @@ class Bench:
         own = {"DOCKERLAB_HOME": str(self.folder / "home"), "XDG_RUNTIME_DIR": str(self.folder / "run"), "PYTHONPATH": str(ROOT)}
         # An installed package is compiled, and so is this one after the first round.
         own |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder / "pyc")}
-        return {**os.environ, **own, "DOCKER_HOST": self.address, "DOCKER_BUILDKIT": "0", "DOCKER_CLI_HINTS": "false"}
+        return {**os.environ, **own, "DOCKER_HOST": self.address, "DOCKER_BUILDKIT": "0", "DOCKER_CLI_HINTS": "false", "DOCKERLAB_SERVER": "1"}
+
+    @property
+    def cli(self) -> tuple[str, ...]:
+        """Our command line as a person has it: the docker shim."""
+        shim = self.folder / "docker"
+        if not shim.exists():
+            write_shim(shim)
+        return (str(shim),)
 
     def do(self, *words: str, data: bytes | None = None) -> None:
         """Runs a command that has to succeed; its output is for nobody."""
@@ -93,7 +105,12 @@ class Bench:
         if done.returncode:
             raise RuntimeError(f"{words}: {done.stdout.decode()[-500:]}{done.stderr.decode()[-500:]}")
 
-    def compare(self, what: str, ours: Act, theirs: Act, target: float, *, rounds: int = 0, rate: bool = False) -> None:
+    def engine(self, name: str, *, without: tuple[str, ...] = ()) -> Engine:
+        """Gives an engine of this process with its store in a folder of that name."""
+        self.engines.append(Engine(self.folder / name, without=without))
+        return self.engines[-1]
+
+    def compare(self, what: str, ours: Act, theirs: Act, target: float | None, *, rounds: int = 0, rate: bool = False) -> None:
         """Does both in turn, once for nothing and then for the clock, and keeps the medians."""
         times: tuple[list[float], list[float]] = ([], [])
         for number in range((rounds or self.rounds) + 1):
@@ -108,20 +125,21 @@ class Bench:
 def with_docker(bench: Bench) -> None:
     """What the real docker does as well, each through its command line."""
     tar = rootfs()
-    for client in (("docker",), CLI):
+    for client in (("docker",), bench.cli):
         bench.do(*client, *IMPORT, data=tar)
     words = ("run", "--rm", "--net", "host", "busybox", "true")
-    bench.compare("run --rm busybox true, from a shell", lambda: bench.do(*CLI, *words), lambda: bench.do("docker", *words), 0.5)
+    bench.compare("run --rm busybox true, from a shell", lambda: bench.do(*bench.cli, *words), lambda: bench.do("docker", *words), 0.5)
+    bench.compare("the same without the command server", lambda: bench.do(*ORDINARY, *words), lambda: bench.do("docker", *words), None)
     commit(bench)
     build(bench)
 
 
 def commit(bench: Bench) -> None:
     """200 MB that no compressor makes smaller."""
-    for client in (("docker",), CLI):
+    for client in (("docker",), bench.cli):
         bench.do(*client, "run", "--name", "big", "--net", "host", "busybox", "dd", "if=/dev/urandom", "of=/big", "bs=1M", "count=200")
     words = ("commit", "big", "big")
-    bench.compare("commit of 200 MB", lambda: bench.do(*CLI, *words), lambda: bench.do("docker", *words), 1, rounds=3)
+    bench.compare("commit of 200 MB", lambda: bench.do(*bench.cli, *words), lambda: bench.do("docker", *words), 1, rounds=3)
 
 
 def build(bench: Bench) -> None:
@@ -131,14 +149,15 @@ def build(bench: Bench) -> None:
     (context / "Dockerfile").write_text(STEPS)
     (context / "f").write_text("f\n")
 
-    def ours(*options: str) -> Act:
-        return lambda: bench.do(*CLI, "build", *options, "-t", "ten", "context")
+    def ours(*options: str, client: Sequence[str] = bench.cli) -> Act:
+        return lambda: bench.do(*client, "build", *options, "-t", "ten", "context")
 
     def theirs(*options: str) -> Act:
         return lambda: bench.do("docker", "build", "--network", "host", *options, "-t", "ten", "context")
 
     bench.compare("ten-step build, cold", ours("--no-cache"), theirs("--no-cache"), 0.2, rounds=3)
     bench.compare("ten-step build, cached", ours(), theirs(), 0.4)
+    bench.compare("the same without the command server", ours(client=ORDINARY), theirs(), None)
 
 
 def bundle(container: Container, engine: Engine, folder: Path) -> Path:
@@ -154,9 +173,9 @@ def bundle(container: Container, engine: Engine, folder: Path) -> Path:
 
 def with_runtimes(bench: Bench) -> None:
     """A warm engine in this process against a runtime that is started for every container."""
-    engine = Engine(bench.folder / "home")
+    engine = bench.engine("home")
     place = str(bundle(engine.containers.create("busybox", ["true"]), engine, bench.folder / "bundle"))
-    ours = looped(bench.rounds * 2, lambda: engine.containers.run("busybox", ["true"], RunOptions(rm=True)))
+    ours = looped(bench.rounds * 2, warm(engine))
     for name, options in (("runc", ()), ("crun", ("--cgroup-manager=disabled",))):
         program = shutil.which(name)
         if program is None:
@@ -168,7 +187,26 @@ def with_runtimes(bench: Bench) -> None:
         except subprocess.CalledProcessError as error:
             bench.skipped.append(f"{name}: {error.stderr.decode().strip().splitlines()[0]}")
             continue
-        bench.rows.append(Row(f"run of `true`, warm Python API, against {name} run", ours, theirs, 1))
+        if name == "runc":
+            with_tiers(bench, theirs)
+        bench.rows.append(Row(f"run of `true`, warm Python API, against {name} run", ours, theirs, 1 if name == "runc" else None))
+
+
+def warm(engine: Engine) -> Act:
+    """Gives the shortest life of a container."""
+    return lambda: engine.containers.run("busybox", ["true"], RunOptions(rm=True))
+
+
+def with_tiers(bench: Bench, theirs: float) -> None:
+    """The tiers of ordinary users, beside the same runtime that only root has."""
+    for name in ("ranged", "single", "copy"):
+        engine = bench.engine(name, without=TIERS[name])
+        found = engine.capabilities.tier
+        if name in ("ranged", "single") and found != name:
+            bench.skipped.append(f"tier {name}: this host gives {found} to this user")
+            continue
+        what = {"ranged": "a range of ids", "single": "one id", "copy": "one id, whole copies"}[name]
+        bench.rows.append(Row(f"run of `true`, warm Python API, {what}, against runc run", looped(bench.rounds * 2, warm(engine)), theirs, None))
 
 
 def looped(rounds: int, act: Act) -> float:
@@ -203,8 +241,8 @@ def with_tar(bench: Bench) -> None:
     os.sync()
 
     def ours() -> None:
-        with drained() as target, open(target, "wb", buffering=0, closefd=False) as file:
-            packing.pack(packing.pack_tree((str(tree),)), file.write)
+        with drained() as target:
+            work.export(target, [str(tree)], owners=True)
 
     def theirs() -> None:
         with drained() as target:
@@ -224,23 +262,22 @@ def drained() -> Iterator[int]:
 
 
 def cleaned(bench: Bench) -> None:
-    """Removes our containers and ends the launcher that worked for this folder."""
-    engine = Engine(bench.folder / "home")
-    for container in engine.containers.list(all=True):
-        container.remove(force=True)
-    mark = os.fsencode(f"{engine.settings.runtime}/")
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-        with contextlib.suppress(OSError):
-            if mark in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
+    """Removes our containers and ends the launchers and the command server that worked for this folder."""
+    for engine in bench.engines:
+        for container in engine.containers.list(all=True):
+            container.remove(force=True)
+        engine.world.stop()
+    for server in (bench.folder / "run").glob("dockerlab-*/*-*-*"):
+        end_server(server)
 
 
 def table(rows: Sequence[Row]) -> str:
     """Gives the rows as Markdown."""
     lines = ["| what | ours (s) | theirs (s) | ratio | target | met |", "|---|---|---|---|---|---|"]
     for row in rows:
-        sign = "≥" if row.rate else "≤"
-        lines.append(f"| {row.what} | {row.ours:.4f} | {row.theirs:.4f} | {row.ratio:.2f} | {sign} {row.target:g} | {'yes' if row.met else 'NO'} |")
+        target = "" if row.target is None else f"{'≥' if row.rate else '≤'} {row.target:g}"
+        met = "" if row.target is None else "yes" if row.met else "NO"
+        lines.append(f"| {row.what} | {row.ours:.4f} | {row.theirs:.4f} | {row.ratio:.2f} | {target} | {met} |")
     return "\n".join(lines)
 
 

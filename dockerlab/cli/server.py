@@ -11,11 +11,13 @@ import gc
 import io
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,7 +26,13 @@ from typing import NoReturn
 
 from dockerlab.cli import client
 from dockerlab.cli.main import main as ordinary
+from dockerlab.commands.call import Surface
+from dockerlab.commands.run import perform
+from dockerlab.engine import Engine
+from dockerlab.errors import DockerlabError
 from dockerlab.linux import syscalls
+from dockerlab.oci.runtime import Spec
+from dockerlab.runtime.generate import Options, generate
 from dockerlab.store.files import locked
 from dockerlab.version import __version__
 
@@ -65,12 +73,36 @@ def main() -> None:
         for name in _LATER:
             with contextlib.suppress(ImportError):
                 import_module(name)
+        with contextlib.suppress(DockerlabError, OSError):
+            rehearse()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(place)
         listener.bind(place)
         listener.listen(64)
         _Server(listener, place).serve()
+
+
+class _Nowhere(Surface):
+    def out(self, text: str) -> None:
+        """Shows nothing."""
+
+    def err(self, text: str) -> None:
+        """Shows nothing."""
+
+
+def rehearse() -> None:
+    """Does a few command lines in a store that is thrown away: what they compile at first use (patterns, decoders, the grammar) every worker then has."""
+    with tempfile.TemporaryDirectory(prefix="dockerlab-") as name:
+        engine = Engine(name)
+        folder = Path(name, "context")
+        folder.mkdir()
+        (folder / "Dockerfile").write_text('FROM scratch AS one\nARG A=1\nENV B=$A\nCOPY . /\nWORKDIR /w\nLABEL a=b\nCMD ["c"]\n')
+        for line in ("build -t a context", "images", "history a", "inspect a", "ps -a", "run --bad-flag a"):
+            with contextlib.suppress(DockerlabError):
+                str(perform(line.split(), lambda: engine, _Nowhere(), folder=Path(name)).value)
+        Spec.decode(generate(engine.images.get("a").config.config, Options()).encode())
+        shutil.rmtree(engine.settings.runtime, ignore_errors=True)
 
 
 def situation(pid: int | str) -> tuple[str, ...]:
@@ -132,7 +164,7 @@ class _Server:
             words = self._understood(line, descriptors)
             worker = os.fork()
             if worker == 0:
-                _work(words, descriptors)
+                _work(words, descriptors, line)
         except (OSError, IndexError, ValueError):
             with contextlib.suppress(OSError):
                 line.send(b"cold")
@@ -163,8 +195,9 @@ class _Server:
         job = self._jobs[descriptor]
         if descriptor == job.ended:
             code = os.waitstatus_to_exitcode(os.waitpid(job.pid, 0)[1])
-            with contextlib.suppress(OSError):
-                job.line.send(b"exit" + bytes([128 - code if code < 0 else code]))
+            if code < 0:  # otherwise it has told the code itself
+                with contextlib.suppress(OSError):
+                    job.line.send(b"exit" + bytes([128 - code]))
             self._drop(job)
             return
         try:
@@ -194,12 +227,13 @@ def _message(line: socket.socket, left: int) -> list[bytes]:
     return b"".join(parts).split(b"\0")[:-1]
 
 
-def _work(words: list[bytes], descriptors: list[int]) -> NoReturn:
-    """Becomes the client: does its command line and ends with the exit code."""
+def _work(words: list[bytes], descriptors: list[int], line: socket.socket) -> NoReturn:
+    """Becomes the client: does its command line, tells the exit code, and ends."""
     syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for wanted, descriptor in enumerate(descriptors):
         os.dup2(descriptor, wanted)
-    os.closerange(3, max(descriptors) + 1)
+    for descriptor in descriptors:
+        os.close(descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 125
     try:
@@ -221,4 +255,6 @@ def _work(words: list[bytes], descriptors: list[int]) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(code)
+    with contextlib.suppress(OSError):
+        line.send(b"exit" + bytes([code & 0xFF]))
+    os._exit(code & 0xFF)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +43,17 @@ def _data_folder() -> str:
     return platformdirs.user_data_dir("dockerlab")
 
 
+def _places() -> Iterator[Path]:
+    if own := os.environ.get("XDG_RUNTIME_DIR"):
+        yield Path(own)
+    yield Path(tempfile.gettempdir())
+
+
 def _runtime_folder(home: Path) -> Path:
     mark = hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
     name = f"dockerlab-{os.geteuid()}-{mark}"
-    places = [Path(place) for place in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp") if place and os.access(place, os.W_OK)]
     # The address of a unix socket holds 107 bytes; unix(7).
-    folder = next((place / name for place in places if len(os.fsencode(place / name)) <= 80), Path("/tmp") / name)
+    folder = next((place / name for place in _places() if os.access(place, os.W_OK) and len(os.fsencode(place / name)) <= 80), Path("/tmp") / name)
     with explain(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()

@@ -200,7 +200,9 @@ def _folders(path: str, union: UnionView, owner: tuple[int, int] = (0, 0)) -> It
     for depth in range(1, len(parts) + 1):
         here = "/".join(parts[:depth])
         seen = union.get(here)
-        if here and not (seen and seen.entry.kind == "dir"):
+        if seen and seen.entry.kind != "dir":
+            raise BuildFailed(f"failed to copy files: /{here}: not a directory", hint="choose a destination that no file stands in the way of")
+        if here and not seen:
             yield Entry(here, "dir", 0o755, *owner), ""
 
 

@@ -239,9 +239,11 @@ def commit(call: Call) -> Outcome:
     """docker commit."""
     from dockerlab.commands.changes import changed
 
+    name = call.args[1] if len(call.args) > 1 else ""
+    if name:
+        Reference.parse(name)
     container = call.engine.containers.get(call.args[0])
     config = changed(container.config, call.flag("change")) if call.flag("change") else None
-    name = call.args[1] if len(call.args) > 1 else ""
     image = container.commit(name, author=call.flag("author"), message=call.flag("message"), config=config)
     call.out(image.id)
     return Outcome(image)

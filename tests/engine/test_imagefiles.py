@@ -82,3 +82,14 @@ def test_of_two_files_with_one_name_the_later_stays(make_engine: Callable[[str],
     engine = make_engine("single")
     image = engine.builds.build("FROM scratch\nCOPY a/x b/x /d/\n", tmp_path)
     assert [(path, seen.entry.size) for path, seen in engine.images.layers.union(image.record).walk()] == [("d", 0), ("d/x", 2)]
+
+
+def test_owners_may_be_names_that_the_image_knows(stage: Engine, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("f")
+    image = stage.builds.build("FROM busybox\nCOPY --chown=daemon f /a\nCOPY --chown=5:daemon f /b\nCOPY --chown=9 f /c\n", tmp_path)
+    union = stage.images.layers.union(image.record)
+    owners = [(seen.entry.uid, seen.entry.gid) for path in "abc" if (seen := union.get(path))]
+    assert owners == [(1, 1), (5, 1), (9, 9)]
+    for text in ("FROM busybox\nCOPY --chown=nosuch f /\n", "FROM scratch\nCOPY --chown=0:root f /\n"):
+        with pytest.raises(BuildFailed, match="unable to convert uid/gid chown string to host mapping"):
+            stage.builds.build(text, tmp_path)

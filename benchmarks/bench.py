@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dockerlab.engine import Container, Engine, RunOptions  # noqa: E402
-from dockerlab.layers import archive  # noqa: E402
+from dockerlab.layers import packing  # noqa: E402
 from tests.compat.conftest import IMPORT, NoDocker, dockerd, rootfs  # noqa: E402
 
 CLI = (sys.executable, "-m", "dockerlab.cli")
@@ -204,7 +204,7 @@ def with_tar(bench: Bench) -> None:
 
     def ours() -> None:
         with drained() as target, open(target, "wb", buffering=0, closefd=False) as file:
-            archive.pack(archive.pack_tree((str(tree),)), file.write)
+            packing.pack(packing.pack_tree((str(tree),)), file.write)
 
     def theirs() -> None:
         with drained() as target:

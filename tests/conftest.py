@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
+import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +19,9 @@ from dockerlab.engine import Engine
 from dockerlab.errors import DockerlabError
 from dockerlab.runtime.sandbox import Capabilities
 from dockerlab.runtime.world import World
+
+# A command server outlives what started it; the tests of it ask for one.
+os.environ["DOCKERLAB_SERVER"] = "0"
 
 # What each tier's engine is told that its host lacks.
 TIERS: dict[str, tuple[str, ...]] = {
@@ -85,11 +91,20 @@ def gone(pid: int, *, within: float = 3.0) -> bool:
     return False
 
 
+def end_server(place: Path) -> None:
+    """Ends the command server that listens here."""
+    with socket.socket(socket.AF_UNIX) as line, contextlib.suppress(OSError):
+        line.connect(str(place))
+        os.kill(int.from_bytes(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder), signal.SIGTERM)
+
+
 @pytest.fixture
 def runtime() -> Iterator[Path]:
     """A short folder for sockets; launchers that were started in it are ended."""
     folder = Path(tempfile.mkdtemp(prefix="dl-", dir="/tmp"))
     yield folder
-    for socket in folder.glob("*/launcher"):
-        World(Capabilities("", False, False, "", False, False, ""), socket.parent).stop()
+    for server in folder.glob("dockerlab-*/*-*-*"):
+        end_server(server)
+    for launcher in folder.glob("*/launcher"):
+        World(Capabilities("", False, False, "", False, False, ""), launcher.parent).stop()
     shutil.rmtree(folder, ignore_errors=True)

@@ -9,6 +9,8 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from dockerlab.errors import StoreError
+
 __all__ = ["Cache", "key_of"]
 
 _TABLE = "create table if not exists steps (key text primary key, image text, parent text, line text, made real default (julianday('now')))"
@@ -20,34 +22,47 @@ def key_of(parent: str, line: str, inputs: Sequence[str]) -> str:
 
 
 class Cache:
-    """Opened for each question: no connection may live through a fork."""
+    """Open for the time of one build (`with Cache(path) as cache`): no connection may live through a fork."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    @contextlib.contextmanager
-    def _open(self):  # type: ignore[no-untyped-def]
+    def __enter__(self) -> Cache:
+        try:
+            self._connection = self._open()
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"cannot use {self._path}: {error}", hint="free some space, or set DOCKERLAB_HOME to a folder of your own") from error
+        except sqlite3.DatabaseError:
+            # Damaged, and of no value but speed.
+            for ending in ("", "-wal", "-shm"):
+                Path(f"{self._path}{ending}").unlink(missing_ok=True)
+            self._connection = self._open()
+        return self
+
+    def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
         try:
-            connection.execute("pragma journal_mode=wal")
-            connection.execute(_TABLE)
-            yield connection
-        finally:
+            for statement in ("pragma journal_mode=wal", "pragma synchronous=normal", _TABLE):
+                connection.execute(statement)
+        except BaseException:
             connection.close()
+            raise
+        return connection
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
 
     def get(self, key: str) -> str:
         """Gives the image id, "" for none."""
-        with self._open() as connection:
-            row = connection.execute("select image from steps where key = ?", (key,)).fetchone()
+        row = self._connection.execute("select image from steps where key = ?", (key,)).fetchone()
         return str(row[0]) if row else ""
 
     def put(self, key: str, image: str, *, parent: str, line: str) -> None:
-        """Notes the image of a step."""
-        with self._open() as connection:
-            connection.execute("insert or replace into steps (key, image, parent, line) values (?, ?, ?, ?)", (key, image, parent, line))
+        """Notes the image of a step; on a full disk it is not noted, and the step will be done again."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._connection.execute("insert or replace into steps (key, image, parent, line) values (?, ?, ?, ?)", (key, image, parent, line))
 
     def siblings(self, parent: str, keyword: str) -> list[str]:
         """Gives the lines that were built on the same parent with the same instruction, newest first."""
-        with self._open() as connection:
-            rows = connection.execute("select line from steps where parent = ? order by made desc limit 20", (parent,)).fetchall()
+        rows = self._connection.execute("select line from steps where parent = ? order by made desc limit 20", (parent,)).fetchall()
         return [line for (line,) in rows if keyword in line]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import stat
 import sys
@@ -130,7 +131,9 @@ def _pruned(call: Call, freed: int, *, containers: Sequence[str] = (), images: S
     return Outcome()
 
 
-_SHIM = '#!/bin/sh\n# dockerlab shim: removed by `dockerlab shim remove`\nexec "{python}" -m dockerlab.cli "$@"\n'
+_SHIM = "#!/bin/sh\n# dockerlab shim: removed by `dockerlab shim remove`\nexec {python} -S -P -c {code} \"$@\"\n"
+# The folders of installed packages are looked for (site) only when the command server cannot help.
+_CODE = "import sys; sys.path.insert(0, {package!r}); sys.argv[0] = 'docker'; from dockerlab.cli.client import main; main()"
 
 
 def _shim_path() -> Path:
@@ -152,7 +155,8 @@ def shim_install(call: Call) -> Outcome:
 def write_shim(path: Path) -> None:
     """Writes a `docker` that means dockerlab."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_SHIM.format(python=sys.executable))
+    code = _CODE.format(package=str(Path(__file__).parents[2]))
+    path.write_text(_SHIM.format(python=shlex.quote(sys.executable), code=shlex.quote(code)))
     path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 

@@ -22,7 +22,7 @@ from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.engine.images import Image, now
 from dockerlab.errors import BuildFailed, ContainerError, CorruptContent, DockerlabError, NotFound
 from dockerlab.events import ImageBuilt
-from dockerlab.layers import archive, index
+from dockerlab.layers import archive, index, packing
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import History, RunConfig
@@ -48,10 +48,10 @@ class Builds:
         """Builds a Dockerfile's text in a context, or a folder that is one; raises DockerfileError, BuildFailed, NotFound. No name moves before the end."""
         references = [Reference.parse(tag) for tag in tags]
         parsed = parser.parse(dockerfile, name)
-        cache = Cache(self._engine.home / "build-cache.db")
         source = Context.open(context, name) if isinstance(context, Path) else context
-        builder = Builder(self, cache, source, build_args=build_args or {}, no_cache=no_cache, emit=emit)
-        image = builder.build(parsed, target=target)
+        with Cache(self._engine.home / "build-cache.db") as cache:
+            builder = Builder(self, cache, source, build_args=build_args or {}, no_cache=no_cache, emit=emit)
+            image = builder.build(parsed, target=target)
         if not image:
             raise BuildFailed("No image was generated. Is your Dockerfile empty?", hint="add an instruction behind FROM scratch")
         for reference in references:
@@ -135,11 +135,11 @@ class Builds:
             os.close(out_in)
             os.close(err_in)
 
-    def _lay(self, items: Iterator[archive.Item]) -> tuple[Path, dict[str, Any]] | None:
+    def _lay(self, items: Iterator[packing.Item]) -> tuple[Path, dict[str, Any]] | None:
         draft = self._engine.content.draft()
         target = work.Compressor(str(draft))
         try:
-            table = archive.pack(items, target.write)
+            table = packing.pack(items, target.write)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
@@ -149,7 +149,7 @@ class Builds:
         draft.unlink()
         return None
 
-    def _items(self, transfer: Transfer, union: UnionView, parent: Image | None) -> Iterator[archive.Item]:
+    def _items(self, transfer: Transfer, union: UnionView, parent: Image | None) -> Iterator[packing.Item]:
         place = union.follow(transfer.destination)
         seen = union.resolved(place)
         into = transfer.destination.endswith("/") or transfer.destination in (".", "/") or bool(seen and seen.entry.kind == "dir") or transfer.destination.endswith("/.")
@@ -164,7 +164,7 @@ class Builds:
                     folders |= {entry.path} if entry.kind == "dir" else set()
                     yield entry, disk
 
-    def _one(self, source: Picked, place: str, into: bool, transfer: Transfer, union: UnionView, owner: tuple[int, int] | None) -> Iterator[archive.Item]:
+    def _one(self, source: Picked, place: str, into: bool, transfer: Transfer, union: UnionView, owner: tuple[int, int] | None) -> Iterator[packing.Item]:
         itself, disk = source.itself
         if source.is_dir:
             yield from _folders(place, union, owner or (0, 0))
@@ -205,7 +205,7 @@ def _placed(entry: Entry, owner: tuple[int, int] | None, mode: int | None) -> En
     return msgspec.structs.replace(entry, uid=uid, gid=gid, mode=entry.mode if mode is None or entry.kind == "symlink" else mode)
 
 
-def _folders(path: str, union: UnionView, owner: tuple[int, int] = (0, 0)) -> Iterator[archive.Item]:
+def _folders(path: str, union: UnionView, owner: tuple[int, int] = (0, 0)) -> Iterator[packing.Item]:
     """Yields the folders that the image lacks on the way to `path`."""
     parts = union.follow(path).split("/")
     for depth in range(1, len(parts) + 1):
@@ -226,14 +226,14 @@ def _is_archive(place: str) -> bool:
     return len(block) == 512 and block[257:262] == b"ustar"
 
 
-def _unpacked(place: str, prefix: str) -> Iterator[archive.Item]:
+def _unpacked(place: str, prefix: str) -> Iterator[packing.Item]:
     with tempfile.TemporaryDirectory(prefix="dockerlab-add-") as folder:
         with open(place, "rb") as file:
             try:
                 table = {e.path: e for e in archive.apply(work.open_layer(file), folder, archive.Style(owners=False, devices=False)) if not e.marker}
             except DockerlabError as error:
                 raise BuildFailed(f"ADD failed: {error.message}", hint=error.hint) from error
-        for entry, disk in archive.pack_tree((folder,)):
+        for entry, disk in packing.pack_tree((folder,)):
             told = work.as_archived(entry, table.get(entry.path))
             link = f"{prefix}/{told.link}".lstrip("/") if told.kind == "link" else told.link
             yield msgspec.structs.replace(told, path=f"{prefix}/{told.path}".lstrip("/"), link=link), disk

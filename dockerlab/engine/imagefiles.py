@@ -11,8 +11,8 @@ import msgspec
 from dockerlab.build.context import Picked, Source
 from dockerlab.errors import BuildFailed
 from dockerlab.layers import tar
-from dockerlab.layers.archive import Item
 from dockerlab.layers.index import Entry
+from dockerlab.layers.packing import Item
 from dockerlab.layers.union import Seen
 from dockerlab.store import work
 

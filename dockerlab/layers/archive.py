@@ -1,4 +1,4 @@
-"""Layers as archives: pack a tree or its changes into a tar, apply a tar to a folder (OCI image-spec, layer.md).
+"""Layers laid down: a tar applied to a folder (OCI image-spec, layer.md); `packing` is the way back.
 
 Applying never leaves the folder, whatever the archive says: every name is resolved by the kernel with the folder as its root, and names
 that try to climb out are refused before anything of them is written.
@@ -13,25 +13,16 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from dockerlab.errors import CorruptContent, UnsafeArchive
-from dockerlab.layers import folders, tar
-from dockerlab.layers.diff import Change, xattrs
-from dockerlab.layers.index import Entry, Kind, parent_of
+from dockerlab.errors import UnsafeArchive
+from dockerlab.layers import tar
+from dockerlab.layers.index import Entry, parent_of
+from dockerlab.layers.packing import OPAQUE_NAME, WHITEOUT
 from dockerlab.layers.removal import remove_entry
 from dockerlab.linux import syscalls
 
-__all__ = ["OPAQUE_NAME", "WHITEOUT", "Owner", "Style", "apply", "pack", "pack_changes", "pack_tree", "remove_entry"]
+__all__ = ["Style", "apply", "as_marker", "remove_entry"]
 
-WHITEOUT = ".wh."
-OPAQUE_NAME = ".wh..wh..opq"
-_BLOCK = 1 << 20
 _KEPT = 200
-_KINDS: dict[int, Kind] = {
-    stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char", stat.S_IFBLK: "block", stat.S_IFIFO: "fifo",
-}  # fmt: skip
-
-Owner = Callable[[str, os.stat_result], tuple[int, int]]
-Item = tuple[Entry, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,94 +36,6 @@ class Style:
     xattr: str = "user.overlay.opaque"
     owners: bool = True
     devices: bool = True
-
-
-# Packing
-
-
-def _as_on_disk(_: str, status: os.stat_result) -> tuple[int, int]:
-    return status.st_uid, status.st_gid
-
-
-def describe(path: str, place: str, owner: Owner = _as_on_disk) -> Entry | None:
-    """Gives the entry for what lies at `place`; None for a socket, which no archive can hold."""
-    status = os.lstat(place)
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
-    if kind is None:
-        return None
-    uid, gid = owner(path, status)
-    device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in ("char", "block") else (0, 0)
-    link = os.readlink(place) if kind == "symlink" else ""
-    size = status.st_size if kind == "file" else 0
-    return Entry(path, kind, stat.S_IMODE(status.st_mode), uid, gid, size, status.st_mtime_ns // 10**9, link, device, xattrs(place))
-
-
-def pack_changes(changes: Iterable[Change], owner: Owner = _as_on_disk) -> Iterator[Item]:
-    """Yields what a layer holds for these changes; a deletion becomes a whiteout."""
-    places: list[tuple[str, str]] = []
-    for change in changes:
-        if change.kind == "D":
-            yield Entry(change.path, "whiteout"), ""
-        else:
-            places.append((change.path, change.place))
-    yield from _linked(places, owner)
-
-
-def pack_tree(root: tuple[str, ...], owner: Owner = _as_on_disk, *, skip: frozenset[str] = frozenset()) -> Iterator[Item]:
-    """Yields the whole merged view of `root` (one folder, or several joined, newest first)."""
-    yield from _linked([(found.path, found.place) for found in folders.walk(root) if found.path and found.path not in skip], owner)
-
-
-def _linked(places: Iterable[tuple[str, str]], owner: Owner) -> Iterator[Item]:
-    first: dict[tuple[int, int], str] = {}
-    for path, place in places:
-        status = os.lstat(place)
-        key = (status.st_dev, status.st_ino)
-        if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1 and key in first:
-            uid, gid = owner(path, status)
-            yield Entry(path, "link", stat.S_IMODE(status.st_mode), uid, gid, 0, status.st_mtime_ns // 10**9, first[key]), ""
-            continue
-        first[key] = path
-        entry = describe(path, place, owner)
-        if entry is not None:
-            yield entry, place
-
-
-def pack(items: Iterable[Item], write: Callable[[bytes], object]) -> list[Entry]:
-    """Writes the items as a tar and gives the layer's table of contents. Deletions stand first in it, as they are applied first."""
-    table: list[Entry] = []
-    for entry, place in items:
-        table.append(entry)
-        if entry.marker:
-            write(tar.header(_marker(entry)))
-            continue
-        write(tar.header(entry))
-        if entry.kind == "file":
-            _content(entry, place, write)
-    write(tar.END)
-    return table
-
-
-def _marker(entry: Entry) -> Entry:
-    folder, _, name = entry.path.rpartition("/")
-    if entry.kind == "opaque":
-        return Entry(f"{entry.path}/{OPAQUE_NAME}" if entry.path else OPAQUE_NAME, "file")
-    return Entry(f"{folder}/{WHITEOUT}{name}" if folder else WHITEOUT + name, "file")
-
-
-def _content(entry: Entry, place: str, write: Callable[[bytes], object]) -> None:
-    left = entry.size
-    with open(place, "rb", buffering=0) as file:
-        while left:
-            block = file.read(min(_BLOCK, left))
-            if not block:
-                raise CorruptContent(f"/{entry.path} became shorter while it was read", hint="stop the program that writes it, then try again")
-            left -= len(block)
-            write(block)
-    write(tar.padding(entry.size))
-
-
-# Applying
 
 
 def apply(stream: tar.Reader, root: str, style: Style, *, limits: tar.Limits | None = None) -> list[Entry]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,9 +153,6 @@ class Extension:
         """Registers everything."""
         write_shim(self._shim / "docker")
         os.environ["PATH"] = f"{self._shim}:{os.environ.get('PATH', '')}"
-        package = str(Path(__file__).resolve().parents[2])
-        if "PYTHONPATH" not in os.environ and package not in [p for p in sys.path if "site-packages" in p]:
-            os.environ.setdefault("PYTHONPATH", package)
         self._shell.register_magics(DockerMagics(self._shell, self._shim))
         self._previous = (self._shell.custom_exceptions, getattr(self._shell, "CustomTB", None))
         self._shell.set_custom_exc((DockerlabError,), _short)

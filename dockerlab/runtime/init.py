@@ -111,7 +111,7 @@ def build_the_world(k: Door, start: Start) -> None:
 
 
 def become_the_program(k: Door, start: Start) -> None:
-    """Steps 7 to 10: from root of the container's world to the program, with no more rights than it shall have."""
+    """Steps 7 to 11: from root of the container's world to the program, with no more rights than it shall have."""
     process = start.spec.process
 
     # 7. Who the program runs as is looked up in the container's own files.
@@ -146,12 +146,14 @@ def become_the_program(k: Door, start: Start) -> None:
     # 9. If the process that watches us dies, we die. A change of user has cleared this, so it stands here.
     k.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    # 10. The program takes our place. Its descriptors are 0, 1 and 2; every other one closes itself at execve.
+    # 10. The monitor has put this process into its control group by now, or says so in a moment.
+    if start.sync is not None and not start.sync.recv(2):
+        raise InitFailed("the container's monitor was killed")
+
+    # 11. The program takes our place. Its descriptors are 0, 1 and 2; every other one closes itself at execve.
     syscalls.close_on_exec(3)
     if start.trace >= 0:
         os.write(start.trace, k.notes())
-    if start.sync is not None:
-        start.sync.send(b"ready")
     _reset_signals()
     try:
         k.execve(program, list(process.args), environment)

@@ -53,6 +53,7 @@ class Monitor:
         self.client = dict(zip(names, descriptors, strict=False))
         self.terminal = self.spec.process.terminal
         self.log = open(self.folder / "log", "ab", buffering=0)
+        self.full = False
         self.state = State()
         self.grace = float(request.get("grace", 1.0))
         self.stopping = 0.0
@@ -78,19 +79,22 @@ class Monitor:
         group = self.request.get("cgroup", "")
         folders = cgroups.create(group) if group else []
         streams, theirs = self._streams()
-        ours, sync = socket.socketpair()
+        ours, sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         status_in, status_out = os.pipe()
         parent = os.fork()
         if parent == 0:
             # An end that stays open here would keep the program from ever seeing the end of its input.
             for descriptor in (*streams.values(), *self.client.values(), self.connection.fileno(), self.log.fileno(), status_in, ours.fileno()):
                 os.close(descriptor)
-            self._parent(sync, status_out, theirs, folders)
+            self._parent(sync, status_out, theirs)
         for descriptor in (*theirs, status_out):
             os.close(descriptor)
         sync.close()
         syscalls.prctl(_PR_SET_DUMPABLE, 0)
-        first, failure, extra = self._await_start(ours)
+        # The kernel lets ten milliseconds pass before it moves the first process (an RCU grace period), and moves the second at once:
+        # meanwhile the container is built.
+        cgroups.join(folders, parent)
+        first, failure, extra = self._await_start(ours, folders)
         streams.update(extra)
         self.streams = streams
         if failure:
@@ -117,11 +121,10 @@ class Monitor:
 
     # The parent of the pid namespace
 
-    def _parent(self, sync: socket.socket, status_out: int, theirs: list[int], folders: list[Path]) -> None:
+    def _parent(self, sync: socket.socket, status_out: int, theirs: list[int]) -> None:
         code = 125
         try:
             monitor = os.pidfd_open(os.getppid())
-            cgroups.join(folders)
             flags = 0
             for namespace in self.spec.linux.namespaces:
                 flags |= _NAMESPACES[namespace.type]
@@ -189,23 +192,29 @@ class Monitor:
 
     # The monitor itself
 
-    def _await_start(self, ours: socket.socket) -> tuple[int, dict[str, Any] | None, dict[str, int]]:
+    def _await_start(self, ours: socket.socket, folders: list[Path]) -> tuple[int, dict[str, Any] | None, dict[str, int]]:
         """Waits until the program runs, or could not; gives its pid, the failure, and a terminal's descriptor."""
         first, extra = 0, {}
         while True:
-            data, descriptors, _, _ = socket.recv_fds(ours, 65536, 1)
-            if data == b"ready":
-                # The socket closes itself at execve: what still comes is why execve failed.
+            try:
+                data, descriptors, _, _ = socket.recv_fds(ours, 65536, 1)
+            except ConnectionResetError:
+                # An end that closed with our word unread: the kernel tells this once, before what was said last.
                 continue
             if data == b"pty":
                 extra["pty"] = descriptors[0]
             elif not data:
+                # The socket closes itself at execve.
                 return first, (None if first else {"message": init.told("the container's first process was killed"), "code": 137}), extra
             else:
-                for message in _objects(data):
-                    if "pid" not in message:
-                        return first, message, extra
-                    first = message["pid"]
+                message = json.loads(data)
+                if "pid" not in message:
+                    return first, message, extra
+                first = message["pid"]
+                # One that has failed meanwhile is no process any more, and its message is the next.
+                with contextlib.suppress(ProcessLookupError, BrokenPipeError):
+                    cgroups.join(folders, first)
+                    ours.send(b"go")
 
     def _watch(self, parent: int, first: int, streams: dict[str, int], status: int) -> int:
         self._note(status="running", pid=first, began=started_at(first), monitor=os.getpid(), monitor_began=started_at(os.getpid()), started=_now())
@@ -256,13 +265,27 @@ class Monitor:
             return False
         if not data:
             return False
-        self.log.write(frame(2 if name == "stderr" else 1, data))
+        self._keep(frame(2 if name == "stderr" else 1, data))
         target = self.client.get("stdout" if name == "pty" else name)
-        if target is not None:
-            self._give(target, data, name)
-        return True
+        if target is None or self._give(target, data):
+            return True
+        self.client.pop("stdout" if name == "pty" else name)
+        if name == "pty":
+            return True
+        # Nobody reads any more: the program learns it as it would at the end of a pipeline.
+        os.close(self.streams.pop(name))
+        return False
 
-    def _give(self, target: int, data: bytes, name: str) -> None:
+    def _keep(self, chunk: bytes) -> None:
+        """Writes to the log; a full disk ends the log, not the program."""
+        try:
+            while chunk and not self.full:
+                chunk = chunk[self.log.write(chunk) :]
+        except OSError:
+            self.full = True
+
+    @staticmethod
+    def _give(target: int, data: bytes) -> bool:
         view = memoryview(data)
         while view:
             try:
@@ -270,8 +293,8 @@ class Monitor:
             except BlockingIOError:
                 select.select([], [target], [], 1)
             except OSError:
-                self.client.pop("stdout" if name == "pty" else name, None)
-                return
+                return False
+        return True
 
     def _listen(self, poller: select.poll, streams: dict[str, int]) -> None:
         if "stdin" in self.client:
@@ -347,16 +370,3 @@ class Monitor:
             for path in self.request["remove"]:
                 work.remove(path)
         self._say({"exit": code})
-
-
-def _objects(data: bytes) -> list[dict[str, Any]]:
-    decoder, text, found = json.JSONDecoder(), data.decode(), []
-    while text.startswith("ready"):
-        text = text.removeprefix("ready")
-    while text:
-        message, end = decoder.raw_decode(text)
-        found.append(message)
-        text = text[end:].removeprefix("ready")
-    return found
-
-

@@ -74,9 +74,12 @@ class ContentStore:
         return self.ingest / scratch_name()
 
     def adopt(self, draft: Path, digest: Digest) -> None:
-        """Takes a written draft in under its digest."""
+        """Takes a written draft in under its digest; one that is there already stays."""
         with explain(draft):
-            os.replace(draft, self.path(digest))
+            if _same_size(draft, self.path(digest)):
+                draft.unlink()
+            else:
+                os.replace(draft, self.path(digest))
         self._fresh.add(self.path(digest))
 
     def sync(self) -> None:
@@ -108,3 +111,10 @@ class ContentStore:
             except FileNotFoundError:
                 continue
         return freed
+
+
+def _same_size(one: Path, other: Path) -> bool:
+    try:
+        return one.stat().st_size == other.stat().st_size
+    except FileNotFoundError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -38,12 +39,21 @@ class ImageStore:
 
     def __init__(self, root: Path, content: ContentStore) -> None:
         self._path, self._lock, self._content = root / "index.json", root / "index.lock", content
+        self._seen: tuple[tuple[int, int, int], list[Record]] = (0, 0, 0), []
 
     def _load(self) -> list[Record]:
         try:
-            index = Index.decode(self._path.read_bytes())
+            status = os.stat(self._path)
         except FileNotFoundError:
             return []
+        # Each change is a new file: one that is the same file is the same list.
+        mark = status.st_ino, status.st_mtime_ns, status.st_size
+        if self._seen[0] != mark:
+            self._seen = mark, self._read()
+        return list(self._seen[1])
+
+    def _read(self) -> list[Record]:
+        index = Index.decode(self._path.read_bytes())
         found: dict[str, Record] = {}
         for descriptor in index.manifests:
             notes = descriptor.annotations
@@ -70,7 +80,10 @@ class ImageStore:
 
     def _change(self, edit: Callable[[list[Record]], list[Record]]) -> None:
         with locked(self._lock):
-            self._save(edit(self._load()))
+            before = self._load()
+            after = edit(list(before))
+            if after != before:
+                self._save(after)
 
     def records(self) -> list[Record]:
         """Gives every image, oldest entry first."""

@@ -6,6 +6,8 @@ plain values, as JSON has them.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gzip
 import hashlib
 import os
@@ -13,19 +15,24 @@ import shutil
 import stat
 import tempfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import msgspec
 
 from dockerlab.errors import CorruptContent
-from dockerlab.layers import archive, diff, index, tar
+from dockerlab.layers import archive, diff, index, packing, tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["FUNCTIONS", "Compressor", "open_layer"]
 
 _BLOCK = 1 << 20
+_SMALL, _AHEAD = 4 << 20, 8
 _LEVEL = 2
 
 
@@ -87,13 +94,17 @@ def read_index(blob: str) -> dict[str, Any]:
 
 
 class Compressor:
-    """Writes a gzip stream to a file and hashes both sides. The bytes depend on the compressor's version and on this block size alone."""
+    """Writes a gzip stream to a file and hashes both sides. The bytes depend on the compressor's version and on the block size alone.
+
+    Hashing, compressing and writing let go of the interpreter's lock, so a large layer keeps three threads busy; a small one needs none.
+    """
 
     def __init__(self, path: str) -> None:
         self._file = open(path, "wb", buffering=0)
         self._inner, self._outer, self.size, self.plain = hashlib.sha256(), hashlib.sha256(), 0, 0
-        self._pending: list[bytes] = []
-        self._held = 0
+        self._filling, self._held = bytearray(_BLOCK), 0
+        self._lanes: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
+        self._under_way: deque[Future[None]] = deque()
         try:
             from isal import isal_zlib
 
@@ -101,21 +112,34 @@ class Compressor:
         except ImportError:
             self._gzip = zlib.compressobj(6, zlib.DEFLATED, 31)
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes | memoryview) -> None:
         """Takes the next bytes of the tar."""
-        self._pending.append(block)
-        self._held += len(block)
-        if self._held >= _BLOCK:
-            data = b"".join(self._pending)
-            whole = len(data) - len(data) % _BLOCK
-            for place in range(0, whole, _BLOCK):
-                self._block(data[place : place + _BLOCK])
-            self._pending, self._held = [data[whole:]], len(data) - whole
+        view = memoryview(block)
+        while view:
+            taken = min(len(view), _BLOCK - self._held)
+            self._filling[self._held : self._held + taken] = view[:taken]
+            self._held += taken
+            view = view[taken:]
+            if self._held == _BLOCK:
+                self._block(bytes(self._filling))
+                self._held = 0
 
     def _block(self, data: bytes) -> None:
-        self._inner.update(data)
         self.plain += len(data)
-        self._out(self._gzip.compress(data))
+        if self.plain > _SMALL and self._lanes is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._lanes = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        if self._lanes is None:
+            self._inner.update(data)
+            self._out(self._gzip.compress(data))
+            return
+        # One thread a lane, so blocks stay in order; a few at a time, so memory stays small.
+        while len(self._under_way) >= _AHEAD:
+            self._under_way.popleft().result()
+        squeezed = self._lanes[0].submit(self._gzip.compress, data)
+        self._under_way.append(self._lanes[1].submit(lambda: self._out(squeezed.result())))
+        self._inner.update(data)
 
     def _out(self, data: bytes) -> None:
         if data:
@@ -127,7 +151,9 @@ class Compressor:
 
     def close(self) -> dict[str, Any]:
         """Ends the stream; gives both names and both sizes."""
-        self._block(b"".join(self._pending))
+        self._block(bytes(self._filling[: self._held]))
+        while self._under_way:
+            self._under_way.popleft().result()
         self._out(self._gzip.flush())
         self._file.close()
         return {
@@ -135,7 +161,7 @@ class Compressor:
         }  # fmt: skip
 
 
-def _owner(owners: bool, lower: list[str], default: list[int]) -> archive.Owner:
+def _owner(owners: bool, lower: list[str], default: list[int]) -> packing.Owner:
     """Gives who owns a path: the disk where it knows, else the layers below, else who runs the container."""
     if owners:
         return lambda _, status: (status.st_uid, status.st_gid)
@@ -163,12 +189,12 @@ def pack(
 ) -> dict[str, Any]:
     """Packs what differs into a gzip layer at `draft`; gives its names, sizes and table of contents."""
     found = _changed(upper, lowers, whole, owners, marker)
-    return _packed(draft, archive.pack_changes(found, _owner(owners, below or [], default or [0, 0])))
+    return _packed(draft, packing.pack_changes(found, _owner(owners, below or [], default or [0, 0])))
 
 
-def _packed(draft: str, items: Iterator[archive.Item]) -> dict[str, Any]:
+def _packed(draft: str, items: Iterator[packing.Item]) -> dict[str, Any]:
     target = Compressor(draft)
-    table = archive.pack(items, target.write)
+    table = packing.pack(items, target.write)
     return {**target.close(), "unpacked": sum(e.weight for e in table), "index": index.encode(table).decode()}
 
 
@@ -178,7 +204,7 @@ def repack(source: str, draft: str) -> dict[str, Any]:
         with open(source, "rb") as file:
             table = archive.apply(open_layer(file), folder, archive.Style(owners=False, devices=False))
         known = {entry.path: entry for entry in table if not entry.marker}
-        return _packed(draft, ((as_archived(entry, known.get(entry.path)), place) for entry, place in archive.pack_tree((folder,))))
+        return _packed(draft, ((as_archived(entry, known.get(entry.path)), place) for entry, place in packing.pack_tree((folder,))))
 
 
 def as_archived(entry: Entry, told: Entry | None) -> Entry:
@@ -192,8 +218,10 @@ def as_archived(entry: Entry, told: Entry | None) -> Entry:
 
 def export(descriptor: int, folders: list[str], owners: bool, below: list[str] | None = None) -> None:
     """Writes the union of `folders` as a tar to an open descriptor."""
-    with open(descriptor, "wb", buffering=_BLOCK, closefd=False) as file:
-        archive.pack(archive.pack_tree(tuple(folders), _owner(owners, below or [], [0, 0])), file.write)
+    with contextlib.suppress(OSError):  # no pipe, or one that may not grow; pipe(7)
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _BLOCK)
+    with open(descriptor, "wb", buffering=_BLOCK >> 4, closefd=False) as file:
+        packing.pack(packing.pack_tree(tuple(folders), _owner(owners, below or [], [0, 0])), file.write)
 
 
 def usage(path: str) -> list[int]:

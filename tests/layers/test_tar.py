@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockerlab.errors import CorruptContent, UnsafeArchive
-from dockerlab.layers import archive, tar
+from dockerlab.layers import archive, packing, tar
 from dockerlab.layers.index import Entry
 
 needs_tar = pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")
@@ -172,7 +172,7 @@ def state(root: Path) -> dict[str, tuple[object, ...]]:
 
 def ours(root: Path) -> bytes:
     blocks: list[bytes] = []
-    archive.pack(archive.pack_tree((str(root),)), blocks.append)
+    packing.pack(packing.pack_tree((str(root),)), lambda block: blocks.append(bytes(block)))
     return b"".join(blocks)
 
 

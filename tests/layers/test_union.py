@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dockerlab.layers import archive, folders, tar
+from dockerlab.layers import archive, folders, packing, tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 from dockerlab.linux import syscalls
@@ -186,7 +186,7 @@ def build(model: Model, made: dict[str, Entry], opaque: set[str], action: tuple[
 def as_tar(layer: list[Entry], number: int) -> io.BytesIO:
     blocks: list[bytes] = []
     for entry in layer:
-        blocks.append(tar.header(archive._marker(entry) if entry.marker else entry))
+        blocks.append(tar.header(packing.marker(entry) if entry.marker else entry))
         if entry.kind == "file":
             blocks.append(bytes([65 + number]) * entry.size + tar.padding(entry.size))
     return io.BytesIO(b"".join(blocks) + tar.END)

@@ -1,0 +1,96 @@
+"""`dockerlab`, and `docker` through the shim: hands the command line to a warm command server and waits for its exit code.
+
+An interpreter that imports an engine costs more than docker does. This module imports next to nothing; where no server answers (none runs yet,
+another version, another namespace, DOCKERLAB_SERVER=0) it takes the ordinary path, `dockerlab.cli.main`, which leaves a server behind for the next time.
+
+One message goes there: four bytes of length, then fields that end in a NUL: the version, the folder, the number of arguments, the arguments, the
+environment. The three standard descriptors ride on the length (unix(7), SCM_RIGHTS). Afterwards one byte is one signal on the way there; on the way
+back `exit` and a byte, or `cold`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dockerlab.version import __version__
+
+__all__ = ["address", "fields", "main"]
+
+_SOL_SOCKET, _SCM_RIGHTS, _SO_PEERCRED = 1, 1, 17
+_FORWARDED = (1, 2, 3, 15, 28)  # HUP INT QUIT TERM WINCH
+_LOST = 125
+
+
+def address() -> str:
+    """Gives where this user's command server for this installation listens: in a folder that only the user can enter."""
+    place = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp"
+    status = os.stat(os.path.dirname(os.path.dirname(__file__)))
+    return f"{place}/dockerlab-{os.geteuid()}/{status.st_dev:x}-{status.st_ino:x}-{sys.hexversion:x}"
+
+
+def private(folder: str) -> bool:
+    """Tells whether a folder is ours alone."""
+    status = os.lstat(folder)
+    return status.st_uid == os.geteuid() and status.st_mode & 0o170077 == 0o040000
+
+
+def fields(*, arguments: list[bytes], environment: dict[bytes, bytes], folder: bytes) -> bytes:
+    """Gives the one message."""
+    words = [__version__.encode(), folder, b"%d" % len(arguments), *arguments, *(name + b"=" + value for name, value in environment.items())]
+    data = b"".join(word + b"\0" for word in words)
+    return len(data).to_bytes(4, "big") + data
+
+
+def main() -> None:
+    """Does one command line and ends the process with docker's exit code."""
+    try:
+        code = None if os.environ.get("DOCKERLAB_SERVER") == "0" else _asked()
+    except (OSError, ImportError):
+        code = None
+    if code is not None:
+        os._exit(code)
+    if sys.flags.no_site:
+        import site
+
+        site.main()
+    from dockerlab.cli.main import main as ordinary
+
+    try:
+        ordinary()
+    finally:
+        from dockerlab.cli import server
+
+        server.leave_one()
+
+
+def _asked() -> int | None:
+    """Gives the exit code that the server tells, or None where there is no server that can do it. Raises OSError."""
+    # The C half of `socket` and `signal`: their other half imports enum and selectors, five milliseconds for names.
+    import _signal
+    import _socket
+
+    place = address()
+    if not private(os.path.dirname(place)):
+        return None
+    line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    line.connect(place)
+    if int.from_bytes(line.getsockopt(_SOL_SOCKET, _SO_PEERCRED, 12)[4:8], sys.byteorder) != os.geteuid():
+        return None
+    data = fields(arguments=[os.fsencode(word) for word in sys.argv], environment=dict(os.environb), folder=os.getcwdb())
+    descriptors = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+    for number in _FORWARDED:
+        _signal.signal(number, lambda got, _: line.send(bytes([got])))
+    sent = line.sendmsg([data], [(_SOL_SOCKET, _SCM_RIGHTS, descriptors)])
+    line.sendall(data[sent:])
+    answer = line.recv(16)
+    while answer and not answer.startswith((b"exit", b"cold")):
+        answer += line.recv(16)
+    if answer == b"cold":
+        for number in _FORWARDED:
+            _signal.signal(number, _signal.default_int_handler if number == 2 else _signal.SIG_DFL)
+        return None
+    if len(answer) > 4:
+        return answer[4]
+    os.write(2, b"the command server was killed, and what it did for this command line with it\n")
+    return _LOST

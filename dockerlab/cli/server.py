@@ -1,0 +1,224 @@
+"""The command server: an interpreter that has imported everything, and forks a worker for each command line that `client` hands it.
+
+A worker does what `dockerlab.cli.main` does in a process of its own, with the client's descriptors, folder and environment. The server only starts it,
+passes signals on, and tells the exit code. It is a cache: gone after ten idle minutes, when its socket or its own files change, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from dockerlab.cli import client
+from dockerlab.cli.main import main as ordinary
+from dockerlab.linux import syscalls
+from dockerlab.store.files import locked
+from dockerlab.version import __version__
+
+__all__ = ["leave_one", "main"]
+
+_IDLE_SECONDS, _LOOK_SECONDS = 600, 30
+_PR_SET_PDEATHSIG = 1
+# What commands import when they need it.
+_LATER = (
+    "dockerlab.commands.build", "dockerlab.commands.containers", "dockerlab.commands.images", "dockerlab.commands.inspect", "dockerlab.commands.system",
+    "dockerlab.engine.current", "dockerlab.recipes.busybox", "platformdirs", "sqlite3", "json", "tempfile", "isal.isal_zlib",
+)  # fmt: skip
+_CODE = "import sys; sys.path[:] = {path!r}; from dockerlab.cli.server import main; main()"
+
+
+def leave_one() -> None:
+    """Starts a server where none listens; it outlives this process. Does nothing with DOCKERLAB_SERVER=0."""
+    if os.environ.get("DOCKERLAB_SERVER") == "0" or sys.platform != "linux":
+        return
+    path = [entry for entry in sys.path if entry]
+    with contextlib.suppress(OSError):
+        subprocess.Popen(
+            [sys.executable, "-S", "-E", "-c", _CODE.format(path=path)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
+        )  # fmt: skip
+
+
+def main() -> None:
+    """Serves until nobody has asked for ten minutes."""
+    place = client.address()
+    folder = Path(place).parent
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not client.private(str(folder)):
+        return
+    with locked(Path(f"{place}.lock"), wait=False) as held:
+        if not held:
+            return
+        for name in _LATER:
+            with contextlib.suppress(ImportError):
+                import_module(name)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place)
+        listener.bind(place)
+        listener.listen(64)
+        _Server(listener, place).serve()
+
+
+def situation(pid: int | str) -> tuple[str, ...]:
+    """Gives what a process may do and where it stands; who stands elsewhere is not served. Raises OSError. namespaces(7), proc(5)."""
+    places = tuple(os.readlink(f"/proc/{pid}/{name}") for name in ("root", "ns/mnt", "ns/net", "ns/pid", "ns/user"))
+    with open(f"/proc/{pid}/status") as file:
+        rights = [line for line in file if line.startswith(("Uid:", "Gid:", "Groups:", "CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:", "Umask:"))]
+    return (*places, *rights)
+
+
+@dataclass(slots=True)
+class _Job:
+    """A worker and the client that waits for it."""
+
+    line: socket.socket
+    pid: int
+    ended: int
+
+
+class _Server:
+    def __init__(self, listener: socket.socket, place: str) -> None:
+        self._listener, self._place = listener, place
+        self._own = os.stat(place).st_ino
+        self._situation = situation("self")
+        self._files = {m.__file__: os.stat(m.__file__).st_mtime_ns for n, m in sys.modules.items() if n.startswith("dockerlab") and m.__file__}
+        self._jobs: dict[int, _Job] = {}
+        self._stale = False
+
+    def serve(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        gc.freeze()
+        last = time.monotonic()
+        while self._jobs or not (self._stale or time.monotonic() - last > _IDLE_SECONDS):
+            ready, _, _ = select.select([self._listener.fileno(), *self._jobs], [], [], _LOOK_SECONDS)
+            for descriptor in ready:
+                last = time.monotonic()
+                if descriptor == self._listener.fileno():
+                    self._accept()
+                elif descriptor in self._jobs:
+                    self._hear(descriptor)
+            self._stale = self._stale or not (ready or self._ours())
+        if self._ours():
+            os.unlink(self._place)
+
+    def _ours(self) -> bool:
+        with contextlib.suppress(OSError):
+            return os.stat(self._place).st_ino == self._own
+        return False
+
+    def _fresh(self) -> bool:
+        with contextlib.suppress(OSError):
+            return all(os.stat(name).st_mtime_ns == time for name, time in self._files.items())
+        return False
+
+    def _accept(self) -> None:
+        line, _ = self._listener.accept()
+        descriptors: list[int] = []
+        try:
+            words = self._understood(line, descriptors)
+            worker = os.fork()
+            if worker == 0:
+                _work(words, descriptors)
+        except (OSError, IndexError, ValueError):
+            with contextlib.suppress(OSError):
+                line.send(b"cold")
+            line.close()
+        else:
+            job = _Job(line, worker, os.pidfd_open(worker))
+            self._jobs[line.fileno()] = self._jobs[job.ended] = job
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _understood(self, line: socket.socket, descriptors: list[int]) -> list[bytes]:
+        """Gives the message's fields, and its descriptors into the list; raises OSError where this server is not the one to do it."""
+        line.settimeout(1)
+        pid, uid, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        head, received, _, _ = socket.recv_fds(line, 4, 3, 0x40000000)
+        descriptors += received
+        words = _message(line, int.from_bytes(head, "big"))
+        line.settimeout(None)
+        if uid != os.geteuid() or situation(pid) != self._situation or words[0] != __version__.encode() or len(descriptors) != 3:
+            raise OSError("somebody else's server")
+        if not self._fresh():
+            self._stale = True
+            raise OSError("our files have changed")
+        return words
+
+    def _hear(self, descriptor: int) -> None:
+        job = self._jobs[descriptor]
+        if descriptor == job.ended:
+            code = os.waitstatus_to_exitcode(os.waitpid(job.pid, 0)[1])
+            with contextlib.suppress(OSError):
+                job.line.send(b"exit" + bytes([128 - code if code < 0 else code]))
+            self._drop(job)
+            return
+        try:
+            numbers = job.line.recv(16)
+        except OSError:
+            numbers = b""
+        for number in numbers or [signal.SIGKILL]:  # a client that was killed takes its worker along, as if they were one
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(job.pid, number)
+        if not numbers:
+            del self._jobs[descriptor]
+
+    def _drop(self, job: _Job) -> None:
+        for descriptor in (job.line.fileno(), job.ended):
+            self._jobs.pop(descriptor, None)
+        job.line.close()
+        os.close(job.ended)
+
+
+def _message(line: socket.socket, left: int) -> list[bytes]:
+    parts = []
+    while left > 0 and (part := line.recv(min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    if left:
+        raise OSError("cut short")
+    return b"".join(parts).split(b"\0")[:-1]
+
+
+def _work(words: list[bytes], descriptors: list[int]) -> NoReturn:
+    """Becomes the client: does its command line and ends with the exit code."""
+    syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for wanted, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, wanted)
+    os.closerange(3, max(descriptors) + 1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = 125
+    try:
+        os.chdir(words[1])
+        count = int(words[2])
+        os.environb.clear()
+        os.environb.update(dict(word.split(b"=", 1) for word in words[3 + count :]))
+        time.tzset()
+        sys.argv = [os.fsdecode(word) for word in words[3 : 3 + count]]
+        sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), "utf-8", "surrogateescape")
+        sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), "utf-8", "surrogateescape", line_buffering=os.isatty(1))
+        sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True)
+        ordinary()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,112 @@
+"""Trees and their changes to layers: what a tar of a layer holds, and the writing of it (OCI image-spec, layer.md)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+
+from dockerlab.errors import CorruptContent
+from dockerlab.layers import folders, tar
+from dockerlab.layers.diff import Change, xattrs
+from dockerlab.layers.index import Entry, Kind
+
+__all__ = ["OPAQUE_NAME", "WHITEOUT", "Item", "Owner", "describe", "marker", "pack", "pack_changes", "pack_tree"]
+
+WHITEOUT = ".wh."
+OPAQUE_NAME = ".wh..wh..opq"
+_READ = 1 << 18
+_KINDS: dict[int, Kind] = {
+    stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char", stat.S_IFBLK: "block", stat.S_IFIFO: "fifo",
+}  # fmt: skip
+
+Owner = Callable[[str, os.stat_result], tuple[int, int]]
+Item = tuple[Entry, str]
+Write = Callable[[bytes | memoryview], object]
+
+
+def _as_on_disk(_: str, status: os.stat_result) -> tuple[int, int]:
+    return status.st_uid, status.st_gid
+
+
+def describe(path: str, place: str, owner: Owner = _as_on_disk) -> Entry | None:
+    """Gives the entry for what lies at `place`; None for a socket, which no archive can hold."""
+    status = os.lstat(place)
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is None:
+        return None
+    uid, gid = owner(path, status)
+    device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in ("char", "block") else (0, 0)
+    link = os.readlink(place) if kind == "symlink" else ""
+    size = status.st_size if kind == "file" else 0
+    return Entry(path, kind, stat.S_IMODE(status.st_mode), uid, gid, size, status.st_mtime_ns // 10**9, link, device, xattrs(place))
+
+
+def pack_changes(changes: Iterable[Change], owner: Owner = _as_on_disk) -> Iterator[Item]:
+    """Yields what a layer holds for these changes; a deletion becomes a whiteout."""
+    places: list[tuple[str, str]] = []
+    for change in changes:
+        if change.kind == "D":
+            yield Entry(change.path, "whiteout"), ""
+        else:
+            places.append((change.path, change.place))
+    yield from _linked(places, owner)
+
+
+def pack_tree(root: tuple[str, ...], owner: Owner = _as_on_disk, *, skip: frozenset[str] = frozenset()) -> Iterator[Item]:
+    """Yields the whole merged view of `root` (one folder, or several joined, newest first)."""
+    yield from _linked([(found.path, found.place) for found in folders.walk(root) if found.path and found.path not in skip], owner)
+
+
+def _linked(places: Iterable[tuple[str, str]], owner: Owner) -> Iterator[Item]:
+    first: dict[tuple[int, int], str] = {}
+    for path, place in places:
+        status = os.lstat(place)
+        key = (status.st_dev, status.st_ino)
+        if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1 and key in first:
+            uid, gid = owner(path, status)
+            yield Entry(path, "link", stat.S_IMODE(status.st_mode), uid, gid, 0, status.st_mtime_ns // 10**9, first[key]), ""
+            continue
+        first[key] = path
+        entry = describe(path, place, owner)
+        if entry is not None:
+            yield entry, place
+
+
+def pack(items: Iterable[Item], write: Write) -> list[Entry]:
+    """Writes the items as a tar and gives the layer's table of contents. Deletions stand first in it, as they are applied first.
+
+    `write` has to be done with a block when it returns: the next one is read into the same memory.
+    """
+    table: list[Entry] = []
+    buffer = memoryview(bytearray(_READ))
+    for entry, place in items:
+        table.append(entry)
+        if entry.marker:
+            write(tar.header(marker(entry)))
+            continue
+        write(tar.header(entry))
+        if entry.kind == "file":
+            _content(entry, place, buffer, write)
+    write(tar.END)
+    return table
+
+
+def marker(entry: Entry) -> Entry:
+    """Gives the empty file that stands for a deletion in an archive."""
+    folder, _, name = entry.path.rpartition("/")
+    if entry.kind == "opaque":
+        return Entry(f"{entry.path}/{OPAQUE_NAME}" if entry.path else OPAQUE_NAME, "file")
+    return Entry(f"{folder}/{WHITEOUT}{name}" if folder else WHITEOUT + name, "file")
+
+
+def _content(entry: Entry, place: str, buffer: memoryview, write: Write) -> None:
+    left = entry.size
+    with open(place, "rb", buffering=0) as file:
+        while left:
+            count = file.readinto(buffer[:left])
+            if not count:
+                raise CorruptContent(f"/{entry.path} became shorter while it was read", hint="stop the program that writes it, then try again")
+            left -= count
+            write(buffer[:count])
+    write(tar.padding(entry.size))

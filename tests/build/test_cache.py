@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dockerlab.build.cache import Cache, key_of
+from dockerlab.errors import StoreError
+
+
+def test_a_step_is_found_again_by_the_next_build(tmp_path: Path) -> None:
+    key = key_of("sha256:1", "RUN true", ())
+    with Cache(tmp_path / "cache.db") as cache:
+        assert cache.get(key) == ""
+        cache.put(key, "sha256:2", parent="sha256:1", line="/bin/sh -c true")
+    with Cache(tmp_path / "cache.db") as cache:
+        assert cache.get(key) == "sha256:2"
+        assert cache.siblings("sha256:1", "true") == ["/bin/sh -c true"]
+        assert cache.siblings("sha256:1", "COPY") == []
+
+
+def test_a_key_depends_on_parent_line_and_inputs() -> None:
+    keys = {key_of("a", "b", ("c",)), key_of("a", "b", ()), key_of("a", "bc", ()), key_of("ab", "c", ())}
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize("damage", [b"this is no database" * 100, b"SQLite format 3\0" + bytes(200), b"\xff" * 8192])
+def test_a_damaged_cache_is_an_empty_one(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "cache.db").write_bytes(damage)
+    with Cache(tmp_path / "cache.db") as cache:
+        cache.put("k", "image", parent="", line="")
+        assert cache.get("k") == "image"
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="unable to open database file"), Cache(tmp_path / "none" / "cache.db"):
+        pass

@@ -1,0 +1,179 @@
+"""The thin client and the command server behind it do what the ordinary path does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dockerlab.commands.system import write_shim
+from tests.conftest import gone
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Shim:
+    """`docker` through the shim, with a store and a folder of sockets of its own."""
+
+    program: Path
+    env: dict[str, str]
+    folder: Path
+
+    def __call__(self, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([self.program, *words], input=stdin, capture_output=True, text=True, env=self.env | env, cwd=self.folder, timeout=60, check=False)
+        if "lets nobody start a container" in done.stderr:
+            pytest.skip(done.stderr)
+        return done
+
+    def popen(self, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([self.program, *words], env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def servers(self) -> list[Path]:
+        return list(Path(self.env["XDG_RUNTIME_DIR"]).glob("dockerlab-*/*-*-*[0-9a-f]"))
+
+    def warm(self) -> bool:
+        """Tells whether the next command line is handed to a server: then the client does not import the ordinary path."""
+        code = "import sys; sys.argv[:] = ['docker', 'version']; from dockerlab.cli import client; print(client._asked() is not None, file=sys.stderr)"
+        done = subprocess.run([sys.executable, "-c", code], env=self.env | {"PYTHONPATH": str(ROOT)}, cwd=self.folder, capture_output=True, text=True, check=False)
+        return done.stderr.strip() == "True"
+
+
+def until(wanted: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if wanted():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def made(tmp_path: Path, runtime: Path) -> Shim:
+    write_shim(tmp_path / "docker")
+    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "DOCKERLAB_SERVER": "1"}
+    (tmp_path / "here").mkdir()
+    return Shim(tmp_path / "docker", env, tmp_path / "here")
+
+
+@pytest.fixture
+def cold(tmp_path: Path, runtime: Path) -> Shim:
+    """No server runs yet."""
+    return made(tmp_path, runtime)
+
+
+@pytest.fixture
+def shim(cold: Shim) -> Iterator[Shim]:
+    """A server runs."""
+    cold("version")
+    assert until(cold.warm)
+    yield cold
+    for name in cold("ps", "-aq").stdout.split():
+        cold("rm", "-f", name)
+
+
+def test_the_first_command_leaves_a_server_behind(cold: Shim) -> None:
+    first = cold("version", "--format", "{{.Client.Version}}")
+    assert until(cold.warm)
+    second = cold("version", "--format", "{{.Client.Version}}")
+    assert (first.returncode, first.stdout, first.stderr) == (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
+
+
+def test_none_is_left_where_it_is_not_wanted(cold: Shim) -> None:
+    assert cold("version", DOCKERLAB_SERVER="0").returncode == 0
+    time.sleep(0.5)
+    assert cold.servers() == []
+
+
+def test_streams_folder_environment_and_exit_code_pass(shim: Shim) -> None:
+    (shim.folder / "env").write_text("FROM_FILE=x\n")
+    done = shim("run", "-i", "--rm", "-e", "MINE", "--env-file", "env", "busybox", "sh", "-c", 'cat; echo $MINE $FROM_FILE; echo err >&2; exit 42', stdin="typed\n", MINE="yours")
+    assert (done.returncode, done.stdout, done.stderr) == (42, "typed\nyours x\n", "err\n")
+
+
+def test_errors_are_the_same(shim: Shim) -> None:
+    for words in (["run", "--badflag", "busybox"], ["nosuchverb"], ["rm", "nosuch"], ["run", "--rm", "busybox", "/no/such"]):
+        warm, ordinary = shim(*words), shim(*words, DOCKERLAB_SERVER="0")
+        assert (warm.returncode, warm.stdout, warm.stderr) == (ordinary.returncode, ordinary.stdout, ordinary.stderr)
+        assert warm.returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_the_program(shim: Shim, number: int) -> None:
+    process = shim.popen("run", "--rm", "--name", "s1", "busybox", "sh", "-c", "trap 'echo got; exit 5' INT TERM; echo up; while :; do sleep 0.1; done")
+    assert process.stdout is not None and process.stdout.readline() == b"up\n"
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=20)
+    assert (process.returncode, out) == (5, b"got\n")
+
+
+def test_a_killed_client_takes_its_container_along(shim: Shim) -> None:
+    process = shim.popen("run", "--rm", "--name", "k1", "busybox", "sh", "-c", "echo up; sleep 100")
+    assert process.stdout is not None and process.stdout.readline() == b"up\n"
+    process.kill()
+    process.communicate(timeout=10)
+    assert until(lambda: shim("ps", "-aq").stdout == "")
+
+
+def test_a_closed_reader_ends_the_program(shim: Shim) -> None:
+    done = subprocess.run(["bash", "-c", f"{shim.program} run --rm busybox yes | head -1"], env=shim.env, capture_output=True, text=True, timeout=20, check=False)
+    assert done.stdout == "y\n"
+    assert until(lambda: shim("ps", "-aq").stdout == "")
+
+
+def test_another_version_another_mask_another_folder_are_not_served(shim: Shim) -> None:
+    place = shim.servers()[0]
+    with_mask = subprocess.run(["sh", "-c", f"umask 027; {shim.program} version"], env=shim.env, capture_output=True, check=False, timeout=20)
+    assert with_mask.returncode == 0
+    os.chmod(place.parent, 0o755)
+    assert not shim.warm()
+    assert shim("version").returncode == 0
+    os.chmod(place.parent, 0o700)
+    assert shim.warm()
+
+
+def test_a_server_whose_files_changed_makes_room_for_another(tmp_path: Path, runtime: Path) -> None:
+    shutil.copytree(ROOT / "dockerlab", tmp_path / "lib" / "dockerlab", ignore=shutil.ignore_patterns("__pycache__"))
+    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "DOCKERLAB_SERVER": "1", "PYTHONPATH": str(tmp_path / "lib")}
+
+    def version() -> str:
+        code = "from dockerlab.cli.client import main; main()"
+        words = [sys.executable, "-c", code, "version", "--format", "{{.Client.Version}}"]
+        return subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=20).stdout
+
+    first = version()
+    assert until(lambda: bool(list(runtime.glob("dockerlab-*/*-*-*[0-9a-f]"))))
+    time.sleep(0.3)
+    path = tmp_path / "lib" / "dockerlab" / "version.py"
+    path.write_text(path.read_text().replace(first.strip(), "9.9.9"))
+    assert version() == "9.9.9\n"
+    assert until(lambda: version() == "9.9.9\n")
+
+
+def test_a_server_that_is_killed_is_said(shim: Shim) -> None:
+    process = shim.popen("run", "--rm", "--name", "k2", "busybox", "sh", "-c", "echo up; sleep 100")
+    assert process.stdout is not None and process.stdout.readline() == b"up\n"
+    pids = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _serves(pid, shim)]
+    assert len(pids) == 1
+    os.kill(pids[0], signal.SIGKILL)
+    assert gone(pids[0])
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 125 and b"command server" in err
+    assert until(lambda: shim("ps", "-aq").stdout == "")
+
+
+def _serves(pid: str, shim: Shim) -> bool:
+    with contextlib.suppress(OSError):
+        words, environment = Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/environ").read_bytes()
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        own = f"XDG_RUNTIME_DIR={shim.env['XDG_RUNTIME_DIR']}\0".encode()
+        return b"dockerlab.cli.server" in words and own in environment and b"dockerlab.cli.server" not in Path(f"/proc/{parent}/cmdline").read_bytes()
+    return False

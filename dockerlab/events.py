@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CacheHit", "CacheMiss", "Event", "ImageBuilt", "LayerCommitted", "StepEnded", "StepOutput", "StepRunning", "StepStarted", "TriggersStarted"]
+__all__ = ["ArgumentsUnused", "CacheHit", "CacheMiss", "Event", "ImageBuilt", "LayerCommitted", "StepEnded", "StepOutput", "StepRunning", "StepStarted", "TriggersStarted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,13 @@ class StepEnded(Event):
     image: str
     container: str = ""
     trigger: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentsUnused(Event):
+    """Values were given with --build-arg that no ARG asked for."""
+
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 import msgspec
 
 from dockerlab.build import instructions as ins
-from dockerlab.build import parser, words
+from dockerlab.build import parser, values, words
 from dockerlab.build.cache import Cache, key_of
 from dockerlab.build.context import Context, Picked, Source
 from dockerlab.errors import BuildFailed, DockerfileError, InvalidRequest, NotFound
-from dockerlab.events import CacheHit, CacheMiss, Event, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
+from dockerlab.events import ArgumentsUnused, CacheHit, CacheMiss, Event, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
 
 __all__ = ["Builder", "Host", "Step", "Transfer", "settings_after"]
@@ -129,6 +129,8 @@ class Builder:
                 self._one(step, position, len(steps))
             except DockerfileError as error:
                 raise BuildFailed(error.message, step=position, hint=error.hint) from error
+        if left := sorted(self.unused.difference(_PREDEFINED)):
+            self._emit(ArgumentsUnused(tuple(left)))
         return self._stage.image
 
     def _refuse_unknown(self, steps: Sequence[ins.Instruction]) -> None:
@@ -310,7 +312,7 @@ class Builder:
 
     def _prepare_expose(self, step: ins.Expose) -> Step:
         ports = [port for text in step.ports for port in words.split(text, self._variables(), self._escape)]
-        full: dict[str, dict[str, str]] = {port if "/" in port else f"{port}/tcp": {} for port in ports}
+        full: dict[str, dict[str, str]] = {port: {} for word in ports for port in values.ports(word)}
         return self._set(f"EXPOSE {' '.join(ports)}", exposed_ports={**self._stage.run.exposed_ports, **full})
 
     def _prepare_volume(self, step: ins.Volume) -> Step:
@@ -333,7 +335,7 @@ class Builder:
         return self._set(f"SHELL [{' '.join(step.words)}]", shell=step.words)
 
     def _prepare_stopsignal(self, step: ins.StopSignal) -> Step:
-        signal = self._expand(step.signal)
+        signal = values.checked_signal(self._expand(step.signal))
         return self._set(f"STOPSIGNAL {signal}", stop_signal=signal)
 
     def _prepare_healthcheck(self, step: ins.Healthcheck) -> Step:

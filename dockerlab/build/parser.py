@@ -154,7 +154,7 @@ def parse(text: str, name: str = "Dockerfile") -> Dockerfile:
     reader = _Reader(text.removeprefix("\ufeff"))
     nodes = tuple(reader.nodes())
     if not nodes:
-        raise DockerfileError("file with no instructions", hint="start it with FROM and the name of an image")
+        raise DockerfileError(f"failed to parse {name}: file with no instructions", hint="start it with FROM and the name of an image")
     return Dockerfile(nodes, reader.escape, reader.directives, text)
 
 

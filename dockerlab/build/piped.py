@@ -59,4 +59,4 @@ def _hide(folder: Path, dockerfile: str) -> None:
     if path.is_file() and path.resolve().is_relative_to(folder):
         rules = IgnoreRules.from_text(path.read_text(errors="surrogateescape"))
         for name in filter(rules.ignores, (dockerfile, ".dockerignore")):
-            (folder / name).unlink()
+            (folder / name).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from dockerlab.build import piped
 from dockerlab.build.context import Context
 from dockerlab.commands.call import Call, Outcome, Surface
 from dockerlab.errors import BuildFailed, InvalidArgument, InvalidRequest
-from dockerlab.events import CacheHit, Event, ImageBuilt, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
+from dockerlab.events import ArgumentsUnused, CacheHit, Event, ImageBuilt, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.digest import short
 
 __all__ = ["build", "from_text", "told"]
@@ -116,6 +116,8 @@ def told(event: Event, call: Call) -> None:
             call.out(f"Removing intermediate container {event.container[:12]}")
         if not event.trigger:
             call.out(f" ---> {short(event.image)}" if event.image else " ---> ")
+    elif isinstance(event, ArgumentsUnused):
+        call.out(f"[Warning] One or more build-args [{' '.join(event.names)}] were not consumed")
     elif isinstance(event, ImageBuilt):
         call.out(f"Successfully built {short(event.image)}")
         for name in event.names:

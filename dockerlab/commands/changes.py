@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dockerlab.build import parser
 from dockerlab.build.builder import settings_after
-from dockerlab.errors import InvalidArgument
+from dockerlab.errors import InvalidRequest
 from dockerlab.oci.config import RunConfig
 
 __all__ = ["changed"]
@@ -15,10 +15,10 @@ _ALLOWED = {"cmd", "entrypoint", "env", "expose", "label", "onbuild", "stopsigna
 
 
 def changed(config: RunConfig, lines: Sequence[str]) -> RunConfig:
-    """Gives the settings after these instructions; raises DockerfileError, InvalidArgument for one that does more than set something."""
+    """Gives the settings after these instructions; raises DockerfileError, InvalidRequest for one that does more than set something."""
     for line in lines:
         for node in parser.parse(line).nodes:
             if node.keyword not in _ALLOWED:
-                raise InvalidArgument(f"{node.keyword} is not a valid change command", hint=f"use one of {', '.join(sorted(_ALLOWED)).upper()}")
+                raise InvalidRequest(f"{node.keyword} is not a valid change command", hint=f"use one of {', '.join(sorted(_ALLOWED)).upper()}")
             config = settings_after(config, node)
     return config

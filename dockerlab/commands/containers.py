@@ -12,11 +12,11 @@ from dockerlab.commands.columns import ellipsis, human_duration
 from dockerlab.commands.each import attempts, told
 from dockerlab.commands.environment import variables
 from dockerlab.commands.go_text import quoted
-from dockerlab.commands.rows import Rows, Text, ago, parse_time
+from dockerlab.commands.rows import Rows, Text, ago, moment, parse_time
 from dockerlab.engine.containers import Attach, Container, RunOptions
 from dockerlab.engine.drafts import as_dockerfile
 from dockerlab.engine.settings import host_environment
-from dockerlab.errors import DockerlabError, InvalidArgument, InvalidRequest
+from dockerlab.errors import DockerlabError, InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.config import env_map
 from dockerlab.oci.reference import Reference
 
@@ -140,7 +140,7 @@ def _now() -> str:
 
 
 _PS = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES",
-       "CreatedAt": "CREATED AT", "State": "STATE", "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS"}  # fmt: skip
+       "CreatedAt": "CREATED AT", "State": "STATE", "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES"}  # fmt: skip
 
 
 def _row(container: Container, full: bool) -> dict[str, Any]:
@@ -149,15 +149,15 @@ def _row(container: Container, full: bool) -> dict[str, Any]:
     return {
         "ID": container.id if full else container.short_id, "Image": container.record.image, "Command": quoted(command if full else ellipsis(command, 20)),
         "RunningFor": ago(container.record.created), "Status": _status(container), "Ports": "", "Names": container.name,
-        "CreatedAt": container.record.created, "State": container.state.status, "Size": "", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
+        "CreatedAt": moment(container.record.created), "State": container.state.status, "Size": "", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
         "Mounts": ",".join(m["source"] for m in container.record.host["mounts"]), "Networks": container.record.host["network"],
-        "Label": lambda name: labels.get(name, ""),
+        "LocalVolumes": str(len(container.record.volumes)), "Label": lambda name: labels.get(name, ""),
     }  # fmt: skip
 
 
 def ps(call: Call) -> Outcome:
     """docker ps."""
-    tests = [_test(word) for word in call.flag("filter")]
+    tests = [_test(call, word) for word in call.flag("filter")]
     every = call.flag("all") or call.flag("last") > 0 or call.flag("latest") or any(n in ("status", "exited") for n, _ in tests)
     found = call.engine.containers.list(all=every)
     found = [c for c in found if all(_passes(c, name, value) for name, value in tests)]
@@ -170,13 +170,18 @@ def ps(call: Call) -> Outcome:
 
 
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
-_TESTS = ("ancestor", "exited", "id", "label", "name", "status")
+_TESTS = ("ancestor", "before", "exited", "id", "label", "name", "since", "status")
 
 
-def _test(word: str) -> tuple[str, str]:
+def _test(call: Call, word: str) -> tuple[str, str]:
     name, _, value = word.partition("=")
     if name not in _TESTS:
         raise InvalidRequest(f"Invalid filter '{name}'", hint=f"filter by {', '.join(_TESTS)}")
+    if name in ("before", "since"):
+        try:
+            return name, call.engine.containers.get(value).record.created
+        except NotFound as error:
+            raise NotFound(f"no such container {value}", hint=error.hint) from None
     if name == "status" and value not in _STATES:
         raise InvalidRequest(f"Invalid filter 'status={value}'", hint=f"name one of {', '.join(_STATES)}")
     return name, value
@@ -188,6 +193,7 @@ def _passes(container: Container, name: str, value: str) -> bool:
         key, equals, wanted = value.partition("=")
         return key in container.config.labels and (not equals or container.config.labels[key] == wanted)
     checks = {
+        "before": container.record.created < value, "since": container.record.created > value,
         "name": value in container.name, "id": container.id.startswith(value), "status": state.status == value, "exited": state.status == "exited" and str(state.exit_code) == value,
         "ancestor": value in (container.record.image, container.record.image_id) or container.record.image_id.partition(":")[2].startswith(value),
     }  # fmt: skip
@@ -197,14 +203,18 @@ def _passes(container: Container, name: str, value: str) -> bool:
 def logs(call: Call) -> Outcome:
     """docker logs."""
     container = call.engine.containers.get(call.args[0])
-    tail = call.flag("tail")
     lines: list[tuple[int, int, str]] = []
     for when, stream, data in container.logs():
         lines += [(when, stream, line) for line in data.decode("utf-8", "replace").splitlines(keepends=True)]
-    for when, stream, line in lines if tail in ("all", "") else lines[len(lines) - int(tail) :] if tail != "0" else []:
+    for when, stream, line in _last(lines, call.flag("tail")):
         text = f"{_stamp(when)} {line}" if call.flag("timestamps") else line
         (call.surface.err if stream == 2 else call.surface.out)(text)
     return Outcome()
+
+
+def _last(lines: list[tuple[int, int, str]], tail: str) -> list[tuple[int, int, str]]:
+    # What is no number, or below zero, means all to docker.
+    return lines[max(len(lines) - int(tail), 0) :] if re.fullmatch("[0-9]{1,9}", tail) else lines
 
 
 def _stamp(when: int) -> str:
@@ -229,9 +239,11 @@ def commit(call: Call) -> Outcome:
     """docker commit."""
     from dockerlab.commands.changes import changed
 
+    name = call.args[1] if len(call.args) > 1 else ""
+    if name:
+        Reference.parse(name)
     container = call.engine.containers.get(call.args[0])
     config = changed(container.config, call.flag("change")) if call.flag("change") else None
-    name = call.args[1] if len(call.args) > 1 else ""
     image = container.commit(name, author=call.flag("author"), message=call.flag("message"), config=config)
     call.out(image.id)
     return Outcome(image)
@@ -248,7 +260,8 @@ def export(call: Call) -> Outcome:
         with open(path, "wb") as file:
             container.export(file.fileno())
     except OSError as error:
-        raise InvalidArgument(f"failed to export: {error.strerror}: {path}") from error
+        why = f"stat {Path(call.flag('output')).parent}: {(error.strerror or '').lower()}"
+        raise InvalidArgument(f"failed to export container: invalid output path: {why}", hint="make the folder first, or choose another") from error
     return Outcome()
 
 

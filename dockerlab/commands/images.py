@@ -9,9 +9,9 @@ from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.changes import changed
-from dockerlab.commands.columns import ellipsis, human_size3
+from dockerlab.commands.columns import ellipsis, human_size, human_size3
 from dockerlab.commands.each import attempts, told
-from dockerlab.commands.rows import Rows, ago
+from dockerlab.commands.rows import Rows, ago, moment
 from dockerlab.engine.images import Image
 from dockerlab.engine.views import union
 from dockerlab.errors import InvalidArgument, InvalidReference, InvalidRequest
@@ -21,7 +21,8 @@ from dockerlab.oci.reference import Reference
 
 __all__ = ["history", "images", "import_", "layers", "rmi", "tag"]
 
-_IMAGES = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "Digest": "DIGEST", "CreatedAt": "CREATED AT", "Note": "NOTE"}
+_IMAGES = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "Digest": "DIGEST", "CreatedAt": "CREATED AT", "Note": "NOTE",
+           "Containers": "CONTAINERS", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "VirtualSize": "SIZE"}  # fmt: skip
 _HISTORY = {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY", "Size": "SIZE", "Comment": "COMMENT", "CreatedAt": "CREATED AT"}
 
 
@@ -32,7 +33,8 @@ def _rows(image: Image, full: bool) -> list[dict[str, Any]]:
     return [
         {
             "Repository": name.familiar_name if name else "<none>", "Tag": (name.tag if name else "") or "<none>", "ID": image.id if full else image.short_id,
-            "CreatedSince": _since(image.config.created), "CreatedAt": image.config.created, "Size": size, "Digest": image.record.manifest.digest, "Note": note,
+            "CreatedSince": _since(image.config.created), "CreatedAt": moment(image.config.created), "Size": size, "Digest": "<none>",
+            "Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A", "VirtualSize": human_size(image.size), "Note": note,
         }
         for name in names
     ]  # fmt: skip
@@ -45,7 +47,7 @@ def _since(created: str) -> str:
 def images(call: Call) -> Outcome:
     """docker images."""
     found = call.engine.images.list(intermediate=call.flag("all"))
-    tests = [word.partition("=")[::2] for word in call.flag("filter")]
+    tests = [_test(call, word) for word in call.flag("filter")]
     rows = [(i, row) for i in found if all(_passes(i, n, v) for n, v in tests if n != "reference") for row in _rows(i, call.flag("no-trunc"))]
     patterns = [v for n, v in tests if n == "reference"] + list(call.args)
     kept = [row for _, row in rows if not patterns or any(_named(row, p) for p in patterns)]
@@ -53,6 +55,11 @@ def images(call: Call) -> Outcome:
     if call.flag("quiet"):
         kept = list({row["ID"]: row for row in kept}.values())
     return Outcome(Rows(kept, _IMAGES, default=default, format="{{.ID}}" if call.flag("quiet") else call.flag("format"), caption=f"images: {len(kept)}"))
+
+
+def _test(call: Call, word: str) -> tuple[str, str]:
+    name, _, value = word.partition("=")
+    return name, call.engine.images.get(value).config.created if name in ("before", "since") else value
 
 
 def _named(row: dict[str, Any], pattern: str) -> bool:
@@ -77,7 +84,9 @@ def _passes(image: Image, name: str, value: str) -> bool:
         key, equals, wanted = value.partition("=")
         labels = image.config.config.labels
         return key in labels and (not equals or labels[key] == wanted)
-    raise InvalidRequest(f"Invalid filter '{name}'", hint="filter by dangling, label or reference")
+    if name in ("before", "since"):
+        return image.config.created < value if name == "before" else image.config.created > value
+    raise InvalidRequest(f"Invalid filter '{name}'", hint="filter by before, dangling, label, reference or since")
 
 
 def rmi(call: Call) -> Outcome:
@@ -106,14 +115,16 @@ def history(call: Call) -> Outcome:
     full, rows = call.flag("no-trunc"), []
     for line in image.history():
         size = human_size3(line.size) if call.flag("human") else str(line.size)
+        when = _since(line.created) if call.flag("human") else f"{line.created[:19]}Z"
         by = line.created_by.replace("\t", " ")
         rows.append(
-            {"ID": line.image if full else short(line.image), "CreatedSince": _since(line.created) if call.flag("human") else line.created, "CreatedAt": line.created,
+            {"ID": line.image if full else short(line.image), "CreatedSince": when, "CreatedAt": line.created,
              "CreatedBy": by if full else ellipsis(by, 45), "Size": size, "Comment": line.comment}
         )  # fmt: skip
     default = "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}"
     shown = "{{.ID}}" if call.flag("quiet") else call.flag("format")
-    return Outcome(Rows(rows, _HISTORY, default=default, format=shown, caption=f"history of {call.args[0]}, newest first"))
+    headers = _HISTORY if call.flag("human") else {**_HISTORY, "CreatedSince": "CREATED AT"}
+    return Outcome(Rows(rows, headers, default=default, format=shown, caption=f"history of {call.args[0]}, newest first"))
 
 
 def layers(call: Call) -> Outcome:
@@ -127,15 +138,20 @@ def import_(call: Call) -> Outcome:
     config = changed(RunConfig(), call.flag("change"))
     if source.startswith(("http://", "https://")):
         raise InvalidArgument("import from a URL is not done by dockerlab yet", hint="fetch the file first")
-    if source != "-":
-        path = call.folder / source
-        if not path.is_file():
-            raise InvalidArgument(f"open {source}: no such file or directory")
-        image = call.engine.images.import_(path, name=name, changes=config, message=call.flag("message"), origin=source)
+    path = call.folder / source
+    if source != "-" and path.is_file():
+        image = call.engine.images.import_(path, name=name, changes=config, message=call.flag("message"))
     else:
         with tempfile.NamedTemporaryFile(prefix="dockerlab-import-", dir=call.engine.content.ingest) as file:
-            file.write(call.surface.stdin())
+            file.write(call.surface.stdin() if source == "-" else _bytes(path, source))
             file.flush()
             image = call.engine.images.import_(Path(file.name), name=name, changes=config, message=call.flag("message"))
     call.out(image.id)
     return Outcome(image)
+
+
+def _bytes(path: Path, shown: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidArgument(f"open {shown}: {(error.strerror or '').lower()}", hint="look where you are: pwd") from error

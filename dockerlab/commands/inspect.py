@@ -98,11 +98,11 @@ def _none(kind: str, call: Call, name: str) -> dict[str, Any]:
 def _config(run: RunConfig, **facts: Any) -> dict[str, Any]:
     config: dict[str, Any] = {
         "Hostname": "", "Domainname": "", "User": run.user, "AttachStdin": False, "AttachStdout": False, "AttachStderr": False,
-        **({"ExposedPorts": {k: {} for k in run.exposed_ports}} if run.exposed_ports else {}),
+        **({"ExposedPorts": {k: {} for k in sorted(run.exposed_ports)}} if run.exposed_ports else {}),
         "Tty": False, "OpenStdin": False, "StdinOnce": False, "Env": list(run.env) or None, "Cmd": _listed(run.cmd),
         **({"Healthcheck": _health(run.healthcheck)} if run.healthcheck else {}),
-        "Image": "", "Volumes": {k: {} for k in run.volumes} or None, "WorkingDir": run.working_dir, "Entrypoint": _listed(run.entrypoint),
-        "OnBuild": list(run.on_build) or None, "Labels": dict(run.labels) or None,
+        "Image": "", "Volumes": {k: {} for k in sorted(run.volumes)} or None, "WorkingDir": run.working_dir, "Entrypoint": _listed(run.entrypoint),
+        "OnBuild": list(run.on_build) or None, "Labels": dict(sorted(run.labels.items())) or None,
         **({"StopSignal": run.stop_signal} if run.stop_signal else {}), **({"Shell": list(run.shell)} if run.shell else {}),
     }  # fmt: skip
     return config | facts

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dockerlab.commands.columns import formatted, human_duration
+from dockerlab.commands.go_text import Time
 from dockerlab.widgets.html import cell, escape, table
 
-__all__ = ["Rows", "Text", "ago", "parse_time"]
+__all__ = ["Rows", "Text", "ago", "moment", "parse_time"]
 
 
 def parse_time(text: str) -> datetime:
@@ -21,6 +22,11 @@ def parse_time(text: str) -> datetime:
 def ago(text: str) -> str:
     """Gives `2 hours ago`."""
     return human_duration((datetime.now(UTC) - parse_time(text)).total_seconds()) + " ago"
+
+
+def moment(text: str) -> str:
+    """Gives `2026-11-24 14:19:16 +0000 UTC`."""
+    return str(Time(f"{text[:19]}Z"))
 
 
 class Text:

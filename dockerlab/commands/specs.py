@@ -127,6 +127,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("system check", "docker system check [OPTIONS]", "Verify that the store is sound", (Flag("repair", "bool", help="Mend what can be mended"),), 0, 0),
     Command("system df", "docker system df [OPTIONS]", "Show docker disk usage", (_FORMAT,), 0, 0, refused=_refused("verbose v")),
     Command("system prune", "docker system prune [OPTIONS]", "Remove unused data", (_FORCE,), 0, 0, refused=_refused("all a filter volumes")),
+    Command("container prune", "docker container prune [OPTIONS]", "Remove all stopped containers", (_FORCE,), 0, 0, refused=_refused("filter")),
+    Command("image prune", "docker image prune [OPTIONS]", "Remove unused images", (_FORCE,), 0, 0, refused=_refused("all a filter")),
     Command("shim install", "docker shim install [OPTIONS]", "Put a `docker` that means dockerlab on the PATH",
             (Flag("force", "bool", "f", help="Even where another docker is found first"),), 0, 0),
     Command("shim remove", "docker shim remove", "Take that `docker` away again", (), 0, 0),

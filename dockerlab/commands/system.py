@@ -8,6 +8,7 @@ import shlex
 import shutil
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dockerlab.linux.probe import Finding
 from dockerlab.version import __version__
 from dockerlab.widgets import html
 
-__all__ = ["check", "df", "info", "prune", "shim_install", "shim_remove", "version"]
+__all__ = ["check", "df", "info", "prune", "prune_containers", "prune_images", "shim_install", "shim_remove", "version"]
 
 
 class Report:
@@ -98,13 +99,34 @@ def df(call: Call) -> Outcome:
 
 def prune(call: Call) -> Outcome:
     """docker system prune."""
-    if not call.flag("force"):
-        raise DockerlabError("this removes all stopped containers and all dangling images", hint="say so with -f: docker system prune -f")
+    _agreed(call, "all stopped containers and all dangling images")
     containers, images, freed = call.engine.system.prune()
-    if containers:
-        call.out("Deleted Containers:\n" + "\n".join(containers) + "\n")
-    if images:
-        call.out("Deleted Images:\n" + "\n".join(images) + "\n")
+    return _pruned(call, freed, containers=containers, images=images)
+
+
+def prune_containers(call: Call) -> Outcome:
+    """docker container prune."""
+    _agreed(call, "all stopped containers")
+    containers, freed = call.engine.system.prune_containers()
+    return _pruned(call, freed, containers=containers)
+
+
+def prune_images(call: Call) -> Outcome:
+    """docker image prune."""
+    _agreed(call, "all dangling images")
+    images, freed = call.engine.system.prune_images()
+    return _pruned(call, freed, images=images)
+
+
+def _agreed(call: Call, what: str) -> None:
+    if not call.flag("force"):
+        raise DockerlabError(f"this removes {what}", hint=f"say so with -f: docker {call.parsed.command.name} -f")
+
+
+def _pruned(call: Call, freed: int, *, containers: Sequence[str] = (), images: Sequence[str] = ()) -> Outcome:
+    for title, lines in (("Containers", containers), ("Images", images)):
+        if lines:
+            call.out(f"Deleted {title}:\n" + "\n".join(lines) + "\n")
     call.out(f"Total reclaimed space: {human_size(freed)}")
     return Outcome()
 

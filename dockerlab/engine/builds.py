@@ -90,7 +90,7 @@ class Builds:
         if step.command:
             layer = self._run(parent, step, running, output)
         elif step.transfer:
-            layer = self._lay(self._items(step.transfer, self._union(parent)))
+            layer = self._lay(self._items(step.transfer, self._union(parent), parent))
         elif step.folder:
             layer = self._lay(_folders(step.folder, self._union(parent)))
         else:
@@ -149,11 +149,11 @@ class Builds:
         draft.unlink()
         return None
 
-    def _items(self, transfer: Transfer, union: UnionView) -> Iterator[packing.Item]:
+    def _items(self, transfer: Transfer, union: UnionView, parent: Image | None) -> Iterator[packing.Item]:
         place = union.follow(transfer.destination)
         seen = union.resolved(place)
         into = transfer.destination.endswith("/") or transfer.destination in (".", "/") or bool(seen and seen.entry.kind == "dir") or transfer.destination.endswith("/.")
-        owner = self._owner(transfer.owner)
+        owner = self._owner(transfer.owner, parent)
         sources = [partial(self._one, source, place, into, transfer, union, owner) for source in transfer.sources]
         # A layer names each path once: a folder where it first comes, of two files with one name the later.
         last = {entry.path: number for number, items in enumerate(sources) for entry, _ in items() if entry.kind != "dir"} if len(sources) > 1 else {}
@@ -179,14 +179,25 @@ class Builds:
             yield from _folders(posixpath.dirname(path), union, owner or (0, 0))
             yield _placed(msgspec.structs.replace(itself, path=path), owner, transfer.mode), disk
 
-    @staticmethod
-    def _owner(text: str) -> tuple[int, int] | None:
+    def _owner(self, text: str, parent: Image | None) -> tuple[int, int] | None:
+        """Gives what --chown names: numbers, or names that the image knows; a user alone is the group's name as well."""
         if not text:
             return None
-        user, _, group = text.partition(":")
-        if not user.isdigit() or (group and not group.isdigit()):
-            raise BuildFailed(f"--chown={text}: dockerlab takes numbers here, not names, for now", hint="write --chown=1000:1000")
-        return int(user), int(group or user)
+        user, colon, group = text.partition(":")
+        return self._number(parent, "passwd", user, "uid", "user"), self._number(parent, "group", group if colon else user, "gid", "group")
+
+    def _number(self, parent: Image | None, file: str, word: str, number: str, what: str) -> int:
+        if word.isascii() and word.isdigit():
+            return int(word)
+        with self.files(str(parent.id) if parent else "") as source:
+            found = source.look(f"etc/{file}")
+            text = Path(found.itself[1]).read_text(errors="surrogateescape") if found and found.itself[0].kind == "file" else ""
+        rows = (line.split(":") for line in text.splitlines())
+        known = next((row[2] for row in rows if row[0] == word and len(row) > 2 and row[2].isdigit()), None)
+        if known is None:
+            why = f"can't find {number} for {what} {word}: no such {what}: {word}"
+            raise BuildFailed(f"unable to convert uid/gid chown string to host mapping: {why}", hint=f"use a number, or a name of the image's /etc/{file}")
+        return int(known)
 
 
 def _placed(entry: Entry, owner: tuple[int, int] | None, mode: int | None) -> Entry:
@@ -200,7 +211,9 @@ def _folders(path: str, union: UnionView, owner: tuple[int, int] = (0, 0)) -> It
     for depth in range(1, len(parts) + 1):
         here = "/".join(parts[:depth])
         seen = union.get(here)
-        if here and not (seen and seen.entry.kind == "dir"):
+        if seen and seen.entry.kind != "dir":
+            raise BuildFailed(f"failed to copy files: /{here}: not a directory", hint="choose a destination that no file stands in the way of")
+        if here and not seen:
             yield Entry(here, "dir", 0o755, *owner), ""
 
 

@@ -193,12 +193,12 @@ class Images:
         """
         return Deletion(self._engine, force=force, prune=prune).run(self.get(name), name)
 
-    def import_(self, source: Path | None, *, name: str = "", changes: RunConfig | None = None, message: str = "", origin: str = "-") -> Image:
-        """Makes an image of one layer from a tar of a root file system (a file, or standard input). Raises UnsafeArchive, CorruptContent."""
+    def import_(self, source: Path | None, *, name: str = "", changes: RunConfig | None = None, message: str = "") -> Image:
+        """Makes an image of one layer from a tar of a root file system. Raises UnsafeArchive, CorruptContent."""
         reference = Reference.parse(name) if name else None
         draft = self._engine.content.draft()
         facts = self._engine.world.call("repack", source=str(source), draft=str(draft))
-        entry = History(created=now(), comment=message or f"Imported from {origin}")
+        entry = History(created=now(), comment=message or "Imported from -")
         return self.create(None, [(draft, facts)], changes or RunConfig(), entry, name=reference)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dockerlab.errors import DockerlabError
+from dockerlab.errors import DockerlabError, InUse
 from dockerlab.oci.digest import ChainId, DiffId, Digest, short
 from dockerlab.store.files import locked
 
@@ -156,20 +157,30 @@ class System:
                     container.remove(force=True)
         return problems
 
-    def prune(self) -> tuple[list[str], list[str], int]:
-        """Removes stopped containers and dangling images; gives their ids, docker's lines for the images, and the bytes freed."""
-        gone = []
-        freed = 0
+    def prune_containers(self) -> tuple[list[str], int]:
+        """Removes the containers that do not run; gives their ids and the bytes freed."""
+        gone, freed = [], 0
         for container in self._engine.containers.list(all=True):
             if container.state.status != "running":
                 freed += self._engine.snapshotter.usage(container.id)[0]
                 container.remove()
                 gone.append(container.id)
-        lines = []
+        return gone, freed
+
+    def prune_images(self) -> tuple[list[str], int]:
+        """Removes images that have no name, no use and no image built on them; gives docker's lines and the bytes freed."""
+        lines: list[str] = []
+        before = self._of_images().size
         for image in self._engine.images.list():
             if not image.record.names:
-                freed += image.size
-                lines += [f"{word.lower()}: {what}" for word, what in self._engine.images.remove(image.id, force=True)]
+                with contextlib.suppress(InUse):
+                    lines += [f"{word.lower()}: {what}" for word, what in self._engine.images.remove(image.id)]
+        return lines, before - self._of_images().size
+
+    def prune(self) -> tuple[list[str], list[str], int]:
+        """Removes stopped containers and dangling images; gives their ids, docker's lines for the images, and the bytes freed."""
+        gone, freed = self.prune_containers()
+        lines, more = self.prune_images()
         self.collect()
         self.sweep()
-        return gone, lines, freed
+        return gone, lines, freed + more

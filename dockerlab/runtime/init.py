@@ -329,6 +329,8 @@ def _enter_folder(k: Door, path: str) -> None:
     try:
         os.makedirs(path, 0o755, exist_ok=True)
         k.chdir(path)
+    except (FileExistsError, NotADirectoryError):
+        raise InitFailed(f"Cannot mkdir: {path} is not a directory") from None
     except OSError as error:
         raise _not_started(f'chdir to cwd ("{path}") set in config.json failed: {(error.strerror or "").lower()}', 126) from error
 

@@ -148,7 +148,7 @@ def test_quoting_any_part_of_the_name_stops_expansion(word: str, name: str, expa
     ("text", "line", "column", "message"),
     [
         ("", 0, 0, "the Dockerfile (Bad.df) cannot be empty"),
-        ("# only\n\n", 0, 0, "file with no instructions"),
+        ("# only\n\n", 0, 0, "failed to parse Bad.df: file with no instructions"),
         ("FROM a\nENV PATH", 2, 5, "ENV must have two arguments"),
         ("FROM a\nENV a=b c", 2, 9, 'Syntax error - can\'t find = in "c". Must be of the form: name=value'),
         ('FROM a\nCMD ["a", 1]', 2, 5, "when using JSON array syntax, arrays must be comprised of strings only"),

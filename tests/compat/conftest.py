@@ -145,6 +145,8 @@ def base() -> bytes:
 def _clean(client: Callable[..., str]) -> None:
     if containers := client("ps", "-aq").split():
         client("rm", "-vf", *containers)
+    if volumes := client("volume", "ls", "-q").split():
+        client("volume", "rm", *volumes)
     for _ in range(3):
         if images := sorted(set(client("images", "-aq").split())):
             client("rmi", "-f", *images)

@@ -213,7 +213,122 @@ CONTAINERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("lines", [*IMAGES_FROM_CONTAINERS, *REFERENCES, *BUILDS, *CONTAINERS])
+_STAGE = r"FROM busybox AS one\nRUN mkdir /d; echo 1 > /d/f; chown 7:8 /d/f; chmod 640 /d/f; ln -s f /d/l; ln -s /d /dl; ln -s /etc/group /d/g; ln /d/f /d/h\nFROM busybox\n"
+
+SOURCES = [
+    _same("COPY --from of a stage", _build(_STAGE + r"COPY --from=one /d /e\nCOPY --from=0 /dl /e2\nCOPY --from=one /d/l /g\nCOPY --from=one /d/f /d/g /h/\nCOPY --from=one /d/* /w/\n", "-t x"),
+          "docker run --rm x sh -c 'ls -lnR /e /e2 /h /w; ls -ln /g; cat /g'", "docker build -t x -f Some.df .", "docker history --format '{{.Size}}' x"),
+    _same("COPY --from of an image, with an owner", _build(_STAGE + r"COPY --from=busybox:latest /etc/group /g\nCOPY --from=one --chown=3:4 /d/ /c/\n", "-t x"),
+          "docker run --rm x sh -c 'ls -ln /g; ls -ln /c'", "docker history --no-trunc --format '{{.CreatedBy}}' x | grep -c -- '--chown=3:4dir:'"),
+    _same("owners by name", "echo f > f", _build(r"FROM busybox\nCOPY --chown=nobody f /a\nCOPY --chown=daemon:nobody f /b\nCOPY --chown=5:daemon f /c\nCOPY --chown=9 f /d\n", "-t x"),
+          "docker run --rm x ls -ln /a /b /c /d", *(_build(rf"FROM busybox\nCOPY --chown={who} f /\n") for who in ("nosuch", "0:nosuch"))),
+    _same("COPY --from of all", _build(r"FROM busybox AS one\nFROM scratch\nCOPY --from=one / /\nCOPY --from=one . /all\nRUN ls /all\n", "-t x"), "docker run --rm x ls /"),
+    _same("COPY --from depends on content", _build(r"FROM busybox AS one\nRUN echo 1 > /f\nFROM busybox\nCOPY --from=one /f /g\n", "-q -t x"),
+          _build(r"FROM busybox AS one\nRUN echo 2 > /other; echo 1 > /f\nFROM busybox\nCOPY --from=one /f /g\n"),
+          _build(r"FROM busybox AS one\nRUN echo 2 > /f\nFROM busybox\nCOPY --from=one /f /g\n", "-t x"), "docker run --rm x cat /g"),
+    _same("COPY --from of nothing", *(_build(rf"FROM busybox AS one\nFROM busybox\nCOPY --from={words}\n") for words in (
+        "one /nosuch /e", "one /nosuch* /e", "5 /etc /e", "1 /etc /e", "one ../../etc/passwd /e", "one bin etc /e")), _build(r"FROM busybox\nCOPY --from= /x /e\n")),
+    _same("a Dockerfile from a pipe", "printf 'FROM busybox\\nCOPY . /x\\nRUN ls -a /x\\n' | docker build -t p -", "printf 'FROM busybox\\nCOPY f /y\\n' | docker build -",
+          "echo f > f; printf 'FROM busybox\\nCOPY f /y\\n' | docker build -t p2 -f - .", "docker run --rm p2 cat /y", "docker build - < /dev/null", "printf 'FOO\\n' | docker build -",
+          "printf 'FROM busybox\\n' | docker build -f - -", "printf 'FROM busybox\\n' | docker build -f other -"),
+    _same("a context from a pipe", "echo hi > f; printf '.dockerignore\\nDockerfile\\nf\\n' > .dockerignore; printf 'FROM busybox\\nCOPY . /x\\n' > Dockerfile; cp Dockerfile D2",
+          "tar -c Dockerfile f .dockerignore | docker build -t t -", "docker run --rm t ls -a /x", "tar -cz Dockerfile f | docker build -t t -", "docker run --rm t ls -a /x",
+          "tar -c f D2 | docker build -q -t t -f D2 - | cut -c1-7", "tar -c f D2 | docker build -", "tar -c f D2 | docker build -f nosuch -"),
+    _same("contexts that are none", "touch f; docker build f", "mkdir d; docker build d", "docker build -f ./d/../nosuch d"),
+    _same("two files of one name", "mkdir a b; echo A > a/x; echo B > b/x; ln -s x a/l", _build(r"FROM busybox\nCOPY a/x b/x /d/\nCOPY a b /e/\nCOPY a/l /m\nADD a/x b /q/\nCOPY a/x nosuch* /n/\n",
+          "-t c"),
+          "docker run --rm c sh -c 'cat /d/x /e/x /m /q/x /n/x; ls /e'", _build(r"FROM busybox\nCOPY nosuch* /x\n")),
+    _same("archives", "mkdir a; echo A > a/x; tar -czf t.tgz a", _build(r"FROM busybox\nADD t.tgz /t\nADD t.tgz a /t2/\nCOPY t.tgz /t3\n", "-t t"),
+          "docker run --rm t sh -c 'find /t /t2 | sort; ls /t3'"),
+]  # fmt: skip
+
+STEPS = [
+    _same("an argument that nobody asks for", _build(r"FROM busybox\nARG YES\nRUN echo $YES\n", "--build-arg NO=1 --build-arg YES=2 --build-arg HTTP_PROXY=x"), "docker build --build-arg =1 ."),
+    _same("variables and folders", _build(
+        r"FROM busybox\nARG V=1\nARG W\nENV A=$V B=${W:-none} C=\"two words\"\nENV D $A-$B and more\nWORKDIR rel\nWORKDIR sub/../deep\nWORKDIR $A\n"
+        r"RUN pwd; echo $A $B $C $D\nLABEL k=\"v $A\"\nUSER 5:6\nRUN id -u\n",
+        "--build-arg W=w -t env"), "docker run --rm env sh -c 'pwd; env | sort | grep ^[A-D]='", "docker history --no-trunc --format '{{.CreatedBy}}' env",
+        "docker inspect -f '{{json .Config.Labels}}{{.Config.WorkingDir}}{{.Config.User}}' env"),
+    _same("entrypoints", _build(r"FROM busybox\nENTRYPOINT [\"echo\",\"hi\"]\nCMD [\"x\"]\n", "-t d"), "docker run --rm d", "docker run --rm d y z",
+          "docker run --rm --entrypoint sh d -c 'echo no'",
+          _build(r"FROM busybox\nENTRYPOINT echo shell\nCMD [\"x\"]\n", "-q -t d"), "docker run --rm d", _build(r"FROM busybox\nCMD [\"a\", b]\n", "-t c"),
+          "docker inspect -f '{{json .Config.Cmd}}' c"),
+    _same("steps that cannot be done", *(_build(rf"FROM busybox\n{line}\n") for line in ("EXPOSE abc", "EXPOSE 80/foo", "STOPSIGNAL SIGFOO", "COPY --bad=x a /b", "ONBUILD FROM x",
+          "ONBUILD ONBUILD RUN true", 'RUN [\\"nosuch\\"]')), _build(r"FROM $X\n"), _build(r"FROM busybox AS 1x\n"), _build(r"FROM busybox a b\n"), _build("# only a comment"),
+          _build(r"FROM scratch\n")),
+    _same("ports and volumes", _build(r"FROM busybox\nVOLUME /v\nRUN echo x > /v/f\nEXPOSE 80 53/udp 90-91\n", "-q -t v"), "docker run --rm v ls /v",
+          "docker inspect -f '{{json .Config.ExposedPorts}}{{json .Config.Volumes}}' v"),
+    _same("from nothing", "echo d > D", _build(r"FROM scratch\nCOPY D /D\n", "-t s"), "docker history s", "docker run --rm s"),
+    _same("several triggers", _build(r"FROM busybox\nONBUILD RUN echo 1 > /1\nONBUILD RUN echo 2 > /2\n", "-q -t onb"), _build(r"FROM onb\nRUN cat /1 /2\n", "-t child"),
+          "docker build -t child -f Some.df .",
+          "docker inspect -f '{{json .Config.OnBuild}}' onb child"),
+    _same("quiet tells what went wrong", _build(r"FROM busybox\nRUN echo hi; exit 4\n", "-q")),
+    _same("the steps of a target", _build(r"FROM busybox AS one\nRUN echo 1\nFROM busybox\nRUN echo 2\n", "--target one"), "docker build --target ONE -f Some.df -q ."),
+]  # fmt: skip
+
+MANAGEMENT = [
+    _same("management words", "docker container run --name c1 busybox echo hi", "docker container ls", "docker container ls -a --format '{{.Names}}'", "docker container ps -aq",
+          "docker container logs c1",
+          "docker container diff c1", "docker container commit c1 m:1", "docker image ls", "docker image tag m:1 m:2", "docker image history -q m:2", "docker image rm m:1 m:2",
+          "docker container rm c1",
+          "docker container run --rm nosuch true", "docker container run --rm busybox nosuch", "docker container nosuch", "docker image nosuch", "docker system nosuch"),
+    _same("inspect of one kind", "docker create --name c1 busybox true", "docker container inspect -f '{{.Name}}' c1", "docker image inspect -f '{{.Os}}' busybox nosuch",
+          "docker container inspect nosuch c2",
+          "docker image inspect nosuch", "docker inspect --type image nosuch", "docker inspect --type container busybox", "docker inspect --type foo busybox", "docker inspect -f '{{.Id' busybox",
+          "docker inspect -f '{{.Nosuch}}' busybox", "docker inspect nosuch c1 -f '{{.Name}}'", "docker inspect Upper/Case", "docker inspect -f '{{.Config.User}}' busybox"),
+    _same("names that are none", "docker history Upper/Case", "docker rmi Upper/Case", "docker run --rm Upper/Case", "docker create Upper/Case", "docker run --rm '' true",
+          "docker commit nosuch Upper", "docker images Upper"),
+    _same("disk usage", _build(r"FROM busybox\nRUN echo 12345 > /a\nFROM busybox\nRUN echo 123456789 > /b; ln -s abc /l\n", "-q -t x:1"), "docker create --name c0 x:1 true",
+          "docker run --name c1 -v vv:/v -v /anon busybox sh -c 'echo 123 > /v/x; echo 123456 > /y; ln -s yy /z; echo 1 > /anon/k'", "docker system df", "docker rm -v c1", "docker system df",
+          "docker system df --format '{{.Type}} {{.TotalCount}} {{.Active}}'", "docker system prune -f | tail -1", "docker system df"),
+    _same("prune", "docker create --name c1 busybox true", "docker commit c1 a", "docker commit c1 a", "docker container prune -f", "docker container prune -f", "docker images -qf dangling=true",
+          "docker image prune -f",
+          "docker create --name c2 busybox true", "docker commit c2 a", "docker system prune -f", "docker system prune -f",
+          "docker images --format '{{.Repository}}'"),
+    _same("containers listed", "docker run --name c1 -l app=web busybox sh -c 'echo out'", "docker create --name c2 busybox true",
+          "docker ps -a --format '{{.ID}}|{{.Names}}|{{.Command}}|{{.Labels}}|{{.Label \"app\"}}|{{.Status}}|{{.Ports}}|{{.LocalVolumes}}|{{.Mounts}}'",
+          "docker ps -a --format 'table {{.Names}}\\t{{.Image}}'",
+          "docker ps -a --filter before=c2 --format '{{.Names}}'", "docker ps -a --filter since=c1 --format '{{.Names}}'", "docker ps -a --filter since=c3", "docker ps -f nosuch=1",
+          "docker ps -f status=nosuch", "docker ps -f label",
+          "docker ps -n x", "docker ps -a --no-trunc --format '{{.Command}}'"),
+    _same("images listed", _build(r"FROM busybox\nLABEL course=yes v=1\nRUN echo hi > /x\n", "-q -t l:1"), "docker images -f label=course", "docker images -f label=course=no",
+          "docker images -f label=course=yes --format '{{.Repository}}:{{.Tag}} {{.Size}} {{.Digest}} {{.CreatedSince}}'", "docker images --digests", "docker images --no-trunc",
+          "docker images -q l",
+          "docker images -f before=l:1 -q", "docker images -f since=busybox -q", "docker images 'busy*'", "docker images busybox:latest", "docker images -f nosuch=1",
+          "docker images -f dangling=maybe", "docker images -f label"),
+    _same("history for machines", _build(r"FROM busybox\nRUN echo hi > /x\n", "-q -t l:1"), "docker history --human=false --format '{{.Size}} {{.CreatedBy}}' l:1", "docker history -H=false l:1",
+          "docker history --no-trunc -q l:1", "docker history --format 'table {{.ID}}\\t{{.Size}}' l:1", "docker history l:2", "docker history"),
+    _same("rmi by id and with several names", _build(r"FROM busybox\nRUN touch /a\nENV B=1\n", "-q -t x:1"), "docker tag x:1 x:2", "docker tag x:1 y", "docker rmi x:1",
+          "docker rmi $(docker images -q y)", "docker rmi busybox",
+          "docker run --name c1 x:2 true", "docker rmi y", "docker rmi x:2", "docker rmi $(docker images -q x:2)", "docker rmi -f x:2", "docker images", "docker rm c1", "docker rmi -f busybox",
+          "docker images -aq"),
+    _same("rmi of what runs", "docker run -d --name c1 busybox sleep 50", "docker rmi busybox", "docker rmi -f busybox", "docker rmi $(docker images -q busybox)", "docker images",
+          "docker rm -f c1", "docker images -a"),
+    _same("rmi of some, one missing", "docker tag busybox a", "docker tag busybox b:1", "docker rmi a nosuch b:1", "docker rmi -f nosuch", "docker rmi $(docker images -q busybox | cut -c1-6)",
+          "docker images -a"),
+    _same("rm of what is not there", "docker rm -f nosuch", "docker rm -f nosuch nosuch2", "docker start nosuch nosuch2", "docker start -a nosuch", "docker commit nosuch a", "docker diff nosuch",
+          "docker export nosuch"),
+    _same("logs", "docker run --name c1 busybox sh -c 'echo 1; echo 2; echo 3'", "docker logs -t c1 | wc -l", "docker logs --tail -1 c1", "docker logs --tail abc c1", "docker logs --tail=0 c1",
+          "docker logs --tail 9 c1"),
+    _same("export and import of files", "docker create --name c1 busybox sh -c 'echo a > /a'", "docker start -a c1", "docker export -o c1.tar c1", "tar -tf c1.tar | grep -c ^bin/",
+          "docker import c1.tar i:1 | cut -c1-7", "docker history i:1",
+          "docker import -m 'my message' -c 'CMD [\"cat\",\"/a\"]' -c 'ENV PATH=/bin' c1.tar i:2 | cut -c1-7", "docker run --rm i:2", "docker history i:2", "docker run --rm i:1",
+          "docker import -c 'FOO bar' c1.tar",
+          "docker import -c 'RUN true' c1.tar", "docker import c1.tar Upper", "docker import nosuch.tar", "docker export -o nosuch/dir.tar c1", "docker commit -c 'RUN x' c1",
+          "docker commit c1 Upper:1"),
+    _same("volumes that are none", *(f"docker run --rm -v {word} busybox true" for word in ("a:b:c:d", ":/x", "/x:", "$PWD:rel", "$PWD:/", "$PWD:/x:xx", "b@d:/x", "rel/path:/x")),
+          "docker create -v $PWD:rel busybox"),
+    _same("variables that are none", "docker run --rm --env-file nosuch busybox", "docker run --rm --env-file $PWD busybox", "docker run --rm -e =x busybox", "docker run --rm -l =x busybox",
+          "printf 'A B=1\\n' > e; docker run --rm --env-file e busybox", "printf '=1\\n' > e; docker run --rm --env-file e busybox",
+          "printf '  A=1 \\n\\n #x\\n' > e; docker run --rm --env-file e busybox env | grep ^A"),
+    _same("settings that are none", "docker run --rm --cap-add nosuch busybox", "docker create --cap-drop nosuch busybox", "docker run --rm -u 99999999999 busybox",
+          "docker run --rm -u nobody:nosuch busybox",
+          "docker run --rm -w rel busybox", "docker run --rm --read-only=maybe busybox", "docker run --rm --entrypoint '' busybox echo hi", "docker run --rm -w /new/folder busybox pwd",
+          "docker run --rm -w /etc/passwd busybox pwd"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", [*IMAGES_FROM_CONTAINERS, *REFERENCES, *BUILDS, *SOURCES, *STEPS, *CONTAINERS, *MANAGEMENT])
 def test_docker_says_the_same(both: Both, lines: tuple[str, ...]) -> None:
     theirs, ours = both(lines)
     assert "\n".join(_plain(ours, theirs=False)) == "\n".join(_plain(theirs, theirs=True))

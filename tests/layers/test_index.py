@@ -66,3 +66,8 @@ def test_markers_and_parents() -> None:
     assert [Entry("a", kind).marker for kind in ("whiteout", "opaque", "file", "char")] == [True, True, False, False]
     assert (parent_of("a/b/c"), parent_of("a"), parent_of("")) == ("a/b", "", "")
     assert implied_folder("x") == Entry("x", "dir", 0o755)
+
+
+def test_what_an_entry_weighs() -> None:
+    entries = [Entry("f", "file", size=5), Entry("l", "symlink", link="tärget"), Entry("h", "link", link="f"), Entry("d", "dir"), Entry("w", "whiteout")]
+    assert [entry.weight for entry in entries] == [5, 7, 0, 0, 0]

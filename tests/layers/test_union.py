@@ -287,3 +287,13 @@ def test_four_ways_to_the_same_union(stack: list[list[tuple[str, str, int]]]) ->
         assert set(model.tree) >= set(kernel)  # type: ignore[call-overload]
     finally:
         shutil.rmtree(place)
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("/d/f", "d/f"), ("dl/f", "d/f"), ("d/../dl/./f", "d/f"), ("up/x", "x"), ("far", "nosuch/place"), ("d/f/..", "d"), ("../../d", "d"), ("loop", "loop"), ("", "")],
+)
+def test_follow_stays_inside_the_tree(path: str, place: str) -> None:
+    links = {"dl": "/d", "up": "../../../..", "far": "/nosuch/place", "loop": "loop"}
+    view = UnionView([[Entry("d", "dir"), Entry("d/f", "file"), *(Entry(name, "symlink", link=text) for name, text in links.items())]])
+    assert view.follow(path) == place

@@ -70,6 +70,8 @@ class Terminal(Surface):
                 signal.signal(signal.SIGWINCH, lambda *_: self._resize(session))
             while True:
                 message = session.next()
+                if "note" in message:
+                    self.note(message["note"])
                 if "exit" in message:
                     return int(message["exit"])
 

@@ -27,6 +27,10 @@ class Surface:
         """Shows text on standard error."""
         raise NotImplementedError
 
+    def note(self, text: str) -> None:
+        """Shows a remark of the engine's: no part of what a command writes."""
+        self.err(f"note: {text}\n")
+
     def attached(self, container: Container, wanted: Attach, *, interactive: bool) -> int:
         """Starts a container with its streams here and gives its exit code."""
         raise NotImplementedError

@@ -129,7 +129,7 @@ class Builds:
             os.close(out)
             os.close(err)
         try:
-            code: int = container.watch(session, {out_in: lambda data: output(1, data), err_in: lambda data: output(2, data)})
+            code: int = container.watch(session, {out_in: lambda data: output(1, data), err_in: lambda data: output(2, data)}, note=lambda text: output(2, f"note: {text}\n".encode()))
             return code
         finally:
             os.close(out_in)

@@ -39,6 +39,7 @@ __all__ = ["Attach", "Container", "Containers", "RunOptions"]
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 Sink = Callable[[bytes], object]
+Note = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +157,10 @@ class Container:
         volumes = [str(self._engine.volumes.root / name) for name in self.record.volumes]
         return [str(Path(self._engine.snapshotter.stack(self.id).upper).parent), *volumes]
 
-    def watch(self, session: Session, pipes: Mapping[int, Sink]) -> int:
+    def watch(self, session: Session, pipes: Mapping[int, Sink], *, note: Note = lambda _: None) -> int:
         """Carries what the program writes (readable descriptor → where it goes) until it has ended; gives its exit code.
 
+        `note` is told, once for each kind, why this host will refuse something that the program asks for.
         An interrupt stops the container: TERM, one second, KILL; then Interrupted is raised.
         """
         interrupted = False
@@ -171,7 +173,10 @@ class Container:
                     break
                 for source in ready:
                     if source == ours:
-                        code = session.next().get("exit", code)
+                        message = session.next()
+                        code = message.get("exit", code)
+                        if "note" in message:
+                            note(message["note"])
                     elif not (data := os.read(source, 1 << 16)):
                         del waiting[source]
                     else:
@@ -358,7 +363,8 @@ class Containers:
             os.close(out)
             os.close(err)
             out = err = -1
-            code = container.watch(session, {out_in: stdout or (lambda _: None), err_in: stderr or (lambda _: None)})
+            told = stderr or (lambda _: None)
+            code = container.watch(session, {out_in: stdout or (lambda _: None), err_in: told}, note=lambda text: told(f"note: {text}\n".encode()))
         finally:
             for descriptor in (out_in, err_in, out, err):
                 if descriptor >= 0:

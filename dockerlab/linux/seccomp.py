@@ -14,11 +14,11 @@ from typing import Any
 
 from dockerlab.linux import syscalls
 
-__all__ = ["compile_profile", "default_profile", "install"]
+__all__ = ["compile_profile", "default_profile", "install", "listens", "name_of", "watched"]
 
 _ARCHES: dict[str, tuple[int, str, int]] = {"x86_64": (0xC000003E, "SCMP_ARCH_X86_64", 0), "aarch64": (0xC00000B7, "SCMP_ARCH_AARCH64", 1)}
 _NEWEST = 462  # mseal, Linux 6.10
-_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_ALLOW, _ERRNO, _NOTIFY = 0x7FFF0000, 0x00050000, 0x7FC00000
 _CLONE_NAMESPACES = 0x7E020000
 
 # name: (number on x86_64, number on aarch64, the capability that opens it)
@@ -44,7 +44,11 @@ _GUARDED: dict[str, tuple[int, int, str]] = {
     "uselib": (134, -1, ""), "userfaultfd": (323, 282, ""), "ustat": (136, -1, ""), "vhangup": (153, 58, "CAP_SYS_TTY_CONFIG"),
 }  # fmt: skip
 _CONDITIONAL: dict[str, tuple[int, int]] = {"clone": (56, 220), "clone3": (435, 435), "personality": (135, 92)}
-_CHOWN: dict[str, tuple[int, int]] = {"chown": (92, -1), "fchown": (93, 55), "lchown": (94, -1), "fchownat": (260, 54)}
+_IDS: dict[str, tuple[int, int]] = {
+    "chown": (92, -1), "fchown": (93, 55), "lchown": (94, -1), "fchownat": (260, 54), "setuid": (105, 146), "setgid": (106, 144),
+    "setreuid": (113, 145), "setregid": (114, 143), "setresuid": (117, 147), "setresgid": (119, 149),
+}  # fmt: skip
+_NEW_LISTENER = 8
 
 
 def default_profile(capabilities: Iterable[str]) -> dict[str, Any]:
@@ -73,8 +77,24 @@ def _column() -> int:
     return column
 
 
+def watched(profile: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Gives the profile with these calls told to a listener before they are done; {} stays {}."""
+    rule = {"names": [name for name in names if _number(name) >= 0], "action": "SCMP_ACT_NOTIFY"}
+    return {**profile, "syscalls": [*profile["syscalls"], rule]} if profile else {}
+
+
+def listens(profile: Mapping[str, Any]) -> bool:
+    """Tells whether somebody has to listen to calls of this profile."""
+    return any(rule["action"] == "SCMP_ACT_NOTIFY" for rule in profile["syscalls"])
+
+
+def name_of(number: int) -> str:
+    """Gives the name of a call that can be watched."""
+    return next(name for name in _IDS if _number(name) == number)
+
+
 def _number(name: str) -> int:
-    for table in (_CONDITIONAL, _CHOWN):
+    for table in (_CONDITIONAL, _IDS):
         if name in table:
             return table[name][_column()]
     return _GUARDED[name][:2][_column()] if name in _GUARDED else -1
@@ -96,7 +116,7 @@ def compile_profile(profile: Mapping[str, Any]) -> bytes:
     # The test against the newest known number refuses x32 as well: its numbers have bit 30 set.
     program += [_op(_LOAD, 0, 0, 0), _op(_JGT, 0, 1, _NEWEST), _op(_RET, 0, 0, _ERRNO | errno.ENOSYS)]
     for rule in profile["syscalls"]:
-        action = {"SCMP_ACT_ERRNO": _ERRNO | rule.get("errnoRet", errno.EPERM), "SCMP_ACT_ALLOW": _ALLOW}[rule["action"]]
+        action = {"SCMP_ACT_ERRNO": _ERRNO | rule.get("errnoRet", errno.EPERM), "SCMP_ACT_ALLOW": _ALLOW, "SCMP_ACT_NOTIFY": _NOTIFY}[rule["action"]]
         for number in (n for n in map(_number, rule["names"]) if n >= 0):
             program += _matching(number, rule.get("args", ()), action)
     program.append(_op(_RET, 0, 0, _ALLOW))
@@ -132,8 +152,8 @@ def _exits(block: list[bytes], conditions: int) -> list[bytes]:
     return fixed
 
 
-def install(program: bytes, *, flags: int = 0) -> int:
-    """Installs a compiled program on this thread for good; needs no_new_privs or CAP_SYS_ADMIN. Gives the kernel's answer."""
+def install(program: bytes, *, listener: bool = False) -> int:
+    """Installs a compiled program on this thread for good; needs no_new_privs or CAP_SYS_ADMIN. Gives a descriptor to listen at, or 0."""
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HP", len(program) // 8, ctypes.addressof(buffer))
-    return syscalls.raw("seccomp", 1, flags, ctypes.c_char_p(header))
+    return syscalls.raw("seccomp", 1, _NEW_LISTENER if listener else 0, ctypes.c_char_p(header))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -55,6 +56,7 @@ class Start:
     console: socket.socket | None = None
     fresh_volumes: tuple[str, ...] = ()
     filter: bytes = b""
+    listens: bool = False
     user_groups: bool = True
     sync: socket.socket | None = field(default=None)
     trace: int = -1
@@ -129,8 +131,8 @@ def become_the_program(k: Door, start: Start) -> None:
     if start.only_id is not None:
         _become_in_place(k, uid, gid, start.only_id)
         capabilities.drop_bounding(keep)
-    if start.filter and not process.no_new_privileges:
-        seccomp.install(start.filter)
+    if not process.no_new_privileges:
+        _install_filter(start, uid, gid)
     if (uid or gid) and start.user_groups:
         capabilities.keep_on_setuid()
     if start.user_groups:
@@ -140,8 +142,7 @@ def become_the_program(k: Door, start: Start) -> None:
     capabilities.apply(keep if not uid else 0, keep if not uid else 0, 0)
     if process.no_new_privileges:
         capabilities.no_new_privileges()
-        if start.filter:
-            seccomp.install(start.filter)
+        _install_filter(start, uid, gid)
 
     # 9. If the process that watches us dies, we die. A change of user has cleared this, so it stands here.
     k.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -172,6 +173,17 @@ def _become_in_place(k: Door, uid: int, gid: int, rules: tuple[tuple[str, int], 
     idmap.write_own(idmap.single(uid, 0), idmap.single(gid, 0))
     if not landlock.restrict(rules):
         raise InitFailed(told(f"user {uid}: this kernel has no Landlock to hold a user to their rights where a host gives one id only"))
+
+
+def _install_filter(start: Start, uid: int, gid: int) -> None:
+    if not start.filter:
+        return
+    listener = seccomp.install(start.filter, listener=start.listens)
+    if start.listens and start.sync is not None:
+        # The monitor hears of calls that this host will refuse, and says why; the kernel decides.
+        own = {"listen": [uid, gid] if start.only_id is not None else [0, 0]}
+        socket.send_fds(start.sync, [json.dumps(own).encode()], [listener])
+        os.close(listener)
 
 
 def _mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:

@@ -22,10 +22,10 @@ from typing import Any
 
 import msgspec
 
-from dockerlab.linux import cgroups, seccomp, syscalls
+from dockerlab.linux import cgroups, notify, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Spec
-from dockerlab.runtime import init, wire
+from dockerlab.runtime import init, refusals, wire
 from dockerlab.store import snapshots, work
 from dockerlab.store.containers import ContainerStore, State, frame, started_at
 from dockerlab.store.files import publish
@@ -54,6 +54,8 @@ class Monitor:
         self.terminal = self.spec.process.terminal
         self.log = open(self.folder / "log", "ab", buffering=0)
         self.full = False
+        self.listener, self.own = -1, (0, 0)
+        self.told: set[str] = set()
         self.state = State()
         self.grace = float(request.get("grace", 1.0))
         self.stopping = 0.0
@@ -184,6 +186,7 @@ class Monitor:
             sync,
             tuple(self.request.get("fresh", ())),
             seccomp.compile_profile(profile) if profile else b"",
+            seccomp.listens(profile) if profile else False,
             self.request.get("owners", True),
             sync,
             os.open(self.folder / "explain.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if self.request.get("explain") else -1,
@@ -208,6 +211,9 @@ class Monitor:
                 return first, (None if first else {"message": init.told("the container's first process was killed"), "code": 137}), extra
             else:
                 message = json.loads(data)
+                if "listen" in message:
+                    self.listener, self.own = descriptors[0], tuple(message["listen"])
+                    continue
                 if "pid" not in message:
                     return first, message, extra
                 first = message["pid"]
@@ -224,6 +230,8 @@ class Monitor:
         for descriptor in (*sources, status):
             poller.register(descriptor, select.POLLIN)
         poller.register(self.connection, select.POLLIN)
+        if self.listener >= 0:
+            poller.register(self.listener, select.POLLIN)
         self._listen(poller, streams)
         code: int | None = None
         while code is None or sources:
@@ -240,6 +248,8 @@ class Monitor:
                     poller.unregister(status)
                 elif descriptor == self.connection.fileno():
                     self._hear(poller, first)
+                elif descriptor == self.listener:
+                    self._refusal(poller)
                 else:
                     self._feed(poller, streams, descriptor, event)
             if code is not None and not events and sources:
@@ -345,6 +355,22 @@ class Monitor:
             self._signal(first, message["signal"])
             if message.get("grace") is not None:
                 self.stopping = time.monotonic() + message["grace"]
+
+    def _refusal(self, poller: select.poll) -> None:
+        """Says once for each kind of call why the kernel is about to refuse it."""
+        try:
+            asked = notify.next_call(self.listener)
+        except OSError:
+            poller.unregister(self.listener)
+            return
+        if asked is None:
+            return
+        name = seccomp.name_of(asked.number)
+        text = refusals.why(name, asked.args, self.own)
+        if text and text[:6] not in self.told:
+            self.told.add(text[:6])
+            self._say({"note": text})
+        notify.let_go(self.listener, asked)
 
     @staticmethod
     def _signal(first: int, number: int) -> None:

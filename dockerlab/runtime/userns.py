@@ -6,9 +6,10 @@ import os
 
 import msgspec
 
-from dockerlab.linux import idmap, syscalls
+from dockerlab.linux import idmap, seccomp, syscalls
 from dockerlab.linux.probe import with_range
 from dockerlab.oci.runtime import Mount, Spec
+from dockerlab.runtime.refusals import WATCHED
 from dockerlab.runtime.sandbox import Capabilities
 
 __all__ = ["UserSandbox"]
@@ -42,7 +43,10 @@ class UserSandbox:
         """Gives the spec with mounts that a user namespace may perform."""
         own_network = any(n.type == "network" for n in spec.linux.namespaces)
         mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, own_network)))
-        return msgspec.structs.replace(spec, mounts=mounts)
+        if self._ranged:
+            return msgspec.structs.replace(spec, mounts=mounts)
+        linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.watched(spec.linux.seccomp or {}, WATCHED) or None)
+        return msgspec.structs.replace(spec, mounts=mounts, linux=linux)
 
     def _mount(self, mount: Mount, own_network: bool) -> Mount | None:
         if mount.type == "proc" and not self._fresh_proc:

@@ -220,3 +220,26 @@ def test_export_holds_what_is_seen(engine: Engine, tmp_path: object) -> None:
 def test_no_network_of_the_host(engine: Engine) -> None:
     _, text = run(engine, "sh", "-c", "ls /sys/class/net; cat /proc/net/dev | grep -c :", network="none")
     assert text.split()[0] == "lo"
+
+
+def test_with_one_id_a_refused_owner_is_explained_once(engine: Engine) -> None:
+    said: list[bytes] = []
+    command = "touch /a /b; chown 33:33 /a; chown 0:0 /a && echo mine; chown 5 /b; chown -h 7:7 /b; setpriv --reuid 9 true 2>/dev/null; true"
+    made = engine.containers.run("busybox", ["sh", "-c", command], stdout=said.append, stderr=said.append)
+    text = b"".join(said).decode()
+    assert made.exit_code == 0 and "mine\n" in text
+    if engine.capabilities.owners:
+        assert "note:" not in text and "Invalid argument" not in text
+        return
+    assert text.count("note: chown to 33:33 was refused: this host gives a container one user id") == 1
+    assert text.count("note: ") == text.count("note: chown") + text.count("note: set")
+    assert text.count("note: chown") == 1
+    assert "chown: /a: Invalid argument" in text
+
+
+def test_with_one_id_a_user_may_give_to_itself_alone(engine: Engine) -> None:
+    said: list[bytes] = []
+    engine.containers.run("busybox", ["sh", "-c", "cd /tmp; touch f; chown 1000:1000 f && echo own; chown 0 f 2>/dev/null || echo refused"], RunOptions(user="1000:1000"), stdout=said.append, stderr=said.append)
+    text = b"".join(said).decode()
+    assert "own\n" in text and "refused\n" in text
+    assert "note:" not in text  # nobody but root could do it on any host

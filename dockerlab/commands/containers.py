@@ -70,6 +70,8 @@ def run(call: Call) -> Outcome:
     except DockerlabError as error:
         error.exit_code = 125
         raise
+    if not {"network", "net"} & call.parsed.given and call.engine.first_time("network"):
+        call.surface.note("containers share this machine's network for now; --net none gives them none")
     if call.flag("detach"):
         container.start(detach=True).close()
         call.out(container.id)

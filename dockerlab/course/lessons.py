@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ class Lesson:
             self.engine.volumes.remove(name)
         for name in self.images:
             self.engine.images.resolve(name)
+        shutil.rmtree(self.engine.home / "told", ignore_errors=True)
         return self
 
     def __str__(self) -> str:

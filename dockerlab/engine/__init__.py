@@ -45,6 +45,16 @@ class Engine:
         self.builds = Builds(self)
         self.system = System(self)
 
+    def first_time(self, topic: str) -> bool:
+        """Tells whether nobody has been told of this topic yet in this store; from now on somebody has."""
+        told = self.home / "told"
+        try:
+            told.mkdir(exist_ok=True)
+            (told / topic).touch(exist_ok=False)
+        except OSError:
+            return False
+        return True
+
     @cached_property
     def findings(self) -> list[Finding]:
         """What this host allows, tried once per boot."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from dockerlab.commands.system import write_shim
+from dockerlab.engine import Engine
 from tests.conftest import gone
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,9 @@ def made(tmp_path: Path, runtime: Path) -> Shim:
     write_shim(tmp_path / "docker")
     env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "DOCKERLAB_SERVER": "1"}
     (tmp_path / "here").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        Engine(tmp_path / "home").first_time("network")
     return Shim(tmp_path / "docker", env, tmp_path / "here")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -8,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from dockerlab.engine import Engine
 
 ROOT = Path(__file__).parents[2]
 Result = tuple[int, str, str]
@@ -17,6 +20,7 @@ Result = tuple[int, str, str]
 def docker(tmp_path: Path, runtime: Path) -> Callable[..., Result]:
     """Gives a function that types one docker command in a terminal."""
     env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
+    Engine(tmp_path / "home").first_time("network")
 
     def call(*words: str, stdin: str = "") -> Result:
         done = subprocess.run([sys.executable, "-m", "dockerlab.cli", *words], input=stdin, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60, check=False)
@@ -34,6 +38,14 @@ def test_the_first_page_of_the_course(docker: Callable[..., Result]) -> None:
     assert docker("rm", "-vf", "hw_container") == (0, "hw_container\n", "")
     code, out, _ = docker("run", "--rm", "hw_image", "ls", "-l", "/HelloWorld")
     assert code == 0 and out.startswith("-rw-r--r--    1 root     root             0 ")
+
+
+def test_the_first_run_says_whose_network_it_has(docker: Callable[..., Result], tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "home" / "told")
+    note = "note: containers share this machine's network for now; --net none gives them none\n"
+    assert docker("run", "--rm", "--net", "host", "busybox", "true") == (0, "", "")
+    assert docker("run", "--rm", "busybox", "true") == (0, "", note)
+    assert docker("run", "--rm", "busybox", "true") == (0, "", "")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ _ONLY_DOCKER = (
 _ONLY_OURS = (
     # What to do next.
     re.compile(r"^hint: .*\n", re.M),
+    # What is not as docker has it, said once.
+    re.compile(r"^note: .*\n", re.M),
     # The line of the Dockerfile, and a mark under the place.
     re.compile(r"^ +\d+ \| .*\n +\| +\^+\n", re.M),
 )

@@ -239,7 +239,8 @@ def test_with_one_id_a_refused_owner_is_explained_once(engine: Engine) -> None:
 
 def test_with_one_id_a_user_may_give_to_itself_alone(engine: Engine) -> None:
     said: list[bytes] = []
-    engine.containers.run("busybox", ["sh", "-c", "cd /tmp; touch f; chown 1000:1000 f && echo own; chown 0 f 2>/dev/null || echo refused"], RunOptions(user="1000:1000"), stdout=said.append, stderr=said.append)
+    command = "cd /tmp; touch f; chown 1000:1000 f && echo own; chown 0 f 2>/dev/null || echo refused"
+    engine.containers.run("busybox", ["sh", "-c", command], RunOptions(user="1000:1000"), stdout=said.append, stderr=said.append)
     text = b"".join(said).decode()
     assert "own\n" in text and "refused\n" in text
     assert "note:" not in text  # nobody but root could do it on any host

@@ -9,7 +9,7 @@ from pathlib import Path
 from dockerlab.build import piped
 from dockerlab.build.context import Context
 from dockerlab.commands.call import Call, Outcome, Surface
-from dockerlab.errors import BuildFailed, InvalidArgument, InvalidRequest
+from dockerlab.errors import BuildFailed, InvalidArgument, InvalidRequest, NotFound
 from dockerlab.events import ArgumentsUnused, CacheHit, Event, ImageBuilt, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.digest import short
 
@@ -77,7 +77,7 @@ def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Do
             text, context, tags=tuple(call.flag("tag")), name=name, build_args=given, no_cache=call.flag("no-cache"), target=call.flag("target"),
             emit=lambda event: told(event, shown),
         )  # fmt: skip
-    except BuildFailed:
+    except (BuildFailed, NotFound):
         call.surface.err(kept.text)
         raise
     if quiet:

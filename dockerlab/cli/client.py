@@ -82,10 +82,13 @@ def _asked() -> int | None:
     for number in _FORWARDED:
         _signal.signal(number, lambda got, _: line.send(bytes([got])))
     sent = line.sendmsg([data], [(_SOL_SOCKET, _SCM_RIGHTS, descriptors)])
-    line.sendall(data[sent:])
-    answer = line.recv(16)
-    while answer and not answer.startswith((b"exit", b"cold")):
-        answer += line.recv(16)
+    while sent < len(data):
+        sent += line.send(data[sent:])
+    # From here on it is the server's to do, and nobody does it twice.
+    try:
+        answer = line.recv(5)
+    except OSError:
+        answer = b""
     if answer == b"cold":
         for number in _FORWARDED:
             _signal.signal(number, _signal.default_int_handler if number == 2 else _signal.SIG_DFL)

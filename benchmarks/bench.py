@@ -86,9 +86,9 @@ class Bench:
     @property
     def env(self) -> dict[str, str]:
         """What every client is given."""
-        own = {"DOCKERLAB_HOME": str(self.folder / "home"), "XDG_RUNTIME_DIR": str(self.folder / "run"), "PYTHONPATH": str(ROOT)}
+        own = {"DOCKERLAB_HOME": str(self.folder / "home"), "XDG_RUNTIME_DIR": str(self.folder / "run")}
         # An installed package is compiled, and so is this one after the first round.
-        own |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder / "pyc")}
+        own["PYTHONDONTWRITEBYTECODE"] = ""
         return {**os.environ, **own, "DOCKER_HOST": self.address, "DOCKER_BUILDKIT": "0", "DOCKER_CLI_HINTS": "false", "DOCKERLAB_SERVER": "1"}
 
     @property

@@ -1,4 +1,4 @@
-"""The command server: an interpreter that has imported everything, and forks a worker for each command line that `client` hands it.
+"""The command server: an interpreter that has imported everything, with a worker forked ahead for the next command line that `client` hands it.
 
 A worker does what `dockerlab.cli.main` does in a process of its own, with the client's descriptors, folder and environment. The server only starts it,
 passes signals on, and tells the exit code. It is a cache: gone after ten idle minutes, when its socket or its own files change, and nothing is lost.
@@ -39,7 +39,7 @@ from dockerlab.version import __version__
 __all__ = ["leave_one", "main"]
 
 _IDLE_SECONDS, _LOOK_SECONDS = 600, 30
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _CLOEXEC = 1, 0x40000000  # MSG_CMSG_CLOEXEC: what is received must not reach a program
 # What commands import when they need it.
 _LATER = (
     "dockerlab.commands.build", "dockerlab.commands.containers", "dockerlab.commands.images", "dockerlab.commands.inspect", "dockerlab.commands.system",
@@ -130,6 +130,7 @@ class _Server:
         self._files = {m.__file__: os.stat(m.__file__).st_mtime_ns for n, m in sys.modules.items() if n.startswith("dockerlab") and m.__file__}
         self._jobs: dict[int, _Job] = {}
         self._stale = False
+        self._next = self._forked()
 
     def serve(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -161,11 +162,12 @@ class _Server:
         line, _ = self._listener.accept()
         descriptors: list[int] = []
         try:
-            words = self._understood(line, descriptors)
-            worker = os.fork()
-            if worker == 0:
-                _work(words, descriptors, line)
-        except (OSError, IndexError, ValueError):
+            data = self._understood(line, descriptors)
+            worker, work = self._next
+            with work:
+                socket.send_fds(work, [len(data).to_bytes(4, "big")], [*descriptors, line.fileno()])
+                work.sendall(data)
+        except OSError:
             with contextlib.suppress(OSError):
                 line.send(b"cold")
             line.close()
@@ -175,21 +177,40 @@ class _Server:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+        if self._next[1].fileno() < 0:
+            self._next = self._forked()
 
-    def _understood(self, line: socket.socket, descriptors: list[int]) -> list[bytes]:
-        """Gives the message's fields, and its descriptors into the list; raises OSError where this server is not the one to do it."""
+    def _forked(self) -> tuple[int, socket.socket]:
+        """Gives a worker that waits for its work, and where to hand it over."""
+        ours, theirs = socket.socketpair()
+        worker = os.fork()
+        if worker:
+            theirs.close()
+            return worker, ours
+        syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        for held in (self._listener, ours, *{id(job): job.line for job in self._jobs.values()}.values()):
+            held.close()
+        head, descriptors, _, _ = socket.recv_fds(theirs, 4, 4, _CLOEXEC)
+        if not head:
+            os._exit(0)
+        words = _message(theirs, int.from_bytes(head, "big")).split(b"\0")[:-1]
+        _work(words, descriptors[:3], socket.socket(fileno=descriptors[3]))
+
+    def _understood(self, line: socket.socket, descriptors: list[int]) -> bytes:
+        """Gives the message, and its descriptors into the list; raises OSError where this server is not the one to do it."""
         line.settimeout(1)
         pid, uid, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        head, received, _, _ = socket.recv_fds(line, 4, 3, 0x40000000)
+        head, received, _, _ = socket.recv_fds(line, 4, 3, _CLOEXEC)
         descriptors += received
-        words = _message(line, int.from_bytes(head, "big"))
+        data = _message(line, int.from_bytes(head, "big"))
         line.settimeout(None)
-        if uid != os.geteuid() or situation(pid) != self._situation or words[0] != __version__.encode() or len(descriptors) != 3:
+        version, _, _ = data.partition(b"\0")
+        if uid != os.geteuid() or situation(pid) != self._situation or version != __version__.encode() or len(descriptors) != 3:
             raise OSError("somebody else's server")
         if not self._fresh():
             self._stale = True
             raise OSError("our files have changed")
-        return words
+        return data
 
     def _hear(self, descriptor: int) -> None:
         job = self._jobs[descriptor]
@@ -217,19 +238,18 @@ class _Server:
         os.close(job.ended)
 
 
-def _message(line: socket.socket, left: int) -> list[bytes]:
+def _message(line: socket.socket, left: int) -> bytes:
     parts = []
     while left > 0 and (part := line.recv(min(left, 1 << 20))):
         parts.append(part)
         left -= len(part)
     if left:
         raise OSError("cut short")
-    return b"".join(parts).split(b"\0")[:-1]
+    return b"".join(parts)
 
 
 def _work(words: list[bytes], descriptors: list[int], line: socket.socket) -> NoReturn:
     """Becomes the client: does its command line, tells the exit code, and ends."""
-    syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for wanted, descriptor in enumerate(descriptors):
         os.dup2(descriptor, wanted)
     for descriptor in descriptors:

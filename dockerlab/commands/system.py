@@ -131,9 +131,14 @@ def _pruned(call: Call, freed: int, *, containers: Sequence[str] = (), images: S
     return Outcome()
 
 
-_SHIM = "#!/bin/sh\n# dockerlab shim: removed by `dockerlab shim remove`\nexec {python} -S -P -c {code} \"$@\"\n"
-# The folders of installed packages are looked for (site) only when the command server cannot help.
-_CODE = "import sys; sys.path.insert(0, {package!r}); sys.argv[0] = 'docker'; from dockerlab.cli.client import main; main()"
+# Installed packages are looked for (site) only when the command server cannot help.
+_CODE = """# dockerlab shim: removed by `dockerlab shim remove`
+import sys
+sys.path.insert(0, {package!r})
+sys.argv[0] = "docker"
+from dockerlab.cli.client import main
+main()
+"""
 
 
 def _shim_path() -> Path:
@@ -156,7 +161,10 @@ def write_shim(path: Path) -> None:
     """Writes a `docker` that means dockerlab."""
     path.parent.mkdir(parents=True, exist_ok=True)
     code = _CODE.format(package=str(Path(__file__).parents[2]))
-    path.write_text(_SHIM.format(python=shlex.quote(sys.executable), code=shlex.quote(code)))
+    first = f"#!{sys.executable} -SP\n"
+    # The kernel reads 127 bytes of a first line at least, and ends the program's name at a blank; execve(2).
+    plain = len(os.fsencode(first)) < 128 and " " not in sys.executable
+    path.write_text(first + code if plain else f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S -P -c {shlex.quote(code)} "$@"\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 

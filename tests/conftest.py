@@ -105,6 +105,6 @@ def runtime() -> Iterator[Path]:
     yield folder
     for server in folder.glob("dockerlab-*/*-*-*"):
         end_server(server)
-    for launcher in folder.glob("*/launcher"):
-        World(Capabilities("", False, False, "", False, False, ""), launcher.parent).stop()
+    for launcher in folder.glob("*/launcher-*"):
+        World(Capabilities(launcher.name.partition("-")[2], False, False, "", False, False, ""), launcher.parent).stop()
     shutil.rmtree(folder, ignore_errors=True)

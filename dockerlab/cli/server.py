@@ -31,6 +31,7 @@ from dockerlab.commands.run import perform
 from dockerlab.engine import Engine
 from dockerlab.errors import DockerlabError
 from dockerlab.linux import syscalls
+from dockerlab.linux.probe import situation
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime.generate import Options, generate
 from dockerlab.store.files import locked
@@ -103,14 +104,6 @@ def rehearse() -> None:
                 str(perform(line.split(), lambda: engine, _Nowhere(), folder=Path(name)).value)
         Spec.decode(generate(engine.images.get("a").config.config, Options()).encode())
         shutil.rmtree(engine.settings.runtime, ignore_errors=True)
-
-
-def situation(pid: int | str) -> tuple[str, ...]:
-    """Gives what a process may do and where it stands; who stands elsewhere is not served. Raises OSError. namespaces(7), proc(5)."""
-    places = tuple(os.readlink(f"/proc/{pid}/{name}") for name in ("root", "ns/mnt", "ns/net", "ns/pid", "ns/user"))
-    with open(f"/proc/{pid}/status") as file:
-        rights = [line for line in file if line.startswith(("Uid:", "Gid:", "Groups:", "CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:", "Umask:"))]
-    return (*places, *rights)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from dockerlab.engine.containers import Container, Containers, RunOptions
 from dockerlab.engine.images import Image, Images
 from dockerlab.engine.settings import Settings
 from dockerlab.engine.system import System
-from dockerlab.linux.probe import Finding
+from dockerlab.linux.probe import Finding, situation
 from dockerlab.runtime import sandbox
 from dockerlab.runtime.sandbox import Capabilities, Sandbox
 from dockerlab.runtime.world import World
@@ -57,10 +57,10 @@ class Engine:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """What this host allows, tried once per boot."""
+        """What this host allows, tried once per boot and situation."""
         cache = self.settings.runtime / "probe.json"
         boot = Path("/proc/sys/kernel/random/boot_id")
-        key = f"{boot.read_text().strip() if boot.exists() else ''} {os.geteuid()} {sys.version_info[:2]}"
+        key = [boot.read_text().strip() if boot.exists() else "", list(sys.version_info[:2]), *situation()]
         try:
             facts = json.loads(cache.read_bytes())
         except (OSError, ValueError):

@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass
 from dockerlab.linux import cgroups, idmap, syscalls
 from dockerlab.linux.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, MS_BIND, MS_PRIVATE, MS_REC
 
-__all__ = ["Finding", "probe"]
+__all__ = ["Finding", "probe", "situation"]
 
+_RIGHTS = ("Uid:", "Gid:", "Groups:", "CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:", "Umask:")
 _ALL = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET
 
 
@@ -53,6 +54,19 @@ def probe(store: str) -> list[Finding]:
         _tried("cgroups", "make a group, move a process into it", _cgroup),
     ]  # fmt: skip
     return findings
+
+
+def situation(pid: int | str = "self") -> tuple[str, ...]:
+    """Gives where a process stands and what it may do: findings, and whoever acts for another, are good in one situation only.
+
+    Raises OSError; on other systems than Linux there is one. namespaces(7), proc(5).
+    """
+    if sys.platform != "linux":
+        return ()
+    places = tuple(os.readlink(f"/proc/{pid}/{name}") for name in ("root", "ns/mnt", "ns/net", "ns/pid", "ns/user"))
+    with open(f"/proc/{pid}/status") as file:
+        rights = [line.rstrip() for line in file if line.startswith(_RIGHTS)]
+    return (*places, *rights)
 
 
 def _tried(name: str, how: str, action: Callable[[], object]) -> Finding:

@@ -68,7 +68,7 @@ class World:
 
     def __init__(self, capabilities: Capabilities, folder: Path) -> None:
         self.capabilities, self._folder = capabilities, folder
-        self._path = str(folder / "launcher")
+        self._path = str(folder / f"launcher-{capabilities.tier}")
 
     def call(self, name: str, *, descriptor: int | None = None, **options: Any) -> Any:
         """Runs one of `store.work`'s functions as the container's root and gives what it gives; raises what it raises."""

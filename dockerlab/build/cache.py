@@ -31,7 +31,8 @@ class Cache:
         try:
             self._connection = self._open()
         except sqlite3.OperationalError as error:
-            raise StoreError(f"cannot use {self._path}: {error}", hint="free some space, or set DOCKERLAB_HOME to a folder of your own") from error
+            reason = "no space left on device" if "full" in str(error) else str(error)
+            raise StoreError(f"cannot use {self._path}: {reason}", hint="free some space, or set DOCKERLAB_HOME to a folder of your own") from error
         except sqlite3.DatabaseError:
             # Damaged, and of no value but speed.
             for ending in ("", "-wal", "-shm"):

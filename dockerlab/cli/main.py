@@ -16,7 +16,6 @@ from dockerlab.commands.run import perform
 from dockerlab.commands.specs import COMMANDS
 from dockerlab.errors import (
     AlreadyExists,
-    BuildFailed,
     ContainerError,
     DockerfileError,
     DockerlabError,
@@ -153,8 +152,10 @@ def main(argv: list[str] | None = None) -> None:
             surface.out(text + "\n" if text else "")
         code = outcome.exit_code
     except DockerlabError as error:
-        surface.err(complaint(error, _command(words, program), program))
-        code = 1 if isinstance(error, BuildFailed) and error.exit_code == 0 else error.exit_code
+        command = _command(words, program)
+        surface.err(complaint(error, command, program))
+        # Whatever keeps a container from running has 125, so that it is not taken for the program's own code.
+        code = 125 if command.endswith("run") and error.exit_code == 1 and not isinstance(error, UsageError) else error.exit_code
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:

@@ -16,7 +16,7 @@ from dockerlab.commands.rows import Rows, Text, ago, moment, parse_time
 from dockerlab.engine.containers import Attach, Container, RunOptions
 from dockerlab.engine.drafts import as_dockerfile
 from dockerlab.engine.settings import host_environment
-from dockerlab.errors import DockerlabError, InvalidArgument, InvalidRequest, NotFound
+from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.config import env_map
 from dockerlab.oci.reference import Reference
 
@@ -65,11 +65,7 @@ def create(call: Call) -> Outcome:
 
 def run(call: Call) -> Outcome:
     """docker run."""
-    try:
-        container = _made(call)
-    except DockerlabError as error:
-        error.exit_code = 125
-        raise
+    container = _made(call)
     if not {"network", "net"} & call.parsed.given and call.engine.first_time("network"):
         call.surface.note("containers share this machine's network for now; --net none gives them none")
     if call.flag("detach"):

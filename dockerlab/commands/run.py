@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import errno
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +13,13 @@ from dockerlab.commands.call import Call, Outcome, Surface
 from dockerlab.commands.grammar import Command, find, parse
 from dockerlab.commands.help import help_text, index_text
 from dockerlab.commands.specs import COMMANDS
+from dockerlab.errors import DockerlabError, InvalidArgument
+from dockerlab.store.files import explained
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
 
-__all__ = ["perform", "verb"]
+__all__ = ["perform", "told", "verb"]
 
 _VERBS = {
     "build": "build:build", "run": "containers:run", "create": "containers:create", "start": "containers:start", "rm": "containers:rm", "ps": "containers:ps",
@@ -51,5 +55,20 @@ def perform(
     if parsed.help:
         surface.out(help_text(parsed.command, program).rstrip("\n") + "\n")
         return Outcome()
-    call = Call(parsed, engine(), surface, folder, program, variables or {})
-    return verb(command)(call) or Outcome()
+    with told():
+        call = Call(parsed, engine(), surface, folder, program, variables or {})
+        return verb(command)(call) or Outcome()
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Puts what the system refused into words: a full disk, a file that cannot be read. A reader that went away is told as it is."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        place = error.filename or "a file of the store"
+        if error.errno == errno.EACCES:
+            raise InvalidArgument(f"open {place}: permission denied", hint="change the file's mode, or leave it out") from error
+        raise explained(error, place) or DockerlabError(f"{place}: {(error.strerror or str(error)).lower()}") from error

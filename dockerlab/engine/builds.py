@@ -28,6 +28,7 @@ from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import History, RunConfig
 from dockerlab.oci.reference import Reference
 from dockerlab.store import work
+from dockerlab.store.files import explain
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -137,13 +138,10 @@ class Builds:
 
     def _lay(self, items: Iterator[packing.Item]) -> tuple[Path, dict[str, Any]] | None:
         draft = self._engine.content.draft()
-        target = work.Compressor(str(draft))
-        try:
+        with self._engine.content.unless_failed(draft), explain(draft):
+            target = work.Compressor(str(draft))
             table = packing.pack(items, target.write)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        facts = {**target.close(), "index": index.encode(table).decode()}
+            facts = {**target.close(), "index": index.encode(table).decode()}
         if table:
             return draft, facts
         draft.unlink()

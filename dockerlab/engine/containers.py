@@ -238,7 +238,8 @@ class Container:
         if not self._engine.capabilities.owners and self._only_id() is not None:
             who = self._who()
             default = [who.uid, who.gid]
-        facts = self._engine.world.call("pack", draft=str(draft), below=self._below(), default=default, **self._where())
+        with self._engine.content.unless_failed(draft):
+            facts = self._engine.world.call("pack", draft=str(draft), below=self._below(), default=default, **self._where())
         if facts["index"]:
             return draft, facts
         draft.unlink(missing_ok=True)

@@ -197,7 +197,8 @@ class Images:
         """Makes an image of one layer from a tar of a root file system. Raises UnsafeArchive, CorruptContent."""
         reference = Reference.parse(name) if name else None
         draft = self._engine.content.draft()
-        facts = self._engine.world.call("repack", source=str(source), draft=str(draft))
+        with self._engine.content.unless_failed(draft):
+            facts = self._engine.world.call("repack", source=str(source), draft=str(draft))
         entry = History(created=now(), comment=message or "Imported from -")
         return self.create(None, [(draft, facts)], changes or RunConfig(), entry, name=reference)
 

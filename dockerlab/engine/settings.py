@@ -30,7 +30,8 @@ class Settings:
         with explain(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(folder, os.W_OK):
-            raise StoreError(f"cannot write {folder}: permission denied", hint="set DOCKERLAB_HOME to a folder of your own")
+            reason = "the file system is read-only" if os.statvfs(folder).f_flag & os.ST_RDONLY else "permission denied"
+            raise StoreError(f"cannot write {folder}: {reason}", hint="set DOCKERLAB_HOME to a folder of your own")
         # A store holds set-user-id files of images: nobody else may reach them.
         if folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
             os.chmod(folder, 0o700)

@@ -14,7 +14,7 @@ from dockerlab.commands.build import from_text
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.grammar import Command, find, parse
 from dockerlab.commands.help import help_text
-from dockerlab.commands.run import perform
+from dockerlab.commands.run import perform, told
 from dockerlab.commands.specs import COMMANDS
 from dockerlab.commands.system import write_shim
 from dockerlab.engine.current import current
@@ -99,7 +99,8 @@ class DockerMagics(Magics):
             words += ["--build-arg", f"{name}={known[name]}"]
         command, rest = find(COMMANDS, ["build", *words, "."], program="docker")
         parsed = parse(command, rest, program="docker")
-        outcome = from_text(Call(parsed, current(), Cell(), folder, "docker", os.environ), cell, folder)
+        with told():
+            outcome = from_text(Call(parsed, current(), Cell(), folder, "docker", os.environ), cell, folder)
         return outcome.value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,10 +57,23 @@ def choose(findings: Sequence[Finding]) -> Sandbox:
         overlay = "user" if "overlay userxattr" in ok else ""
         return UserSandbox(overlay, ranged="id range" in ok, fresh_proc="fresh proc" in ok)
     refused = "; ".join(f"{f.name}: {f.detail}" for f in findings if f.name in ("kernel", "root", "user namespace", "mount") and not f.ok)
-    raise NotSupportedHere(
-        f"this host lets nobody start a container here ({refused})",
-        reason=refused,
-        hint="ask an administrator to allow unprivileged user namespaces (Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), or run as root",
+    raise NotSupportedHere(f"this host lets nobody start a container here ({refused})", reason=refused, hint=_cure(findings))
+
+
+def _cure(findings: Sequence[Finding]) -> str:
+    """Gives what an administrator can do, by what was refused first."""
+    refused = next((f for f in findings if f.name in ("kernel", "user namespace", "mount") and not f.ok), None)
+    if refused is None or refused.name == "kernel":
+        return "use a Linux machine: Binder, WSL 2 or Lima give you one"
+    if refused.name == "mount":
+        return "ask an administrator to allow mount(2) here: the container that this runs in needs --security-opt seccomp=unconfined (and apparmor=unconfined)"
+    if refused.errno == errno.ENOSPC:
+        return "ask an administrator for user namespaces: sysctl user.max_user_namespaces is 0, or all are in use"
+    if not refused.detail.startswith("unshare"):
+        return "ask an administrator to let user namespaces be used (Ubuntu 24.04: sysctl kernel.apparmor_restrict_unprivileged_userns=0), or run as root"
+    return (
+        "ask an administrator to allow user namespaces: sysctl kernel.unprivileged_userns_clone=1 (Debian), "
+        "or --security-opt seccomp=unconfined for the container that this runs in; or run as root"
     )
 
 

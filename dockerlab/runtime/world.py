@@ -17,7 +17,7 @@ from dockerlab.errors import NotSupportedHere
 from dockerlab.runtime import wire
 from dockerlab.runtime.sandbox import Capabilities
 from dockerlab.store import work
-from dockerlab.store.files import locked
+from dockerlab.store.files import explain, locked
 
 __all__ = ["Session", "World"]
 
@@ -72,6 +72,10 @@ class World:
 
     def call(self, name: str, *, descriptor: int | None = None, **options: Any) -> Any:
         """Runs one of `store.work`'s functions as the container's root and gives what it gives; raises what it raises."""
+        with explain(Path(options.get("draft") or options.get("target") or options.get("path") or self._folder)):
+            return self._call(name, descriptor, options)
+
+    def _call(self, name: str, descriptor: int | None, options: dict[str, Any]) -> Any:
         if self.capabilities.direct:
             return work.FUNCTIONS[name](**options, **({} if descriptor is None else {"descriptor": descriptor}))
         with self._connect() as connection:

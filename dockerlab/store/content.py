@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -72,6 +73,15 @@ class ContentStore:
     def draft(self) -> Path:
         """Gives a place to write a large blob to, for `adopt`."""
         return self.ingest / scratch_name()
+
+    @contextlib.contextmanager
+    def unless_failed(self, draft: Path) -> Iterator[None]:
+        """Removes the draft at once where the block that writes it fails: it may be what filled the disk."""
+        try:
+            yield
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
 
     def adopt(self, draft: Path, digest: Digest) -> None:
         """Takes a written draft in under its digest; one that is there already stays."""

@@ -12,7 +12,14 @@ from pathlib import Path
 
 from dockerlab.errors import StoreError
 
-__all__ = ["explain", "locked", "publish", "scratch_name"]
+__all__ = ["explain", "explained", "locked", "publish", "scratch_name"]
+
+_DISK = {
+    errno.ENOSPC: ("no space left on device", "free some space, or run `docker system prune`"),
+    errno.EDQUOT: ("disk quota exceeded", "free some space, or run `docker system prune`"),
+    errno.EROFS: ("the file system is read-only", "set DOCKERLAB_HOME to a folder that can be written"),
+    errno.EACCES: ("permission denied", "set DOCKERLAB_HOME to a folder of your own"),
+}
 
 
 def scratch_name() -> str:
@@ -55,13 +62,14 @@ def explain(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        words = {
-            errno.ENOSPC: ("no space left on device", "free some space, or run `docker system prune`"),
-            errno.EDQUOT: ("disk quota exceeded", "free some space, or run `docker system prune`"),
-            errno.EROFS: ("the file system is read-only", "set DOCKERLAB_HOME to a folder that can be written"),
-            errno.EACCES: ("permission denied", "set DOCKERLAB_HOME to a folder of your own"),
-        }
-        if error.errno not in words:
+        if (told := explained(error, path)) is None:
             raise
-        reason, hint = words[error.errno]
-        raise StoreError(f"cannot write {path}: {reason}", hint=hint) from error
+        raise told from error
+
+
+def explained(error: OSError, path: object) -> StoreError | None:
+    """Gives the words for a full or read-only disk; None for an error that says something else."""
+    if error.errno not in _DISK:
+        return None
+    reason, hint = _DISK[error.errno]
+    return StoreError(f"cannot write {path}: {reason}", hint=hint)

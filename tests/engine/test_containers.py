@@ -6,10 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from dockerlab.engine import Container, Engine, RunOptions
-from dockerlab.errors import AlreadyExists, ContainerError, Interrupted, InUse, InvalidArgument, NotFound
+from dockerlab.errors import AlreadyExists, ContainerError, Interrupted, InUse, InvalidArgument, NotFound, NotSupportedHere
+from dockerlab.oci.manifest import CONFIG, Descriptor
+from dockerlab.oci.reference import Reference
 from dockerlab.store.containers import started_at
 
 
@@ -244,3 +247,15 @@ def test_with_one_id_a_user_may_give_to_itself_alone(engine: Engine) -> None:
     text = b"".join(said).decode()
     assert "own\n" in text and "refused\n" in text
     assert "note:" not in text  # nobody but root could do it on any host
+
+
+def test_an_image_for_another_machine_is_refused(engine: Engine) -> None:
+    image = engine.images.resolve("busybox")
+    foreign = msgspec.structs.replace(image.config, architecture="s390x")
+    raw = foreign.encode()
+    manifest = msgspec.structs.replace(image.manifest, config=Descriptor(media_type=CONFIG, digest=engine.content.put(raw), size=len(raw)))
+    engine.image_store.add(raw, manifest, name=Reference.parse("foreign"))
+    with pytest.raises(NotSupportedHere, match="image foreign is for linux/s390x, this machine is "):
+        engine.containers.create("foreign", ["true"])
+    assert engine.containers.list(all=True) == []
+    assert engine.system.check() == []

@@ -32,4 +32,21 @@ def test_the_strongest_tier_that_works_is_chosen(missing: tuple[str, ...], tier:
 def test_where_nothing_works_the_reason_and_the_cure_are_said(missing: tuple[str, ...]) -> None:
     with pytest.raises(NotSupportedHere) as caught:
         sandbox.choose(findings(*missing))
-    assert "Operation not permitted" in caught.value.message and "administrator" in caught.value.hint
+    assert "Operation not permitted" in caught.value.message and ("administrator" in caught.value.hint or "Linux machine" in caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("number", "detail", "cure"),
+    [
+        (28, "unshare: No space left on device", "user.max_user_namespaces"),
+        (1, "unshare: Operation not permitted", "kernel.unprivileged_userns_clone=1"),
+        (1, "/proc/self/uid_map: Operation not permitted", "apparmor_restrict_unprivileged_userns=0"),
+        (13, "/proc/self/setgroups: Permission denied", "apparmor_restrict_unprivileged_userns=0"),
+        (1, "sethostname: Operation not permitted", "apparmor_restrict_unprivileged_userns=0"),
+    ],
+)
+def test_the_cure_depends_on_what_was_refused(number: int, detail: str, cure: str) -> None:
+    found = [Finding("root", "tried", False, 1, "no"), Finding("user namespace", "tried", False, number, detail)]
+    with pytest.raises(NotSupportedHere) as caught:
+        sandbox.choose(found)
+    assert cure in caught.value.hint

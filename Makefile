@@ -37,6 +37,7 @@ bench: $(VENV)/ready ## One table: our time against the real tools' (root, docke
 
 soak: $(VENV)/ready ## The long loops: kill -9 at random, many rounds
 	$(BIN)/python -m pytest -q tests -m soak --timeout 3600
+	$(if $(filter 0,$(shell id -u)),tools/shapes.sh tests/soak -m soak --timeout 3600)
 
 clean: ## Remove the environment
 	rm -rf $(VENV)

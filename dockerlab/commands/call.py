@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.commands.grammar import Parsed
+from dockerlab.commands.rows import Text
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -27,9 +28,13 @@ class Surface:
         """Shows text on standard error."""
         raise NotImplementedError
 
+    def aside(self, value: object) -> None:
+        """Shows something beside a command's own output; in a notebook a value shows itself."""
+        self.err(f"{value}\n")
+
     def note(self, text: str) -> None:
-        """Shows a remark of the engine's: no part of what a command writes."""
-        self.err(f"note: {text}\n")
+        """Shows a remark of the engine's."""
+        self.aside(Text(f"note: {text}"))
 
     def attached(self, container: Container, wanted: Attach, *, interactive: bool) -> int:
         """Starts a container with its streams here and gives its exit code."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import ellipsis, human_duration
 from dockerlab.commands.each import attempts, told
 from dockerlab.commands.environment import variables
+from dockerlab.commands.explanation import Explanation
 from dockerlab.commands.go_text import quoted
 from dockerlab.commands.rows import Rows, Text, ago, moment, parse_time
 from dockerlab.engine.containers import Attach, Container, RunOptions
@@ -75,20 +75,10 @@ def run(call: Call) -> Outcome:
     wanted = Attach(stdin=0 if call.flag("interactive") else None, stdout=1, stderr=2)
     code = call.surface.attached(container, wanted, interactive=call.flag("tty"))
     if call.flag("explain"):
-        call.surface.err(_explanation(container))
+        call.surface.aside(Explanation(container.explained()))
         if call.flag("rm"):
             container.remove(volumes=True)
     return Outcome(exit_code=code)
-
-
-def _explanation(container: Container) -> str:
-    from dockerlab.commands.columns import table
-
-    rows = [
-        [str(number), f"{name}({', '.join(args)})", "ok" if not code else os.strerror(code), f"{spent} µs", f"init.py:{line}"]
-        for number, (name, args, code, spent, line) in enumerate(container.explained(), 1)
-    ]
-    return table(["#", "CALL", "RESULT", "TIME", "LINE"], rows)
 
 
 def start(call: Call) -> Outcome:

@@ -14,19 +14,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from dockerlab.linux import syscalls
+from dockerlab.linux.spelling import Spelling
 
 __all__ = ["Call", "Door"]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One kernel call: what was asked, the errno (0 for success), how long it took, and the caller's line."""
+    """One kernel call: what was asked, the errno (0 for success), how long it took, the caller's line, and what the kernel gave."""
 
     name: str
-    args: tuple[str, ...]
+    args: tuple[Any, ...]
     errno: int
     microseconds: int
     line: int
+    result: Any = None
 
 
 class Door:
@@ -41,24 +43,20 @@ class Door:
 
         def call(*args: Any, **options: Any) -> Any:
             line = sys._getframe(1).f_lineno
-            begun, number = time.perf_counter_ns(), 0
+            begun, number, result = time.perf_counter_ns(), 0, None
             try:
-                return 0 if self._dry else target(*args, **options)
+                result = 0 if self._dry else target(*args, **options)
+                return result
             except OSError as error:
                 number = error.errno or 0
                 raise
             finally:
                 spent = (time.perf_counter_ns() - begun) // 1000
-                words = tuple(_word(a) for a in args)
-                self.calls.append(Call(name, words, number, spent, line))
+                self.calls.append(Call(name, args, number, spent, line, result))
 
         return call
 
-
     def notes(self) -> bytes:
-        """Gives the calls so far as JSON: a list of [name, args, errno, microseconds, line]."""
-        return json.dumps([[c.name, c.args, c.errno, c.microseconds, c.line] for c in self.calls]).encode()
-
-
-def _word(value: Any) -> str:
-    return os.fsdecode(value) if isinstance(value, bytes) else str(value)
+        """Gives the calls so far as JSON: a list of [name, args as strace(1) spells them, errno, microseconds, line]."""
+        spelling = Spelling()
+        return json.dumps([[c.name, spelling.call(c.name, c.args, c.result), c.errno, c.microseconds, c.line] for c in self.calls]).encode()

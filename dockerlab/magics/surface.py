@@ -37,11 +37,11 @@ class Cell(Surface):
         sys.stderr.write(text)
         sys.stderr.flush()
 
-    def note(self, text: str) -> None:
-        """Shows a remark of the engine's beside the program's output; not on standard error, which graders take for a failure."""
+    def aside(self, value: object) -> None:
+        """Shows something beside the program's output; not on standard error, which graders take for a failure."""
         from IPython.display import display
 
-        display({"text/plain": f"note: {text}"}, raw=True)
+        display(value)
 
     def stdin(self) -> bytes:
         """Gives the cell's body."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dockerlab.linux import syscalls
-from dockerlab.linux.spelling import Spelling
+from dockerlab.linux.spelling import Spelling, Word
 
 __all__ = ["Call", "Door"]
 
@@ -42,19 +42,24 @@ class Door:
         target = getattr(syscalls, name, None) or getattr(os, name)
 
         def call(*args: Any, **options: Any) -> Any:
-            line = sys._getframe(1).f_lineno
-            begun, number, result = time.perf_counter_ns(), 0, None
-            try:
-                result = 0 if self._dry else target(*args, **options)
-                return result
-            except OSError as error:
-                number = error.errno or 0
-                raise
-            finally:
-                spent = (time.perf_counter_ns() - begun) // 1000
-                self.calls.append(Call(name, args, number, spent, line, result))
+            return self._noted(name, args, sys._getframe(1).f_lineno, lambda: target(*args, **options))
 
         return call
+
+    def through(self, name: str, *shown: object, action: Callable[[], Any]) -> Any:
+        """Does something that takes several calls, or one that has no short arguments, and notes it as one."""
+        return self._noted(name, tuple(Word(word) for word in shown), sys._getframe(1).f_lineno, action)
+
+    def _noted(self, name: str, args: tuple[Any, ...], line: int, action: Callable[[], Any]) -> Any:
+        begun, number, result = time.perf_counter_ns(), 0, None
+        try:
+            result = 0 if self._dry else action()
+            return result
+        except OSError as error:
+            number = error.errno or 0
+            raise
+        finally:
+            self.calls.append(Call(name, args, number, (time.perf_counter_ns() - begun) // 1000, line, result))
 
     def notes(self) -> bytes:
         """Gives the calls so far as JSON: a list of [name, args as strace(1) spells them, errno, microseconds, line]."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from dockerlab.linux import syscalls
 
-__all__ = ["Spelling"]
+__all__ = ["Spelling", "Word"]
 
 
 def _names(prefix: str, source: object, *less: str) -> dict[int, str]:
@@ -43,6 +43,10 @@ _SPECIAL: dict[str, dict[int, Callable[[int], str]]] = {
 }  # fmt: skip
 
 
+class Word(str):
+    """An argument that is spelled already."""
+
+
 class Spelling:
     """Spells calls one after the other: what an `open` gave is known to those after it."""
 
@@ -53,7 +57,7 @@ class Spelling:
         """Gives the arguments of one call."""
         special = _SPECIAL.get(name, {})
         words = [special[n](arg) if n in special and isinstance(arg, int) else self._word(arg) for n, arg in enumerate(args)]
-        if name == "prctl" and args[0] == 1:
+        if name == "prctl" and args[0] == 1 and isinstance(args[0], int):
             words[1] = signal.Signals(args[1]).name
         if name in ("openat2", "fchdir") and isinstance(args[0], int):
             words[0] += self._path(args[0])
@@ -62,8 +66,8 @@ class Spelling:
         return words
 
     def _word(self, value: Any) -> str:
-        if value is None:
-            return "NULL"
+        if value is None or isinstance(value, Word):
+            return value or "NULL"
         if isinstance(value, bytes | str):
             text = os.fsdecode(value)
             return '"' + _DESCRIPTOR.sub(lambda found: found[0] + self._path(int(found[1])), text) + '"'

@@ -127,22 +127,23 @@ def become_the_program(k: Door, start: Start) -> None:
     #    then groups, group, user, and at last the capabilities themselves.
     sets = process.capabilities
     keep = capabilities.mask(sets.bounding) if sets else 0
-    capabilities.drop_bounding(keep)
+    _drop_bounding(k, keep)
     if start.only_id is not None:
         _become_in_place(k, uid, gid, start.only_id)
-        capabilities.drop_bounding(keep)
+        _drop_bounding(k, keep)
     if not process.no_new_privileges:
-        _install_filter(start, uid, gid)
+        _install_filter(k, start, uid, gid)
     if (uid or gid) and start.user_groups:
-        capabilities.keep_on_setuid()
+        k.through("prctl", "PR_SET_KEEPCAPS", 1, action=capabilities.keep_on_setuid)
     if start.user_groups:
         k.setgroups([gid, *who.groups])  # docker names the first group among the others as well
         k.setresgid(gid, gid, gid)
         k.setresuid(uid, uid, uid)
-    capabilities.apply(keep if not uid else 0, keep if not uid else 0, 0)
+    held = keep if not uid else 0
+    k.through("capset", f"effective={held:x}", f"permitted={held:x}", "inheritable=0", action=lambda: capabilities.apply(held, held, 0))
     if process.no_new_privileges:
-        capabilities.no_new_privileges()
-        _install_filter(start, uid, gid)
+        k.through("prctl", "PR_SET_NO_NEW_PRIVS", 1, action=capabilities.no_new_privileges)
+        _install_filter(k, start, uid, gid)
 
     # 9. If the process that watches us dies, we die. A change of user has cleared this, so it stands here.
     k.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -171,14 +172,19 @@ def _become_in_place(k: Door, uid: int, gid: int, rules: tuple[tuple[str, int], 
     k.prctl(_PR_SET_DUMPABLE, 1)  # otherwise /proc/self belongs to somebody who is not in here
     k.unshare(syscalls.CLONE_NEWUSER)
     idmap.write_own(idmap.single(uid, 0), idmap.single(gid, 0))
-    if not landlock.restrict(rules):
+    if not k.through("landlock_restrict_self", f"{len(rules)} rules", action=lambda: landlock.restrict(rules)):
         raise InitFailed(told(f"user {uid}: this kernel has no Landlock to hold a user to their rights where a host gives one id only"))
 
 
-def _install_filter(start: Start, uid: int, gid: int) -> None:
+def _drop_bounding(k: Door, keep: int) -> None:
+    k.through("prctl", "PR_CAPBSET_DROP", f"all but {keep:x}", action=lambda: capabilities.drop_bounding(keep))
+
+
+def _install_filter(k: Door, start: Start, uid: int, gid: int) -> None:
     if not start.filter:
         return
-    listener = seccomp.install(start.filter, listener=start.listens)
+    size = f"{len(start.filter) // 8} instructions"
+    listener = k.through("seccomp", "SECCOMP_SET_MODE_FILTER", size, action=lambda: seccomp.install(start.filter, listener=start.listens))
     if start.listens and start.sync is not None:
         # The monitor hears of calls that this host will refuse, and says why; the kernel decides.
         own = {"listen": [uid, gid] if start.only_id is not None else [0, 0]}

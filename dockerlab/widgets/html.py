@@ -58,7 +58,7 @@ def table(head: Sequence[str], rows: Iterable[str], *, caption: str) -> str:
     """Gives a table; `head` holds cells' HTML, `rows` whole `<tr>` elements, `caption` plain text."""
     top = "".join(cell(text, tag="th", scope="col", style="font-weight:600") for text in head)
     return (
-        '<table style="border-collapse:collapse;font-size:.92em;margin:.4em 0">'
+        '<table style="border-collapse:collapse;font-size:.92em;line-height:1.4;margin:.4em 0">'
         f'<caption style="text-align:left;caption-side:top;padding:.2em 0;font-weight:600">{escape(caption)}</caption>'
         f"<thead><tr>{top}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )

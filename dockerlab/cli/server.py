@@ -181,7 +181,7 @@ class _Server:
             theirs.close()
             return worker, ours
         syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        for held in (self._listener, ours, *{id(job): job.line for job in self._jobs.values()}.values()):
+        for held in (self._listener, ours, *(job.line for job in self._jobs.values())):
             held.close()
         head, descriptors, _, _ = socket.recv_fds(theirs, 4, 4, _CLOEXEC)
         if not head:

@@ -152,6 +152,7 @@ def container_facts(container: Container) -> dict[str, Any]:
             "SecurityOpt": ["no-new-privileges"] if host["no_new_privileges"] else None, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}, "Runtime": "dockerlab",
         },
         "Mounts": mounts,
-        "Config": _config(container.config, Hostname=host.get("hostname") or container.id[:12], Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image),
+        "Config": _config(container.config, Hostname=host.get("hostname") or container.id[:12], Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image,
+                          Labels=dict(sorted(container.config.labels.items()))),
         "NetworkSettings": {"Networks": {host["network"]: {}}, "Ports": {}},
     }  # fmt: skip

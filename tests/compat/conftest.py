@@ -41,6 +41,8 @@ class Said:
 
 
 Transcript = list[Said]
+# Root with no right but that to map itself has what an ordinary user with one id has.
+TIERS = {"root": "", "single": "setpriv --bounding-set=-all,+setfcap --inh-caps=-all --no-new-privs "}
 Both = Callable[[Sequence[str]], tuple[Transcript, Transcript]]
 
 
@@ -160,13 +162,19 @@ def _say(prelude: str, line: str, folder: Path, env: dict[str, str]) -> Said:
     return Said(line, done.stdout.decode(errors="replace").replace(str(folder), "/class"), done.returncode)
 
 
+@pytest.fixture(params=list(TIERS))
+def tier(request: pytest.FixtureRequest) -> str:
+    """Each tier in which the words of the command line are compared."""
+    return str(request.param)
+
+
 @pytest.fixture
-def both(daemon: str, base: bytes, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, runtime: Path) -> Iterator[Both]:
+def both(tier: str, daemon: str, base: bytes, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, runtime: Path) -> Iterator[Both]:
     """Gives a function that runs the same lines with docker and with dockerlab, each in a state that holds busybox:latest alone."""
     plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC", "DOCKER_BUILDKIT": "0", "DOCKER_CLI_HINTS": "false", "DOCKER_HOST": daemon}
     lab = {**plain, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
     lab |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path_factory.getbasetemp() / "pyc")}
-    program = f"{shlex.quote(sys.executable)} -m dockerlab.cli"
+    program = f"{TIERS[tier]}{shlex.quote(sys.executable)} -m dockerlab.cli"
 
     def docker(*words: str) -> str:
         return subprocess.run(["docker", *words], env=plain, capture_output=True, text=True, check=False, timeout=60).stdout

@@ -49,7 +49,7 @@ def _without_metadata_containers(text: str) -> str:
     return "".join(kept)
 
 
-def _plain(transcript: Transcript, *, theirs: bool) -> list[str]:
+def plain(transcript: Transcript, *, theirs: bool) -> list[str]:
     """Gives each line with its output and exit code; ids become numbers in order of appearance, times a word."""
     seen: dict[str, str] = {}
     told = []
@@ -269,7 +269,7 @@ STEPS = [
 ]  # fmt: skip
 
 MANAGEMENT = [
-    _same("management words", "docker container run --name c1 busybox echo hi", "docker container ls", "docker container ls -a --format '{{.Names}}'", "docker container ps -aq",
+    _same("management words", "sleep 1", "docker container run --name c1 busybox echo hi", "docker container ls", "docker container ls -a --format '{{.Names}}'", "docker container ps -aq",
           "docker container logs c1",
           "docker container diff c1", "docker container commit c1 m:1", "docker image ls", "docker image tag m:1 m:2", "docker image history -q m:2", "docker image rm m:1 m:2",
           "docker container rm c1",
@@ -306,7 +306,7 @@ MANAGEMENT = [
           "docker images -aq"),
     _same("rmi of what runs", "docker run -d --name c1 busybox sleep 50", "docker rmi busybox", "docker rmi -f busybox", "docker rmi $(docker images -q busybox)", "docker images",
           "docker rm -f c1", "docker images -a"),
-    _same("rmi of some, one missing", "docker tag busybox a", "docker tag busybox b:1", "docker rmi a nosuch b:1", "docker rmi -f nosuch", "docker rmi $(docker images -q busybox | cut -c1-6)",
+    _same("rmi of some, one missing", "docker tag busybox x", "docker tag busybox y:1", "docker rmi x nosuch y:1", "docker rmi -f nosuch", "docker rmi $(docker images -q busybox | cut -c1-6)",
           "docker images -a"),
     _same("rm of what is not there", "docker rm -f nosuch", "docker rm -f nosuch nosuch2", "docker start nosuch nosuch2", "docker start -a nosuch", "docker commit nosuch a", "docker diff nosuch",
           "docker export nosuch"),
@@ -330,7 +330,17 @@ MANAGEMENT = [
 ]  # fmt: skip
 
 
+# What a host that gives one id cannot do: README's host table says so, and so does the container.
+_ONE_ID = {
+    "COPY --from of a stage": "chown fails inside", "COPY --from of an image, with an owner": "chown fails inside",
+    "owners by name": "owners are in the layers and not on disk", "groups": "setgroups is not allowed",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("lines", [*IMAGES_FROM_CONTAINERS, *REFERENCES, *BUILDS, *SOURCES, *STEPS, *CONTAINERS, *MANAGEMENT])
-def test_docker_says_the_same(both: Both, lines: tuple[str, ...]) -> None:
+def test_docker_says_the_same(both: Both, tier: str, lines: tuple[str, ...], request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.id.partition("-")[2]
+    if tier == "single" and name in _ONE_ID:
+        request.applymarker(pytest.mark.xfail(reason=_ONE_ID[name], strict=True))
     theirs, ours = both(lines)
-    assert "\n".join(_plain(ours, theirs=False)) == "\n".join(_plain(theirs, theirs=True))
+    assert "\n".join(plain(ours, theirs=False)) == "\n".join(plain(theirs, theirs=True))

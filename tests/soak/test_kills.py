@@ -6,15 +6,14 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from dockerlab.commands.system import write_shim
 from dockerlab.engine import Engine
 
-ROOT = Path(__file__).parents[2]
 ROUNDS = int(os.environ.get("DOCKERLAB_SOAK_ROUNDS", "100"))
 DEEDS = (
     "docker run --rm busybox sh -c 'echo x > /x; sleep 0.05'",
@@ -39,14 +38,12 @@ def relatives(home: Path, runtime: Path) -> list[int]:
 
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
-def test_killed_anywhere_the_store_stays_sound(tmp_path: Path, runtime: Path) -> None:
+@pytest.mark.parametrize("served", ["1", "0"], ids=["command server", "ordinary path"])
+def test_killed_anywhere_the_store_stays_sound(tmp_path: Path, runtime: Path, served: str) -> None:
     home = tmp_path / "home"
-    env = {**os.environ, "DOCKERLAB_HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
-    shim = tmp_path / "bin" / "docker"
-    shim.parent.mkdir()
-    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m dockerlab.cli "$@"\n')
-    shim.chmod(0o755)
-    env["PATH"] = f"{shim.parent}:{env['PATH']}"
+    env = {**os.environ, "DOCKERLAB_HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "DOCKERLAB_SERVER": served}
+    write_shim(tmp_path / "bin" / "docker")
+    env["PATH"] = f"{tmp_path / 'bin'}:{env['PATH']}"
     subprocess.run(["docker", "run", "--rm", "busybox", "true"], env=env, check=True)
     chance = random.Random(0)
     for number in range(ROUNDS):

@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,7 +115,11 @@ class Container:
             raise InUse(f"container {self.short_id} is running", by=self.name, hint=f"wait for it, or `docker rm -f {self.name}`")
         given = (attach or Attach()).given()
         session = self._engine.world.run(self._request(given, detach), list(given.values()))
-        message = session.next()
+        try:
+            message = session.next()
+        except BaseException:
+            session.close()  # an attached container ends with whoever holds this
+            raise
         if "failed" in message:
             with contextlib.suppress(OSError):
                 session.next()
@@ -163,30 +168,30 @@ class Container:
         `note` is told, once for each kind, why this host will refuse something that the program asks for.
         An interrupt stops the container: TERM, one second, KILL; then Interrupted is raised.
         """
-        interrupted = False
-        waiting, code = dict(pipes), None
+        with contextlib.closing(session), _interrupts_for(session) as interrupts:
+            code = self._carried(session, dict(pipes), note)
+        if interrupts:
+            raise Interrupted(f"interrupted: container {self.name} was stopped")
+        return code
+
+    @staticmethod
+    def _carried(session: Session, waiting: dict[int, Sink], note: Note) -> int:
+        code: int | None = None
         ours = session.fileno()
         while code is None or waiting:
-            try:
-                ready, _, _ = select.select([*waiting, *([ours] if code is None else [])], [], [], 0.5 if code is None else 0.05)
-                if code is not None and not ready:
-                    break
-                for source in ready:
-                    if source == ours:
-                        message = session.next()
-                        code = message.get("exit", code)
-                        if "note" in message:
-                            note(message["note"])
-                    elif not (data := os.read(source, 1 << 16)):
-                        del waiting[source]
-                    else:
-                        waiting[source](data)
-            except KeyboardInterrupt:
-                interrupted = True
-                session.signal(signal.SIGTERM, grace=1.0)
-        session.close()
-        if interrupted:
-            raise Interrupted(f"interrupted: container {self.name} was stopped")
+            ready, _, _ = select.select([*waiting, *([ours] if code is None else [])], [], [], 0.5 if code is None else 0.05)
+            if code is not None and not ready:
+                break
+            for source in ready:
+                if source == ours:
+                    message = session.next()
+                    code = message.get("exit", code)
+                    if "note" in message:
+                        note(message["note"])
+                elif not (data := os.read(source, 1 << 16)):
+                    del waiting[source]
+                else:
+                    waiting[source](data)
         return code or 0
 
     def wait(self, *, timeout: float | None = None) -> int:
@@ -372,6 +377,28 @@ class Containers:
                     os.close(descriptor)
         container.exit_code = code
         return container
+
+
+@contextlib.contextmanager
+def _interrupts_for(session: Session) -> Iterator[list[int]]:
+    """Gives the interrupts of the block: each goes to the container and none cuts a message in two, as KeyboardInterrupt could anywhere.
+
+    The first asks (TERM, a second later KILL), the next one insists. Signals come to the main thread alone; signal(7).
+    """
+    seen: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        seen.append(number)
+        session.signal(signal.SIGTERM if len(seen) == 1 else signal.SIGKILL, grace=1.0 if len(seen) == 1 else None)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
 def merged(image: RunConfig, command: Sequence[str], chosen: RunOptions) -> RunConfig:

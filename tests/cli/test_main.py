@@ -125,3 +125,11 @@ def test_words_that_are_not_utf_8(docker: Callable[..., Result]) -> None:
     for words in (["echo", "\udcff"], ["env"]):
         code, out, err = docker("run", "--rm", *(["-e", "A=\udcff"] if words == ["env"] else []), "busybox", *words)
         assert (code, out) == (125, "") and "not UTF-8" in err and "Traceback" not in err
+
+
+def test_logs_gives_bytes_as_they_came(docker: Callable[..., Result], tmp_path: Path, runtime: Path) -> None:
+    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    assert docker("run", "-d", "--name", "b1", "busybox", "sh", "-c", r"printf '\377\r\n\200x'")[0] == 0
+    time.sleep(1)
+    done = subprocess.run([sys.executable, "-m", "dockerlab.cli", "logs", "b1"], env=env, capture_output=True, timeout=20, check=False)
+    assert done.stdout == b"\xff\r\n\x80x"

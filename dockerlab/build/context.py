@@ -63,7 +63,10 @@ class Source(ABC):
         if clean == ".." or clean.startswith("../"):
             raise BuildFailed(f"COPY failed: forbidden path outside the build context: {pattern} ()", hint="copy the file into the context's folder")
         if re.search(r"[*?\[]", clean):
-            expression = re.compile("/".join(_glob(part) for part in clean.split("/")))
+            try:
+                expression = re.compile("/".join(_glob(part) for part in clean.split("/")))
+            except re.error:
+                raise BuildFailed(f"COPY failed: syntax error in pattern: {pattern}", hint="write a range upwards, as in [a-z]") from None
             names = sorted(path for path in self.paths(clean.count("/") + 1) if expression.fullmatch(path))
             return [found for name in names if (found := self.look(name))]
         found = self.look(clean)
@@ -108,10 +111,11 @@ class Context(Source):
         """Gives what is at a path and not ignored."""
         if name != "." and self._rules.ignores(name):
             return None
-        real = (self.folder / name).resolve()
+        real = Path(os.path.realpath(self.folder / name))
         if real != self.folder and self.folder not in real.parents:
             raise BuildFailed(f"COPY failed: forbidden path outside the build context: {name} ()", hint="copy what the symlink points to into the context")
-        if not os.path.lexists(real) or (itself := _described("", str(real))) is None:
+        # What is a symlink still is one of a loop.
+        if real.is_symlink() or not os.path.lexists(real) or (itself := _described("", str(real))) is None:
             return None
         inside = (_described(path, place) for path, place in self._inside(real)) if real.is_dir() else ()
         return Picked(name, itself, tuple(item for item in inside if item))
@@ -143,6 +147,8 @@ class Context(Source):
     def _near(self, name: str) -> str:
         import difflib
 
+        if os.path.islink(self.folder / name) and not self._rules.ignores(name):
+            return f"look at the symlink {name}: it leads to nothing"
         if os.path.lexists(self.folder / name):
             return f"{name} is there, but .dockerignore leaves it out"
         close = difflib.get_close_matches(name, [entry.name for entry in os.scandir(self.folder)], n=1)

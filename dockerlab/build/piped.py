@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def context(data: bytes, dockerfile: str = "Dockerfile") -> Iterator[tuple[Conte
             _unpack(data, folder)
         else:
             (folder / "Dockerfile").write_bytes(data)
-        place = (folder / dockerfile).resolve()
+        place = Path(os.path.realpath(folder / dockerfile))
         if not place.is_relative_to(folder) or not place.is_file():
             raise InvalidRequest(f"Cannot locate specified Dockerfile: {dockerfile}", hint="put it into the archive, or name it with -f")
         text = place.read_bytes()
@@ -56,7 +57,7 @@ def _unpack(data: bytes, folder: Path) -> None:
 def _hide(folder: Path, dockerfile: str) -> None:
     """Whoever made the archive chose what is in it: its .dockerignore only says whether itself and the Dockerfile may be copied."""
     path = folder / ".dockerignore"
-    if path.is_file() and path.resolve().is_relative_to(folder):
+    if path.is_file() and Path(os.path.realpath(path)).is_relative_to(folder):
         rules = IgnoreRules.from_text(path.read_text(errors="surrogateescape"))
         for name in filter(rules.ignores, (dockerfile, ".dockerignore")):
             (folder / name).unlink(missing_ok=True)

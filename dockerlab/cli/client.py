@@ -15,7 +15,7 @@ import sys
 
 from dockerlab.version import __version__
 
-__all__ = ["address", "fields", "main"]
+__all__ = ["address", "fields", "main", "whole"]
 
 _SOL_SOCKET, _SCM_RIGHTS, _SO_PEERCRED = 1, 1, 17
 _FORWARDED = (1, 2, 3, 15, 28)  # HUP INT QUIT TERM WINCH
@@ -42,8 +42,19 @@ def fields(*, arguments: list[bytes], environment: dict[bytes, bytes], folder: b
     return len(data).to_bytes(4, "big") + data
 
 
+def whole() -> None:
+    """Puts /dev/null where a standard descriptor is closed: the next file that is opened would take its place."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(number)
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
+
+
 def main() -> None:
     """Does one command line and ends the process with docker's exit code."""
+    whole()
     try:
         code = None if os.environ.get("DOCKERLAB_SERVER") == "0" else _asked()
     except (OSError, ImportError):

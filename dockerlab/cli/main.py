@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -138,6 +139,8 @@ def main(argv: list[str] | None = None) -> None:
     """Does one command line and ends the process with docker's exit code."""
     words = sys.argv[1:] if argv is None else argv
     surface = Terminal()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # what a program wrote goes out as it came
     program = "docker" if Path(sys.argv[0]).name in ("docker", "__main__.py") else "dockerlab"
 
     def engine() -> Engine:

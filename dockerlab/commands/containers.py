@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -191,16 +192,30 @@ def _passes(container: Container, name: str, value: str) -> bool:
 def logs(call: Call) -> Outcome:
     """docker logs."""
     container = call.engine.containers.get(call.args[0])
-    lines: list[tuple[int, int, str]] = []
-    for when, stream, data in container.logs():
-        lines += [(when, stream, line) for line in data.decode("utf-8", "replace").splitlines(keepends=True)]
-    for when, stream, line in _last(lines, call.flag("tail")):
-        text = f"{_stamp(when)} {line}" if call.flag("timestamps") else line
+    for when, stream, line in _last(_lines(container.logs()), call.flag("tail")):
+        text = line.decode("utf-8", "replace" if stream == 2 else "surrogateescape")
+        text = f"{_stamp(when)} {text}" if call.flag("timestamps") else text
         (call.surface.err if stream == 2 else call.surface.out)(text)
     return Outcome()
 
 
-def _last(lines: list[tuple[int, int, str]], tail: str) -> list[tuple[int, int, str]]:
+def _lines(chunks: Iterable[tuple[int, int, bytes]]) -> list[tuple[int, int, bytearray]]:
+    """Gives a log's lines; one that came in pieces is one, at the time of its first."""
+    lines: list[tuple[int, int, bytearray]] = []
+    unended: dict[int, bytearray] = {}
+    for when, stream, data in chunks:
+        for piece in re.findall(rb"[^\n]*\n|[^\n]+", data):
+            line = unended.pop(stream, None)
+            if line is None:
+                line = bytearray()
+                lines.append((when, stream, line))
+            line += piece
+            if not piece.endswith(b"\n"):
+                unended[stream] = line
+    return lines
+
+
+def _last(lines: list[tuple[int, int, bytearray]], tail: str) -> list[tuple[int, int, bytearray]]:
     # What is no number, or below zero, means all to docker.
     return lines[max(len(lines) - int(tail), 0) :] if re.fullmatch("[0-9]{1,9}", tail) else lines
 

@@ -67,6 +67,8 @@ def told() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"not UTF-8, which a container's documents are written in: {error.object!a}", hint="write it in UTF-8, or read it from a file") from error
     except OSError as error:
         place = error.filename or "a file of the store"
         if error.errno == errno.EACCES:

@@ -52,12 +52,15 @@ def made(store: VolumeStore, words: Sequence[str], targets: Iterable[str]) -> tu
     """Gives the mounts for the words and for the image's own volumes, and the names of those volumes that nobody named."""
     binds = [parse(word) for word in words]
     taken = {bind.target for bind in binds}
+    if twice := next((bind.target for number, bind in enumerate(binds) if bind.target in [b.target for b in binds[:number]]), ""):
+        raise InvalidRequest(f"Duplicate mount point: {twice}", hint="give each volume a place of its own")
     binds += [Bind("", target) for target in targets if target not in taken]
     volumes, unnamed = [], []
     for bind in binds:
         if not bind.is_volume:
             folder = Path(bind.source).expanduser().absolute()
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
             volumes.append(Volume(str(folder), bind.target, bind.readonly))
             continue
         name = bind.source or new_id()

@@ -20,7 +20,7 @@ from dockerlab.build.context import Context, Picked, Source
 from dockerlab.engine.containers import Attach, RunOptions
 from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.engine.images import Image, now
-from dockerlab.errors import BuildFailed, ContainerError, CorruptContent, DockerlabError, NotFound
+from dockerlab.errors import BuildFailed, ContainerError, CorruptContent, DockerfileError, DockerlabError, NotFound
 from dockerlab.events import ImageBuilt
 from dockerlab.layers import archive, index, packing
 from dockerlab.layers.index import Entry
@@ -49,6 +49,9 @@ class Builds:
         """Builds a Dockerfile's text in a context, or a folder that is one; raises DockerfileError, BuildFailed, NotFound. No name moves before the end."""
         references = [Reference.parse(tag) for tag in tags]
         parsed = parser.parse(dockerfile, name)
+        if "\0" in dockerfile:
+            line = dockerfile.count("\n", 0, dockerfile.index("\0")) + 1
+            raise DockerfileError("a NUL byte, which no name and no argument can hold", line=line, hint="save the file as text")
         source = Context.open(context, name) if isinstance(context, Path) else context
         with Cache(self._engine.home / "build-cache.db") as cache:
             builder = Builder(self, cache, source, build_args=build_args or {}, no_cache=no_cache, emit=emit)
@@ -169,7 +172,7 @@ class Builds:
             for entry, file in source.inside:
                 link = f"{place}/{entry.link}".lstrip("/") if entry.kind == "link" else entry.link
                 yield _placed(msgspec.structs.replace(entry, path=f"{place}/{entry.path}".lstrip("/"), link=link), owner, transfer.mode), file
-        elif transfer.unpack and _is_archive(disk):
+        elif transfer.unpack and itself.kind == "file" and _is_archive(disk):
             yield from _folders(place, union, owner or (0, 0))
             yield from _unpacked(disk, place)
         else:

@@ -28,8 +28,8 @@ class Cell(Surface):
         self._body = body
 
     def out(self, text: str) -> None:
-        """Shows text on standard output."""
-        sys.stdout.write(text)
+        """Shows text on standard output; a notebook is a document and holds no bytes that are no text."""
+        sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
         sys.stdout.flush()
 
     def err(self, text: str) -> None:

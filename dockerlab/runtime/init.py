@@ -229,7 +229,7 @@ def _mount_inside(k: Door, root: int, mount: Mount, start: Start) -> None:
             k.mount(mount.source or mount.type, path, mount.type, flags, data)
             return
         if mount.source in start.fresh_volumes:
-            _copy_up(path, mount.source)
+            _copy_up(root, path, mount.source)
         k.mount(mount.source, path, None, flags & (syscalls.MS_BIND | syscalls.MS_REC))
     finally:
         os.close(target)
@@ -271,11 +271,11 @@ def _place(k: Door, root: int, path: str, *, is_file: bool) -> int:
     return k.openat2(root, inner, os.O_PATH)  # type: ignore[no-any-return]
 
 
-def _copy_up(source: str, volume: str) -> None:
-    """A new, empty volume begins with what the image has at its place, as docker's named volumes do."""
+def _copy_up(root: int, source: str, volume: str) -> None:
+    """A new, empty volume begins with what the image has at its place, as docker's named volumes do; /proc, /sys and /dev are no part of the image."""
     from dockerlab.store import work
 
-    if os.path.isdir(source) and not os.listdir(volume):
+    if os.path.isdir(source) and os.stat(source).st_dev == os.fstat(root).st_dev and not os.listdir(volume):
         work.copy(f"{source}/.", volume)
 
 

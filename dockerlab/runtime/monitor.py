@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import struct
 import termios
 import time
@@ -50,7 +51,7 @@ class Monitor:
         self.folder = Path(request["folder"])
         self.spec = Spec.decode((self.folder / "bundle" / "config.json").read_bytes())
         names = [name for name in ("stdin", "stdout", "stderr") if name in request["attach"]]
-        self.client = dict(zip(names, descriptors, strict=False))
+        self.client = {name: descriptor if name == "stdin" else _unblocked(descriptor) for name, descriptor in zip(names, descriptors, strict=False)}
         self.terminal = self.spec.process.terminal
         self.log = open(self.folder / "log", "ab", buffering=0)
         self.full = False
@@ -61,6 +62,9 @@ class Monitor:
         self.stopping = 0.0
         self.pending = b""
         self.streams: dict[str, int] = {}
+        self.sources: dict[int, str] = {}
+        # What a slow reader has not taken yet, and where it came from: nothing more is read there meanwhile.
+        self.late: dict[int, tuple[int, bytes]] = {}
 
     def run(self) -> None:
         """Sees the container through."""
@@ -226,22 +230,22 @@ class Monitor:
         self._note(status="running", pid=first, began=started_at(first), monitor=os.getpid(), monitor_began=started_at(os.getpid()), started=_now())
         self._say({"started": first})
         poller = select.poll()
-        sources = {streams[name]: name for name in ("stdout", "stderr", "pty") if name in streams}
-        for descriptor in (*sources, status):
+        self.sources = {streams[name]: name for name in ("stdout", "stderr", "pty") if name in streams}
+        for descriptor in (*self.sources, status):
             poller.register(descriptor, select.POLLIN)
         poller.register(self.connection, select.POLLIN)
         if self.listener >= 0:
             poller.register(self.listener, select.POLLIN)
         self._listen(poller, streams)
         code: int | None = None
-        while code is None or sources:
+        while code is None or self.sources:
             events = poller.poll(self._patience())
             self._hurry(first)
             for descriptor, event in events:
-                if descriptor in sources:
-                    if not self._carry(descriptor, sources[descriptor]):
-                        poller.unregister(descriptor)
-                        del sources[descriptor]
+                if descriptor in self.sources:
+                    self._carry(poller, descriptor)
+                elif descriptor in self.late:
+                    self._give(poller, descriptor, *self.late[descriptor])
                 elif descriptor == status:
                     text = os.read(status, 16)
                     code = int(text) if text else 137
@@ -252,11 +256,15 @@ class Monitor:
                     self._refusal(poller)
                 else:
                     self._feed(poller, streams, descriptor, event)
-            if code is not None and not events and sources:
+            if code is not None and self.late and self.state.status == "running":
+                # The program has ended, whether or not somebody reads what it wrote.
+                self._note(status="exited", exit_code=code, finished=_now(), pid=0)
+            if code is not None and not events and not self.late:
                 # Whoever still holds the pipe's other end is no process of the container: they all ended with the first.
                 break
         os.waitpid(parent, 0)
-        self._note(status="exited", exit_code=code, finished=_now(), pid=0)
+        if self.state.status == "running":
+            self._note(status="exited", exit_code=code, finished=_now(), pid=0)
         return code
 
     def _patience(self) -> int:
@@ -268,23 +276,21 @@ class Monitor:
                 os.kill(first, signal.SIGKILL)
             self.stopping = time.monotonic() + 1
 
-    def _carry(self, descriptor: int, name: str) -> bool:
+    def _carry(self, poller: select.poll, source: int) -> None:
+        """Carries what the program wrote to the log, and to the person."""
+        name = self.sources[source]
         try:
-            data = os.read(descriptor, _CHUNK)
+            data = os.read(source, _CHUNK)
         except OSError:
-            return False
+            data = b""
         if not data:
-            return False
+            poller.unregister(source)
+            del self.sources[source]
+            return
         self._keep(frame(2 if name == "stderr" else 1, data))
         target = self.client.get("stdout" if name == "pty" else name)
-        if target is None or self._give(target, data):
-            return True
-        self.client.pop("stdout" if name == "pty" else name)
-        if name == "pty":
-            return True
-        # Nobody reads any more: the program learns it as it would at the end of a pipeline.
-        os.close(self.streams.pop(name))
-        return False
+        if target is not None:
+            self._give(poller, target, source, data)
 
     def _keep(self, chunk: bytes) -> None:
         """Writes to the log; a full disk ends the log, not the program."""
@@ -294,17 +300,38 @@ class Monitor:
         except OSError:
             self.full = True
 
-    @staticmethod
-    def _give(target: int, data: bytes) -> bool:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(target, view) :]
-            except BlockingIOError:
-                select.select([], [target], [], 1)
-            except OSError:
-                return False
-        return True
+    def _give(self, poller: select.poll, target: int, source: int, data: bytes) -> None:
+        """Writes to the person what fits; the rest waits for them, and the program with it."""
+        try:
+            data = data[os.write(target, data) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._lost(poller, target, source)
+            return
+        if data and target not in self.late:
+            poller.unregister(source)
+            poller.register(target, select.POLLOUT)
+        if data:
+            self.late[target] = source, data
+        else:
+            self._taken(poller, target)
+
+    def _taken(self, poller: select.poll, target: int) -> None:
+        if target in self.late:
+            source, _ = self.late.pop(target)
+            poller.unregister(target)
+            poller.register(source, select.POLLIN)
+
+    def _lost(self, poller: select.poll, target: int, source: int) -> None:
+        """Nobody reads any more: the program learns it as it would at the end of a pipeline."""
+        self._taken(poller, target)
+        name = self.sources[source]
+        self.client.pop("stdout" if name == "pty" else name)
+        if name != "pty":
+            poller.unregister(source)
+            del self.sources[source]
+            os.close(self.streams.pop(name))
 
     def _listen(self, poller: select.poll, streams: dict[str, int]) -> None:
         if "stdin" in self.client:
@@ -318,8 +345,10 @@ class Monitor:
                 self.pending = os.read(source, _CHUNK)
             except OSError:
                 self.pending = b""
+            # An input that is not taken yet would be ready again and again.
+            poller.unregister(source)
             if not self.pending:
-                poller.unregister(source)
+                self.client.pop("stdin")
                 if "pty" in streams:
                     self.pending = b"\x04"
                 else:
@@ -331,11 +360,14 @@ class Monitor:
             pass
         except OSError:
             self.pending = b""
+            self.client.pop("stdin", None)
         if "stdin" in streams:
             with contextlib.suppress(KeyError, OSError):
                 poller.unregister(streams["stdin"])
             if self.pending:
                 poller.register(streams["stdin"], select.POLLOUT)
+        if not self.pending and "stdin" in self.client:
+            poller.register(source, select.POLLIN)
 
     def _hear(self, poller: select.poll, first: int) -> None:
         try:
@@ -344,6 +376,9 @@ class Monitor:
             message = None
         if message is None:
             poller.unregister(self.connection)
+            for target in list(self.late):
+                self._taken(poller, target)
+            self.client = {name: descriptor for name, descriptor in self.client.items() if name == "stdin"}
             if not self.request["detach"]:
                 # The notebook or terminal that this container belongs to is gone.
                 self._signal(first, signal.SIGTERM)
@@ -396,3 +431,18 @@ class Monitor:
             for path in self.request["remove"]:
                 work.remove(path)
         self._say({"exit": code})
+
+
+def _unblocked(descriptor: int) -> int:
+    """Gives a pipe or a terminal opened anew, so that a slow reader does not keep us waiting; anything else as it is.
+
+    The mode of the descriptor itself is shared with whoever handed it to us, and not ours to change; open(2), O_NONBLOCK.
+    """
+    if not (stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor)):
+        return descriptor
+    try:
+        own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return descriptor
+    os.close(descriptor)
+    return own

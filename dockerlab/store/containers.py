@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import struct
@@ -109,11 +110,12 @@ class ContainerStore:
             draft.unlink(missing_ok=True)
 
     def holder(self, name: str) -> str:
-        """Gives the id of the container called so, "" for none."""
+        """Gives the id of the container called so, "" for none, and for a file that holds no id."""
         try:
-            return (self.names / name).read_text()
+            ident = (self.names / name).read_text("ascii", "replace")
         except FileNotFoundError:
             return ""
+        return ident if re.fullmatch("[0-9a-f]{64}", ident) else ""
 
     def ids(self) -> list[str]:
         """Gives the ids of all containers."""

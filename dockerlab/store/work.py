@@ -260,8 +260,9 @@ def folders(paths: list[str], like: str) -> None:
 
 
 def copy(source: str, target: str) -> None:
-    """Copies a tree with owners, modes, times, attributes, devices and hard links."""
+    """Copies a tree with owners, modes, times, attributes, devices and hard links; a folder where something else is mounted stays empty."""
     made: dict[tuple[int, int], str] = {}
+    device = os.stat(source).st_dev
     settle = [(source, target)]
     for folder, names, leaves in os.walk(source):
         here = target + folder[len(source) :]
@@ -270,6 +271,7 @@ def copy(source: str, target: str) -> None:
             _copy_one(old, new, made)
             if os.path.isdir(new) and not os.path.islink(new):
                 settle.append((old, new))
+        names[:] = [name for name in names if os.lstat(f"{folder}/{name}").st_dev == device]
     for old, new in reversed(settle):
         shutil.copystat(old, new)
 

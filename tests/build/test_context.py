@@ -63,3 +63,17 @@ def test_the_digest_sees_content_and_mode_but_not_time(folder: Path) -> None:
     second = digest()
     (folder / "a" / "x").chmod(0o700)
     assert len({first, second, digest()}) == 3
+
+
+def test_a_symlink_loop_is_nothing(folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(BuildFailed, match="stat loop: file does not exist") as caught:
+        Context(folder).pick("loop")
+    assert caught.value.hint == "look at the symlink loop: it leads to nothing"
+    assert Context(folder).pick("lo*") == []
+    assert "loop" in [entry.path for entry, _ in Context(folder).pick(".")[0].inside]
+
+
+def test_a_pattern_that_is_none(folder: Path) -> None:
+    with pytest.raises(BuildFailed, match="syntax error in pattern"):
+        Context(folder).pick("[z-a]*")

@@ -111,3 +111,25 @@ def test_the_store_is_an_oci_layout(docker: Callable[..., Result], tmp_path: Pat
     blob.write_bytes(b"damaged")
     code, out, err = docker("system", "check")
     assert code == 1 and ("damaged" in out + err or "cannot be read" in out + err)
+
+
+@pytest.mark.parametrize("words", ["ps", "ps <&-", "run --rm busybox echo hi", "run --rm -i busybox cat <&-", "nosuch 2>&-"])
+def test_a_closed_descriptor_is_none_of_ours(docker: Callable[..., Result], tmp_path: Path, runtime: Path, words: str) -> None:
+    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
+    docker("images")
+    done = subprocess.run(["sh", "-c", f"exec {sys.executable} -m dockerlab.cli {words} >&-"], env=env, stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr) == (int("nosuch" in words), "") or "lets nobody" in done.stderr
+
+
+def test_words_that_are_not_utf_8(docker: Callable[..., Result]) -> None:
+    for words in (["echo", "\udcff"], ["env"]):
+        code, out, err = docker("run", "--rm", *(["-e", "A=\udcff"] if words == ["env"] else []), "busybox", *words)
+        assert (code, out) == (125, "") and "not UTF-8" in err and "Traceback" not in err
+
+
+def test_logs_gives_bytes_as_they_came(docker: Callable[..., Result], tmp_path: Path, runtime: Path) -> None:
+    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    assert docker("run", "-d", "--name", "b1", "busybox", "sh", "-c", r"printf '\377\r\n\200x'")[0] == 0
+    time.sleep(1)
+    done = subprocess.run([sys.executable, "-m", "dockerlab.cli", "logs", "b1"], env=env, capture_output=True, timeout=20, check=False)
+    assert done.stdout == b"\xff\r\n\x80x"

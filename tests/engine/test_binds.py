@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from dockerlab.engine.binds import Bind, parse
+from dockerlab.engine.binds import Bind, made, parse
 from dockerlab.errors import InvalidArgument, InvalidRequest
+from dockerlab.store.volumes import VolumeStore
 
 
 @pytest.mark.parametrize(
@@ -29,3 +32,12 @@ def test_words_that_are_none(word: str, kind: type[Exception], said: str) -> Non
     with pytest.raises(kind) as caught:
         parse(word)
     assert type(caught.value) is kind and said in str(caught.value)
+
+
+def test_a_file_of_the_host_is_a_mount_as_well(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    store = VolumeStore(tmp_path, lambda *_, **__: None)
+    (volume,), names = made(store, [f"{tmp_path}/file:/x"], [])
+    assert (volume.source, volume.target, names) == (str(tmp_path / "file"), "/x", ())
+    with pytest.raises(InvalidRequest, match="Duplicate mount point: /x"):
+        made(store, ["a:/x", "b:/x"], [])

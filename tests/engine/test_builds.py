@@ -151,3 +151,16 @@ def test_the_same_steps_give_the_same_ids_in_every_tier(tier: str, make_engine: 
         "sha256:e446cf7f0de06c10e810de6d73916f498bcf140669c508bbbf2184b0574fbb81",
     )
     assert image.id == "sha256:76257e403c518f60c09ed805de9a6edb1904f520b3e9d35bf9e2ee2832bfa70d"
+
+
+def test_a_fifo_is_added_as_it_is(make_engine: Callable[[str], Engine], folder: Path) -> None:
+    engine = make_engine("root")
+    os.mkfifo(folder / "fifo")
+    image, _ = build(engine, "FROM busybox\nADD fifo /fifo\n", folder)
+    assert output(engine, image, "sh", "-c", "test -p /fifo && echo pipe").strip() == "pipe"
+
+
+def test_a_dockerfile_with_a_nul_is_refused(make_engine: Callable[[str], Engine], folder: Path) -> None:
+    with pytest.raises(DockerfileError, match="NUL") as caught:
+        build(make_engine("root"), "FROM busybox\nCOPY a\0b /\n", folder)
+    assert caught.value.line == 2

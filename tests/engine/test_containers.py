@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -197,6 +198,18 @@ def test_volumes(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> No
     assert text.split() == ["bin", "sbin"]
     with pytest.raises(InvalidArgument, match="includes invalid characters"):
         run(engine, "true", volume=("a b:/x",))
+
+
+def test_a_new_volume_takes_nothing_of_the_kernels(engine: Engine) -> None:
+    run(engine, "ln", "-s", "/", "/all")[0].commit("linked")
+    _, text = run(engine, "ls", "/proc", image="linked", volume=("v:/proc",))
+    assert text == ""
+    container = engine.containers.create("linked", ("true",), RunOptions(volume=("w:/all",)))
+    with contextlib.suppress(ContainerError):
+        container.start(detach=True)
+        container.wait(timeout=10)
+    _, text = run(engine, "sh", "-c", "ls /w /w/proc /w/sys", volume=("w:/w",))
+    assert "bin" in text and text.endswith("/w/proc:\n\n/w/sys:\n")
 
 
 def test_read_only_root(engine: Engine) -> None:

@@ -194,3 +194,13 @@ def test_a_disk_that_takes_nothing_is_said(tmp_path: Path, flags: int) -> None:
     if answer == "refused":
         pytest.skip("a tmpfs cannot be mounted here")
     assert answer.startswith("True cannot write") and ("read-only" if flags else "no space left") in answer
+
+
+@pytest.mark.parametrize("content", [b"", b"../../x", b"\xff\xfe", b"ab" * 31])
+def test_a_damaged_name_leads_nowhere(tmp_path: Path, content: bytes) -> None:
+    store = ContainerStore(tmp_path)
+    store.create(record("web"), b"{}")
+    (store.names / "web").write_bytes(content)
+    assert (store.holder("web"), store.ids()) == ("", [])
+    with pytest.raises(NotFound):
+        store.find("web")

@@ -317,6 +317,8 @@ class Builder:
 
     def _prepare_volume(self, step: ins.Volume) -> Step:
         paths = [self._expand(path) for path in step.paths]
+        if "" in paths:
+            raise BuildFailed("VOLUME specified can not be an empty string", hint="name a folder of the image, as in VOLUME /data")
         return self._set(f"VOLUME [{' '.join(paths)}]", volumes={**self._stage.run.volumes, **{path: {} for path in paths}})
 
     def _prepare_entrypoint(self, step: ins.Entrypoint) -> Step:

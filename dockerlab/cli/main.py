@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockerlab.commands.call import Surface
 from dockerlab.commands.grammar import find, shown
-from dockerlab.commands.run import perform
+from dockerlab.commands.run import perform, told
 from dockerlab.commands.specs import COMMANDS
 from dockerlab.errors import (
     AlreadyExists,
@@ -39,8 +39,14 @@ class Terminal(Surface):
 
     def out(self, text: str) -> None:
         """Shows text on standard output."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            error.filename = "standard output"
+            raise
 
     def err(self, text: str) -> None:
         """Shows text on standard error."""
@@ -139,8 +145,9 @@ def main(argv: list[str] | None = None) -> None:
     """Does one command line and ends the process with docker's exit code."""
     words = sys.argv[1:] if argv is None else argv
     surface = Terminal()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # what a program wrote goes out as it came
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # what a program wrote goes out as it came
     program = "docker" if Path(sys.argv[0]).name in ("docker", "__main__.py") else "dockerlab"
 
     def engine() -> Engine:
@@ -152,7 +159,8 @@ def main(argv: list[str] | None = None) -> None:
         outcome = perform(words, engine, surface, folder=Path.cwd(), program=program, variables=os.environ)
         if outcome.value is not None and hasattr(outcome.value, "_repr_mimebundle_"):
             text = str(outcome.value)
-            surface.out(text + "\n" if text else "")
+            with told():
+                surface.out(text + "\n" if text else "")
         code = outcome.exit_code
     except DockerlabError as error:
         command = _command(words, program)

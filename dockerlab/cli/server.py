@@ -130,8 +130,11 @@ class _Server:
         gc.freeze()
         last = time.monotonic()
         while self._jobs or not (self._stale or time.monotonic() - last > _IDLE_SECONDS):
-            ready, _, _ = select.select([self._listener.fileno(), *self._jobs], [], [], _LOOK_SECONDS)
-            for descriptor in ready:
+            waiting = select.poll()
+            for descriptor in (self._listener.fileno(), *self._jobs):
+                waiting.register(descriptor, select.POLLIN)
+            ready = waiting.poll(_LOOK_SECONDS * 1000)
+            for descriptor, _ in ready:
                 last = time.monotonic()
                 if descriptor == self._listener.fileno():
                     self._accept()
@@ -152,7 +155,11 @@ class _Server:
         return False
 
     def _accept(self) -> None:
-        line, _ = self._listener.accept()
+        try:
+            line, _ = self._listener.accept()
+        except OSError:  # too many of them: who is not served takes the ordinary path
+            time.sleep(0.01)
+            return
         descriptors: list[int] = []
         try:
             data = self._understood(line, descriptors)
@@ -219,7 +226,7 @@ class _Server:
         except OSError:
             numbers = b""
         for number in numbers or [signal.SIGKILL]:  # a client that was killed takes its worker along, as if they were one
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):  # gone meanwhile, or no signal at all
                 os.kill(job.pid, number)
         if not numbers:
             del self._jobs[descriptor]

@@ -109,7 +109,7 @@ def told(event: Event, call: Call) -> None:
     elif isinstance(event, StepRunning):
         call.out(f" ---> Running in {event.container[:12]}")
     elif isinstance(event, StepOutput):
-        text = event.data.decode("utf-8", "replace")
+        text = event.data.decode("utf-8", "surrogateescape")
         (call.surface.err if event.stream == 2 else call.surface.out)(text)
     elif isinstance(event, StepEnded):
         if event.container:

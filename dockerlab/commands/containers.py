@@ -193,7 +193,7 @@ def logs(call: Call) -> Outcome:
     """docker logs."""
     container = call.engine.containers.get(call.args[0])
     for when, stream, line in _last(_lines(container.logs()), call.flag("tail")):
-        text = line.decode("utf-8", "replace" if stream == 2 else "surrogateescape")
+        text = line.decode("utf-8", "surrogateescape")
         text = f"{_stamp(when)} {text}" if call.flag("timestamps") else text
         (call.surface.err if stream == 2 else call.surface.out)(text)
     return Outcome()

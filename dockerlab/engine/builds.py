@@ -27,6 +27,7 @@ from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import History, RunConfig
 from dockerlab.oci.reference import Reference
+from dockerlab.runtime.users import LARGEST
 from dockerlab.store import work
 from dockerlab.store.files import explain
 
@@ -189,6 +190,8 @@ class Builds:
 
     def _number(self, parent: Image | None, file: str, word: str, number: str, what: str) -> int:
         if word.isascii() and word.isdigit():
+            if int(word) > LARGEST:
+                raise BuildFailed(f"{what} {word} is out of range", hint=f"write a number up to {LARGEST}")
             return int(word)
         with self.files(str(parent.id) if parent else "") as source:
             found = source.look(f"etc/{file}")

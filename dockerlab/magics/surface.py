@@ -28,13 +28,13 @@ class Cell(Surface):
         self._body = body
 
     def out(self, text: str) -> None:
-        """Shows text on standard output; a notebook is a document and holds no bytes that are no text."""
-        sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+        """Shows text on standard output."""
+        sys.stdout.write(_document(text))
         sys.stdout.flush()
 
     def err(self, text: str) -> None:
         """Shows text on standard error."""
-        sys.stderr.write(text)
+        sys.stderr.write(_document(text))
         sys.stderr.flush()
 
     def aside(self, value: object) -> None:
@@ -85,6 +85,11 @@ class Cell(Surface):
                 file.write(self.stdin())
 
         threading.Thread(target=write, daemon=True).start()
+
+
+def _document(text: str) -> str:
+    """Gives text as a notebook can hold it: bytes that are none are replaced."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _decoded(show: Callable[[str], object]) -> Callable[[bytes], object]:

@@ -347,6 +347,8 @@ def _enter_folder(k: Door, path: str) -> None:
     try:
         os.makedirs(path, 0o755, exist_ok=True)
         k.chdir(path)
+    except RecursionError:
+        raise InitFailed(f"Cannot mkdir: {path[:40]}… is too deep") from None
     except (FileExistsError, NotADirectoryError):
         raise InitFailed(f"Cannot mkdir: {path} is not a directory") from None
     except OSError as error:

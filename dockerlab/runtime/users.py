@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Identity", "identify"]
+__all__ = ["LARGEST", "Identity", "identify"]
 
-_LARGEST = 2**31 - 1
+LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ def identify(user: str, passwd: str, group: str) -> Identity:
         if found is None and not group_name.isdigit():
             raise LookupError(f"unable to find group {group_name}: no matching entries in group file")
         gid = int(found[2]) if found and found[2].isdigit() else int(group_name)
-    if max(uid, gid) > _LARGEST:
-        raise LookupError(f"uids and gids must be in range 0-{_LARGEST}")
+    if max(uid, gid) > LARGEST:
+        raise LookupError(f"uids and gids must be in range 0-{LARGEST}")
     return Identity(uid, gid, groups, row[5] if row and row[5] else "/")
 
 

@@ -133,3 +133,23 @@ def test_logs_gives_bytes_as_they_came(docker: Callable[..., Result], tmp_path: 
     time.sleep(1)
     done = subprocess.run([sys.executable, "-m", "dockerlab.cli", "logs", "b1"], env=env, capture_output=True, timeout=20, check=False)
     assert done.stdout == b"\xff\r\n\x80x"
+
+
+def test_a_full_output_and_odd_words_are_said(docker: Callable[..., Result], tmp_path: Path, runtime: Path) -> None:
+    docker("run", "--name", "one", "busybox", "true")
+    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "dockerlab.cli", "ps", "-a"], env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode and "cannot write standard output: no space left on device" in done.stderr and "Traceback" not in done.stderr
+    code, _, err = docker("run", "--rm", "-w", "/a" * 1500, "busybox", "true")
+    assert code in (125, 126) and "RecursionError" not in err
+    for text, said in (("COPY --chown=99999999999999 Dockerfile /f", "out of range"), ('VOLUME [""]', "can not be an empty string")):
+        (tmp_path / "Dockerfile").write_text(f"FROM busybox\n{text}\n")
+        code, out, err = docker("build", ".")
+        assert code == 1 and said in out + err and "Traceback" not in err
+
+
+def test_letters_that_come_in_pieces_stay_whole(docker: Callable[..., Result]) -> None:
+    script = r"printf '\303'; sleep 0.2; printf '\251\n'; printf '\303' >&2; sleep 0.2; printf '\251\n' >&2"
+    docker("run", "--name", "bits", "busybox", "sh", "-c", script)
+    assert docker("logs", "bits") == (0, "é\n", "é\n")

@@ -46,6 +46,7 @@ class Terminal(Surface):
             raise
         except OSError as error:
             error.filename = "standard output"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still held goes nowhere when the process ends
             raise
 
     def err(self, text: str) -> None:

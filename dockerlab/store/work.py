@@ -266,12 +266,15 @@ def copy(source: str, target: str) -> None:
     settle = [(source, target)]
     for folder, names, leaves in os.walk(source):
         here = target + folder[len(source) :]
+        mounted = [name for name in names if os.lstat(f"{folder}/{name}").st_dev != device]
+        for name in mounted:
+            os.mkdir(f"{here}/{name}", 0o755)
+        names[:] = [name for name in names if name not in mounted]
         for name in names + leaves:
             old, new = f"{folder}/{name}", f"{here}/{name}"
             _copy_one(old, new, made)
             if os.path.isdir(new) and not os.path.islink(new):
                 settle.append((old, new))
-        names[:] = [name for name in names if os.lstat(f"{folder}/{name}").st_dev == device]
     for old, new in reversed(settle):
         shutil.copystat(old, new)
 

@@ -25,7 +25,8 @@ def send(connection: socket.socket, message: dict[str, Any], descriptors: Sequen
     if descriptors:
         sent = socket.send_fds(connection, [data], list(descriptors))
         data = data[sent:]
-    connection.sendall(data)
+    if data:  # sendall of nothing asks the kernel all the same, and whoever answers at once may have gone by then
+        connection.sendall(data)
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:

@@ -33,6 +33,7 @@ from dockerlab.errors import DockerlabError
 from dockerlab.linux import syscalls
 from dockerlab.linux.probe import situation
 from dockerlab.oci.runtime import Spec
+from dockerlab.runtime import wire
 from dockerlab.runtime.generate import Options, generate
 from dockerlab.store.files import locked
 from dockerlab.version import __version__
@@ -40,7 +41,6 @@ from dockerlab.version import __version__
 __all__ = ["leave_one", "main"]
 
 _IDLE_SECONDS, _LOOK_SECONDS = 600, 30
-_PR_SET_PDEATHSIG, _CLOEXEC = 1, 0x40000000  # MSG_CMSG_CLOEXEC: what is received must not reach a program
 # What commands import when they need it.
 _LATER = (
     "dockerlab.commands.build", "dockerlab.commands.containers", "dockerlab.commands.images", "dockerlab.commands.inspect", "dockerlab.commands.system",
@@ -165,8 +165,7 @@ class _Server:
             data = self._understood(line, descriptors)
             worker, work = self._next
             with work:
-                socket.send_fds(work, [len(data).to_bytes(4, "big")], [*descriptors, line.fileno()])
-                work.sendall(data)
+                wire.send_bytes(work, data, [*descriptors, line.fileno()])
         except OSError:
             with contextlib.suppress(OSError):
                 line.send(b"cold")
@@ -187,23 +186,23 @@ class _Server:
         if worker:
             theirs.close()
             return worker, ours
-        syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         for held in (self._listener, ours, *(job.line for job in self._jobs.values())):
             held.close()
-        head, descriptors, _, _ = socket.recv_fds(theirs, 4, 4, _CLOEXEC)
-        if not head:
+        data, descriptors = wire.receive_bytes(theirs)
+        if data is None:
             os._exit(0)
-        words = _message(theirs, int.from_bytes(head, "big")).split(b"\0")[:-1]
-        _work(words, descriptors[:3], socket.socket(fileno=descriptors[3]))
+        _work(data.split(b"\0")[:-1], descriptors[:3], socket.socket(fileno=descriptors[3]))
 
     def _understood(self, line: socket.socket, descriptors: list[int]) -> bytes:
         """Gives the message, and its descriptors into the list; raises OSError where this server is not the one to do it."""
         line.settimeout(1)
         pid, uid, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        head, received, _, _ = socket.recv_fds(line, 4, 3, _CLOEXEC)
+        data, received = wire.receive_bytes(line, 3)
         descriptors += received
-        data = _message(line, int.from_bytes(head, "big"))
         line.settimeout(None)
+        if data is None:
+            raise OSError("cut short")
         version, _, _ = data.partition(b"\0")
         if uid != os.geteuid() or situation(pid) != self._situation or version != __version__.encode() or len(descriptors) != 3:
             raise OSError("somebody else's server")
@@ -236,16 +235,6 @@ class _Server:
             self._jobs.pop(descriptor, None)
         job.line.close()
         os.close(job.ended)
-
-
-def _message(line: socket.socket, left: int) -> bytes:
-    parts = []
-    while left > 0 and (part := line.recv(min(left, 1 << 20))):
-        parts.append(part)
-        left -= len(part)
-    if left:
-        raise OSError("cut short")
-    return b"".join(parts)
 
 
 def _work(words: list[bytes], descriptors: list[int], line: socket.socket) -> NoReturn:

@@ -29,7 +29,6 @@ from dockerlab.oci.config import History, RunConfig
 from dockerlab.oci.reference import Reference
 from dockerlab.runtime.users import LARGEST
 from dockerlab.store import work
-from dockerlab.store.files import explain
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -142,7 +141,7 @@ class Builds:
 
     def _lay(self, items: Iterator[packing.Item]) -> tuple[Path, dict[str, Any]] | None:
         draft = self._engine.content.draft()
-        with self._engine.content.unless_failed(draft), explain(draft):
+        with self._engine.content.unless_failed(draft):
             target = work.Compressor(str(draft))
             table = packing.pack(items, target.write)
             facts = {**target.close(), "index": index.encode(table).decode()}

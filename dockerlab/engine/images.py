@@ -18,6 +18,7 @@ from dockerlab.engine.deletion import Deletion, Told
 from dockerlab.engine.layers import Layers
 from dockerlab.engine.settings import source_date
 from dockerlab.errors import NotFound, NotSupportedHere
+from dockerlab.layers import index
 from dockerlab.oci.config import History, ImageConfig, RootFS, RunConfig
 from dockerlab.oci.digest import DiffId, ImageId, short
 from dockerlab.oci.manifest import CONFIG, Descriptor, Manifest
@@ -141,11 +142,10 @@ class Images:
             with contextlib.suppress(NotFound):
                 return self.get(name)
             draft = self._engine.content.draft()
-            target = Compressor(str(draft))
-            table = busybox.layer(busybox.find_program(), target.write)
-            from dockerlab.layers import index
-
-            facts = {**target.close(), "index": index.encode(table).decode()}
+            with self._engine.content.unless_failed(draft):
+                target = Compressor(str(draft))
+                table = busybox.layer(busybox.find_program(), target.write)
+                facts = {**target.close(), "index": index.encode(table).decode()}
             path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
             run = RunConfig(env=(path,), cmd=("sh",), labels=busybox.LABELS)
             entry = History(created="2020-01-01T00:00:00Z", created_by="dockerlab recipe: busybox", comment="made on this machine")

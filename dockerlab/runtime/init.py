@@ -29,7 +29,6 @@ _FLAGS = {
     "rbind": syscalls.MS_BIND | syscalls.MS_REC, "noatime": syscalls.MS_NOATIME, "relatime": syscalls.MS_RELATIME,
     "strictatime": syscalls.MS_STRICTATIME, "remount": syscalls.MS_REMOUNT, "rw": 0,
 }  # fmt: skip
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 
 
 def told(reason: str) -> str:
@@ -146,7 +145,7 @@ def become_the_program(k: Door, start: Start) -> None:
         _install_filter(k, start, uid, gid)
 
     # 9. If the process that watches us dies, we die. A change of user has cleared this, so it stands here.
-    k.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    k.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
 
     # 10. The monitor has put this process into its control group by now, or says so in a moment.
     if start.sync is not None and not start.sync.recv(2):
@@ -169,7 +168,7 @@ def _become_in_place(k: Door, uid: int, gid: int, rules: tuple[tuple[str, int], 
     A user namespace in the user namespace maps `uid` inside to our only id, user_namespaces(7). All files belong to that id, so their mode
     bits stop nobody; the rules, made from the owners that the layers know, do.
     """
-    k.prctl(_PR_SET_DUMPABLE, 1)  # otherwise /proc/self belongs to somebody who is not in here
+    k.prctl(syscalls.PR_SET_DUMPABLE, 1)  # otherwise /proc/self belongs to somebody who is not in here
     k.unshare(syscalls.CLONE_NEWUSER)
     idmap.write_own(idmap.single(uid, 0), idmap.single(gid, 0))
     if not k.through("landlock_restrict_self", f"{len(rules)} rules", action=lambda: landlock.restrict(rules)):

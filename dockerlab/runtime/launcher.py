@@ -24,7 +24,6 @@ from dockerlab.store import work
 __all__ = ["main"]
 
 _IDLE_SECONDS = 600
-_PR_SET_DUMPABLE = 4
 
 
 def main() -> None:
@@ -34,7 +33,7 @@ def main() -> None:
     tier.enter()
     os.umask(0o022)
     os.chdir("/")
-    syscalls.prctl(_PR_SET_DUMPABLE, 0)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -35,7 +35,7 @@ __all__ = ["Monitor"]
 
 _NAMESPACES = {"mount": syscalls.CLONE_NEWNS, "pid": syscalls.CLONE_NEWPID, "ipc": syscalls.CLONE_NEWIPC, "uts": syscalls.CLONE_NEWUTS,
                "network": syscalls.CLONE_NEWNET, "cgroup": syscalls.CLONE_NEWCGROUP}  # fmt: skip
-_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
+_PR_SET_CHILD_SUBREAPER = 36
 _CHUNK = 1 << 16
 
 
@@ -96,7 +96,7 @@ class Monitor:
         for descriptor in (*theirs, status_out):
             os.close(descriptor)
         sync.close()
-        syscalls.prctl(_PR_SET_DUMPABLE, 0)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         # The kernel lets ten milliseconds pass before it moves the first process (an RCU grace period), and moves the second at once:
         # meanwhile the container is built.
         cgroups.join(folders, parent)
@@ -139,7 +139,7 @@ class Monitor:
             if child == 0:
                 os.close(status_out)
                 self._first(sync, theirs)
-            syscalls.prctl(_PR_SET_DUMPABLE, 0)
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             sync.send(json.dumps({"pid": child}).encode())
             sync.close()
             for descriptor in theirs:

@@ -1,4 +1,7 @@
-"""Messages between engine, launcher and monitor: a length, JSON, and descriptors beside the first bytes; unix(7)."""
+"""Messages between engine, launcher and monitor: a length, JSON, and descriptors beside the first bytes; unix(7).
+
+The command server speaks the same frames with other content.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 from dockerlab import errors
 from dockerlab.errors import DockerlabError
 
-__all__ = ["describe", "receive", "revive", "send"]
+__all__ = ["describe", "receive", "receive_bytes", "revive", "send", "send_bytes"]
 
 _LENGTH = struct.Struct("!I")
 _CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC: what is received must not reach the container
@@ -20,7 +23,11 @@ _CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC: what is received must not reach the c
 
 def send(connection: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
     """Sends one message; raises OSError when nobody listens."""
-    data = json.dumps(message).encode()
+    send_bytes(connection, json.dumps(message).encode(), descriptors)
+
+
+def send_bytes(connection: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -> None:
+    """Sends one frame; raises OSError when nobody listens."""
     data = _LENGTH.pack(len(data)) + data
     if descriptors:
         sent = socket.send_fds(connection, [data], list(descriptors))
@@ -31,9 +38,16 @@ def send(connection: socket.socket, message: dict[str, Any], descriptors: Sequen
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """Gives the next message and its descriptors; (None, []) at the end."""
-    data, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 8, _CLOEXEC)
+    data, descriptors = receive_bytes(connection)
+    return None if data is None else json.loads(data), descriptors
+
+
+def receive_bytes(connection: socket.socket, most: int = 8) -> tuple[bytes | None, list[int]]:
+    """Gives the next frame and at most so many descriptors with it; (None, …) at the end, also in the middle of a frame."""
+    data, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, most, _CLOEXEC)
     while 0 < len(data) < _LENGTH.size:
-        data += connection.recv(_LENGTH.size - len(data))
+        part = connection.recv(_LENGTH.size - len(data))
+        data = data + part if part else b""
     if not data:
         return None, descriptors
     left = _LENGTH.unpack(data)[0]
@@ -44,7 +58,7 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]
             return None, descriptors
         parts.append(part)
         left -= len(part)
-    return json.loads(b"".join(parts)), descriptors
+    return b"".join(parts), descriptors
 
 
 def describe(error: BaseException) -> dict[str, Any]:

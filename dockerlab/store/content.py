@@ -76,9 +76,10 @@ class ContentStore:
 
     @contextlib.contextmanager
     def unless_failed(self, draft: Path) -> Iterator[None]:
-        """Removes the draft at once where the block that writes it fails: it may be what filled the disk."""
+        """Removes the draft at once where the block that writes it fails: it may be what filled the disk, which then is said in words."""
         try:
-            yield
+            with explain(draft):
+                yield
         except BaseException:
             draft.unlink(missing_ok=True)
             raise

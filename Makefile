@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo lab test compat shapes check bench soak clean
+# The host shapes in which containers can be run (tests/hosts/shapes.py has them all).
+SHAPES := ranged,single
+
+.PHONY: help demo lab test compat shapes host check bench soak clean
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -29,15 +32,18 @@ check: $(VENV)/ready ## Lint, types, order of the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-shapes: $(VENV)/ready ## Run the engine tests as other users: a range of ids, one id (root)
-	tools/shapes.sh
+shapes: $(VENV)/ready ## Run the tests that speak to an engine in the other host shapes (root)
+	$(BIN)/python -m tests.hosts $(SHAPES) python -m pytest -q -p no:cacheprovider tests/engine tests/notebooks tests/cli
+
+host: $(VENV)/ready ## A shell in a host shape, as SHAPE=single (root; SHAPE=list names them)
+	$(BIN)/python -m tests.hosts $(or $(SHAPE),list)
 
 bench: $(VENV)/ready ## One table: our time against the real tools' (root, docker.io, crun, runc)
 	$(BIN)/python benchmarks/bench.py
 
 soak: $(VENV)/ready ## The long loops: kill -9 at random, many rounds
 	$(BIN)/python -m pytest -q tests -m soak --timeout 3600
-	$(if $(filter 0,$(shell id -u)),tools/shapes.sh tests/soak -m soak --timeout 3600)
+	$(if $(filter 0,$(shell id -u)),$(BIN)/python -m tests.hosts $(SHAPES) python -m pytest -q -p no:cacheprovider tests/soak -m soak --timeout 3600)
 
 clean: ## Remove the environment
 	rm -rf $(VENV)

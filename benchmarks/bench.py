@@ -19,24 +19,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.own import BIG, COMMIT, RUN, TEN_STEPS, looped, warm  # noqa: E402
 from dockerlab.commands.system import write_shim  # noqa: E402
-from dockerlab.engine import Container, Engine, RunOptions  # noqa: E402
+from dockerlab.engine import Container, Engine  # noqa: E402
 from dockerlab.store import work  # noqa: E402
 from tests.compat.conftest import IMPORT, NoDocker, dockerd, rootfs  # noqa: E402
-from tests.conftest import TIERS, end_server  # noqa: E402
+from tests.conftest import end_server  # noqa: E402
 
+# Where containers can be run; see tests/hosts.
+SHAPES = ("ranged", "single")
 ORDINARY = (sys.executable, "-m", "dockerlab.cli")
-STEPS = """FROM busybox
-ENV A=1
-WORKDIR /w
-COPY f .
-RUN echo 1 > 1
-RUN echo 2 > 2
-RUN echo 3 > 3
-RUN echo 4 > 4
-LABEL a=b
-CMD ["true"]
-"""
 LOOP = """
 import json, subprocess, sys, time
 times = []
@@ -51,13 +43,15 @@ Act = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison; `rate` says that the target is a share of their speed, and not of their time."""
+    """One comparison; `rate`: the target is a share of their speed, and not of their time; `key`: done in other host shapes too, with the target `elsewhere`."""
 
     what: str
     ours: float
     theirs: float
     target: float | None
     rate: bool = False
+    key: str = ""
+    elsewhere: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -110,7 +104,7 @@ class Bench:
         self.engines.append(Engine(self.folder / name, without=without))
         return self.engines[-1]
 
-    def compare(self, what: str, ours: Act, theirs: Act, target: float | None, *, rounds: int = 0, rate: bool = False) -> None:
+    def compare(self, what: str, ours: Act, theirs: Act, target: float | None, *, rounds: int = 0, rate: bool = False, key: str = "") -> None:
         """Does both in turn, once for nothing and then for the clock, and keeps the medians."""
         times: tuple[list[float], list[float]] = ([], [])
         for number in range((rounds or self.rounds) + 1):
@@ -119,7 +113,7 @@ class Bench:
                 act()
                 if number:
                     kept.append(time.perf_counter() - begin)
-        self.rows.append(Row(what, statistics.median(times[0]), statistics.median(times[1]), target, rate))
+        self.rows.append(Row(what, statistics.median(times[0]), statistics.median(times[1]), target, rate, key))
 
 
 def with_docker(bench: Bench) -> None:
@@ -127,9 +121,8 @@ def with_docker(bench: Bench) -> None:
     tar = rootfs()
     for client in (("docker",), bench.cli):
         bench.do(*client, *IMPORT, data=tar)
-    words = ("run", "--rm", "--net", "host", "busybox", "true")
-    bench.compare("run --rm busybox true, from a shell", lambda: bench.do(*bench.cli, *words), lambda: bench.do("docker", *words), 0.5)
-    bench.compare("the same without the command server", lambda: bench.do(*ORDINARY, *words), lambda: bench.do("docker", *words), None)
+    bench.compare("run --rm busybox true, from a shell", lambda: bench.do(*bench.cli, *RUN), lambda: bench.do("docker", *RUN), 0.5, key="run")
+    bench.compare("the same without the command server", lambda: bench.do(*ORDINARY, *RUN), lambda: bench.do("docker", *RUN), None)
     commit(bench)
     build(bench)
 
@@ -137,16 +130,15 @@ def with_docker(bench: Bench) -> None:
 def commit(bench: Bench) -> None:
     """200 MB that no compressor makes smaller."""
     for client in (("docker",), bench.cli):
-        bench.do(*client, "run", "--name", "big", "--net", "host", "busybox", "dd", "if=/dev/urandom", "of=/big", "bs=1M", "count=200")
-    words = ("commit", "big", "big")
-    bench.compare("commit of 200 MB", lambda: bench.do(*bench.cli, *words), lambda: bench.do("docker", *words), 1, rounds=3)
+        bench.do(*client, *BIG)
+    bench.compare("commit of 200 MB", lambda: bench.do(*bench.cli, *COMMIT), lambda: bench.do("docker", *COMMIT), 1, rounds=3, key="commit")
 
 
 def build(bench: Bench) -> None:
     """Ten steps, four of them RUN."""
     context = bench.folder / "context"
     context.mkdir()
-    (context / "Dockerfile").write_text(STEPS)
+    (context / "Dockerfile").write_text(TEN_STEPS)
     (context / "f").write_text("f\n")
 
     def ours(*options: str, client: Sequence[str] = bench.cli) -> Act:
@@ -155,8 +147,8 @@ def build(bench: Bench) -> None:
     def theirs(*options: str) -> Act:
         return lambda: bench.do("docker", "build", "--network", "host", *options, "-t", "ten", "context")
 
-    bench.compare("ten-step build, cold", ours("--no-cache"), theirs("--no-cache"), 0.2, rounds=3)
-    bench.compare("ten-step build, cached", ours(), theirs(), 0.4)
+    bench.compare("ten-step build, cold", ours("--no-cache"), theirs("--no-cache"), 0.2, rounds=3, key="cold")
+    bench.compare("ten-step build, cached", ours(), theirs(), 0.4, key="cached")
     bench.compare("the same without the command server", ours(client=ORDINARY), theirs(), None)
 
 
@@ -187,36 +179,22 @@ def with_runtimes(bench: Bench) -> None:
         except subprocess.CalledProcessError as error:
             bench.skipped.append(f"{name}: {error.stderr.decode().strip().splitlines()[0]}")
             continue
-        if name == "runc":
-            with_tiers(bench, theirs)
-        bench.rows.append(Row(f"run of `true`, warm Python API, against {name} run", ours, theirs, 1 if name == "runc" else None))
+        bench.rows.append(Row(f"run of `true`, warm Python API, against {name} run", ours, theirs, 1 if name == "runc" else None, key="api" if name == "runc" else ""))
 
 
-def warm(engine: Engine) -> Act:
-    """Gives the shortest life of a container."""
-    return lambda: engine.containers.run("busybox", ["true"], RunOptions(rm=True))
-
-
-def with_tiers(bench: Bench, theirs: float) -> None:
-    """The tiers of ordinary users, beside the same runtime that only root has."""
-    for name in ("ranged", "single", "copy"):
-        engine = bench.engine(name, without=TIERS[name])
-        found = engine.capabilities.tier
-        if name in ("ranged", "single") and found != name:
-            bench.skipped.append(f"tier {name}: this host gives {found} to this user")
+def with_shapes(bench: Bench) -> None:
+    """The same acts in the host shapes of ordinary users, against the times of the tools that only root has."""
+    words = [sys.executable, "-m", "tests.hosts", "--room", str(bench.folder / "room")]
+    for shape in SHAPES:
+        done = subprocess.run([*words, shape, "python", "benchmarks/own.py", str(bench.rounds)], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode:
+            bench.skipped.append(f"host shape {shape}: {done.stderr.strip().splitlines()[-1]}")
             continue
-        what = {"ranged": "a range of ids", "single": "one id", "copy": "one id, whole copies"}[name]
-        bench.rows.append(Row(f"run of `true`, warm Python API, {what}, against runc run", looped(bench.rounds * 2, warm(engine)), theirs, None))
-
-
-def looped(rounds: int, act: Act) -> float:
-    """Gives the median time after one round for nothing."""
-    times = []
-    for _ in range(rounds + 1):
-        begin = time.perf_counter()
-        act()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times[1:])
+        own = json.loads(done.stdout.splitlines()[-1])
+        for row in [row for row in bench.rows if row.key]:
+            bench.rows.append(Row(f"{row.what}; {shape}", own[row.key], row.theirs, row.elsewhere))
+            if row.key == "api" and shape == "single":
+                bench.rows.append(Row(f"{row.what}; {shape}, whole copies", own["copy"], row.theirs, None))
 
 
 def timed(words: Sequence[str], rounds: int) -> bytes:
@@ -298,6 +276,7 @@ def main() -> None:
                 bench.skipped.append(f"all rows of docker: {reason}")
             with_runtimes(bench)
             with_tar(bench)
+            with_shapes(bench)
         finally:
             cleaned(bench)
     print(table(bench.rows))

@@ -27,7 +27,8 @@ def create(name: str) -> list[Path]:
         folder = root / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _inherit(root, folder)
+            if root.name == "cpuset":
+                _inherit(root, folder)
         except OSError:
             continue
         made.append(folder)

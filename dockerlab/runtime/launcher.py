@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 from dockerlab.linux import syscalls
+from dockerlab.oci.runtime import Process, Spec
 from dockerlab.runtime import sandbox, wire
 from dockerlab.runtime.monitor import Monitor
 from dockerlab.store import work
@@ -41,12 +42,18 @@ def main() -> None:
     listener.bind(draft)
     listener.listen(64)
     os.rename(draft, path)
+    _rehearse()
     gc.freeze()
     while select.select([listener], [], [], _IDLE_SECONDS)[0]:
         connection, _ = listener.accept()
         _serve(listener, connection)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def _rehearse() -> None:
+    """Does once what each monitor would otherwise do for the first time: a decoder is made at its first use."""
+    Spec.decode(Spec(process=Process(args=("true",))).encode())
 
 
 def _serve(listener: socket.socket, connection: socket.socket) -> None:

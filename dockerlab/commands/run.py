@@ -56,7 +56,9 @@ def perform(
         surface.out(help_text(parsed.command, program).rstrip("\n") + "\n")
         return Outcome()
     with told():
-        call = Call(parsed, engine(), surface, folder, program, variables or {})
+        lab = engine()
+        lab.say = surface.note
+        call = Call(parsed, lab, surface, folder, program, variables or {})
         return verb(command)(call) or Outcome()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class Engine:
         self.content = ContentStore(self.home)
         self.image_store = ImageStore(self.home, self.content)
         self.container_store = ContainerStore(self.home)
+        # Where a person is told what takes long; whoever has a place to show it puts that here.
+        self.say: Callable[[str], object] = lambda text: None
         self.images = Images(self)
         self.containers = Containers(self)
         self.builds = Builds(self)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dockerlab import recipes
 from dockerlab.engine.deletion import Deletion, Told
 from dockerlab.engine.layers import Layers
 from dockerlab.engine.settings import source_date
@@ -23,7 +24,6 @@ from dockerlab.oci.config import History, ImageConfig, RootFS, RunConfig
 from dockerlab.oci.digest import DiffId, ImageId, short
 from dockerlab.oci.manifest import CONFIG, Descriptor, Manifest
 from dockerlab.oci.reference import Reference
-from dockerlab.recipes import busybox
 from dockerlab.store.files import locked
 from dockerlab.store.images import Record
 from dockerlab.store.work import Compressor
@@ -129,26 +129,29 @@ class Images:
             return self.get(name)
         except NotFound:
             reference = str(Reference.parse(name).tagged())
-            if reference in busybox.NAMES:
-                return self._busybox(reference)
+            if recipe := recipes.find(reference):
+                return self._made(reference, recipe)
             familiar = Reference.parse(name).tagged().familiar
             raise NotFound(
                 f"Unable to find image '{familiar}' locally", kind="image to pull", name=name,
-                hint="dockerlab cannot pull from a registry yet: `busybox` is made on this machine, `docker import` takes any root file system",
+                hint="dockerlab cannot pull from a registry yet: `busybox`, `debian` and `ubuntu` are made on this machine, `docker import` takes any root file system",
             ) from None  # fmt: skip
 
-    def _busybox(self, name: str) -> Image:
+    def _made(self, name: str, recipe: recipes.Recipe) -> Image:
         with locked(self._engine.settings.runtime / "recipe.lock"):
             with contextlib.suppress(NotFound):
                 return self.get(name)
+            if recipe.wait:
+                self._engine.say(f"Unable to find image '{Reference.parse(name).familiar}' locally: {recipe.wait}")
             draft = self._engine.content.draft()
             with self._engine.content.unless_failed(draft):
                 target = Compressor(str(draft))
-                table = busybox.layer(busybox.find_program(), target.write)
+                table, when = recipe.make(target.write)
                 facts = {**target.close(), "index": index.encode(table).decode()}
             path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-            run = RunConfig(env=(path,), cmd=("sh",), labels=busybox.LABELS)
-            entry = History(created="2020-01-01T00:00:00Z", created_by="dockerlab recipe: busybox", comment="made on this machine")
+            run = RunConfig(env=(path,), cmd=recipe.cmd, labels=dict(recipe.labels))
+            created = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            entry = History(created=created, created_by=f"dockerlab recipe: {recipe.name}", comment="made on this machine")
             return self.create(None, [(draft, facts)], run, entry, name=Reference.parse(name))
 
     def create(

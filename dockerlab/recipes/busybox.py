@@ -16,8 +16,9 @@ from pathlib import Path
 from dockerlab.errors import NotSupportedHere
 from dockerlab.layers import tar
 from dockerlab.layers.index import Entry
+from dockerlab.recipes.apt import PrivateApt
 
-__all__ = ["LABELS", "NAMES", "find_program", "layer"]
+__all__ = ["LABELS", "NAMES", "find_program", "layer", "make"]
 
 NAMES = ("docker.io/library/busybox:latest", "docker.io/library/busybox:1")
 LABELS = {"dockerlab.recipe": "busybox", "dockerlab.provenance": "static busybox of this host, every applet a hard link; not the image of Docker Hub"}
@@ -52,19 +53,18 @@ def _needs_loader(path: Path) -> bool:
 
 
 def _from_apt() -> Path:
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+    if not shutil.which("apt-get"):
         raise NotSupportedHere("this host has no static busybox", reason="neither busybox-static nor apt", hint="install the package busybox-static")
     folder = Path(tempfile.mkdtemp(prefix="dockerlab-busybox-"))
-    for name in ("state/lists/partial", "cache/archives/partial"):
-        (folder / name).mkdir(parents=True)
-    options = ["-o", f"Dir::State={folder}/state", "-o", f"Dir::Cache={folder}/cache", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=", "-qq"]
-    for words in (["update"], ["download", "busybox-static"]):
-        done = subprocess.run(["apt-get", *options, *words], cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise NotSupportedHere("busybox-static cannot be fetched", reason=done.stderr.strip(), hint="install the package busybox-static, or `docker import` a root file system")
-    package = next(folder.glob("busybox-static_*.deb"))
-    subprocess.run(["dpkg-deb", "-x", str(package), str(folder / "root")], check=True)
+    apt = PrivateApt(folder)
+    apt.update()
+    subprocess.run(["dpkg-deb", "-x", str(apt.download("busybox-static")), str(folder / "root")], check=True)
     return next(path for path in folder.glob("root/**/busybox") if path.is_file() and os.access(path, os.X_OK))
+
+
+def make(write: Callable[[bytes], object]) -> tuple[list[Entry], int]:
+    """Writes the image's only layer as a tar; gives its table of contents and its time."""
+    return layer(find_program(), write), _TIME
 
 
 def layer(program: Path, write: Callable[[bytes], object]) -> list[Entry]:

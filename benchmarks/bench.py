@@ -219,7 +219,7 @@ def with_tar(bench: Bench) -> None:
 
     def ours() -> None:
         with drained() as target:
-            work.export(target, [str(tree)], owners=True)
+            work.export(target, [str(tree)], on_disk=True)
 
     def theirs() -> None:
         with drained() as target:

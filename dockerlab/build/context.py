@@ -14,6 +14,7 @@ from pathlib import Path
 from dockerlab.build.ignore import IgnoreRules
 from dockerlab.errors import BuildFailed
 from dockerlab.layers import packing
+from dockerlab.layers.owners import Owned
 from dockerlab.layers.packing import Item
 
 __all__ = ["Context", "Picked", "Source"]
@@ -157,7 +158,7 @@ class Context(Source):
 
 def _described(path: str, place: str) -> Item | None:
     """Gives a file as a layer will have it; None for a socket, which docker leaves out as well."""
-    entry = packing.describe(path, place, lambda _path, _status: (0, 0))
+    entry = packing.describe(path, place, lambda path, place, status: Owned(0, 0))
     if entry is not None and entry.kind in ("char", "block"):
         raise BuildFailed(f"cannot copy {place}: a device", hint="name it in .dockerignore")
     return None if entry is None else (entry, place)

@@ -135,7 +135,7 @@ class Container:
             "folder": str(self._engine.container_store.folder(self.id)), "mounts": mounts, "attach": list(given), "detach": detach,
             "user": self.config.user, "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []), "explain": host.get("explain", False),
             "remove": self._removals() if host.get("rm") else [],
-            "only_id": self._only_id(),
+            "only_id": self._only_id(), "owned": self._owned(),
         }  # fmt: skip
 
     def _who(self) -> users.Identity:
@@ -157,6 +157,12 @@ class Container:
         kernel = [("/proc", 6), ("/sys", 4), ("/dev", 6), ("/etc/hosts", 4), ("/etc/hostname", 4), ("/etc/resolv.conf", 4)]
         volumes = [(mount["target"], 5 if mount["readonly"] else 7) for mount in self.record.host["mounts"]]
         return image + [(path, landlock.of_modes(rights)) for path, rights in kernel + volumes]
+
+    def _owned(self) -> bool:
+        """Tells whether any file of the image is another's than root's, or a device, where the engine itself has to say so."""
+        if self._engine.capabilities.owners:
+            return False
+        return any(entry.uid or entry.gid or entry.kind in ("char", "block") for table in self._engine.images.layers.tables(self.image.record) for entry in table)
 
     def _removals(self) -> list[str]:
         volumes = [str(self._engine.volumes.root / name) for name in self.record.volumes]
@@ -222,7 +228,7 @@ class Container:
     def _where(self) -> dict[str, Any]:
         stack = self._engine.snapshotter.stack(self.id)
         marker = str(Path(stack.upper).parent / "copied") if stack.whole else ""
-        return {"upper": stack.upper, "lowers": list(stack.lowers), "whole": stack.whole, "marker": marker, "owners": self._engine.capabilities.owners}
+        return {"upper": stack.upper, "lowers": list(stack.lowers), "whole": stack.whole, "marker": marker, "on_disk": self._engine.capabilities.owners}
 
     def diff(self) -> list[Change]:
         """Gives what the container changed, by path, in docker's letters."""
@@ -261,7 +267,7 @@ class Container:
     def export(self, descriptor: int) -> None:
         """Writes what the container sees as one tar to an open descriptor."""
         folders = list(self._engine.snapshotter.stack(self.id).folders)
-        self._engine.world.call("export", descriptor=descriptor, folders=folders, owners=self._engine.capabilities.owners, below=self._below())
+        self._engine.world.call("export", descriptor=descriptor, folders=folders, on_disk=self._engine.capabilities.owners, below=self._below())
 
     def explained(self) -> list[tuple[str, list[str], int, int, int]]:
         """Gives the kernel calls of the first process: name, arguments, errno, microseconds, line of init.py; [] where none were noted."""

@@ -12,9 +12,10 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from dockerlab.errors import UnsafeArchive
-from dockerlab.layers import tar
+from dockerlab.layers import owners, tar
 from dockerlab.layers.index import Entry, parent_of
 from dockerlab.layers.packing import OPAQUE_NAME, WHITEOUT
 from dockerlab.layers.removal import remove_entry
@@ -29,13 +30,15 @@ _KEPT = 200
 class Style:
     """How an archive is laid down: `whiteout` is "overlay" (markers on disk) or "plain" (things below are removed).
 
-    `xattr` is the opaque mark to use, `owners` and `devices` say whether this process can set owners and make device nodes.
+    `xattr` is the opaque mark to use, `owners` and `devices` say whether this process can set owners and make device nodes, `notes` that what it cannot
+    is noted beside the files (`layers.owners`).
     """
 
     whiteout: str = "plain"
     xattr: str = "user.overlay.opaque"
     owners: bool = True
     devices: bool = True
+    notes: bool = False
 
 
 def apply(stream: tar.Reader, root: str, style: Style, *, limits: tar.Limits | None = None) -> list[Entry]:
@@ -237,12 +240,27 @@ class _Target:
             return
         if self.style.owners:
             os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+        elif self.style.notes:
+            self._note(folder, name, entry)
         if entry.kind != "symlink":
             # A folder keeps its owner's rights until all that it holds has been written.
             os.chmod(name, entry.mode | (0o700 if entry.kind == "dir" else 0), dir_fd=folder)
         if entry.xattrs:
             _set_xattrs(folder, name, entry)
         os.utime(name, ns=(entry.mtime * 10**9, entry.mtime * 10**9), dir_fd=folder, follow_symlinks=False)
+
+    @staticmethod
+    def _note(folder: int, name: str, entry: Entry) -> None:
+        kind: Literal["", "char", "block"] = "char" if entry.kind == "char" else "block" if entry.kind == "block" else ""
+        if not (entry.uid or entry.gid or kind):
+            return
+        owned = owners.Owned(entry.uid, entry.gid, kind, entry.device)
+        with contextlib.suppress(OSError):  # a file system without attributes: the layer's table of contents still knows
+            if entry.kind in ("symlink", "fifo"):
+                owners.note(f"/proc/self/fd/{folder}/{name}", owned)
+            else:
+                with _opened(folder, name) as place:
+                    os.setxattr(place, owners.OWNER, owned.encode())
 
     def mark(self, marker: Entry) -> None:
         """Hides what lies below; what this archive itself has put there stays."""
@@ -335,7 +353,7 @@ def _set_xattrs(folder: int, name: str, entry: Entry) -> None:
         return
     with _opened(folder, name) as place:
         for key, value in entry.xattrs.items():
-            if ".overlay." in key:
+            if ".overlay." in key or key.startswith(owners.PREFIX):
                 continue
             try:
                 os.setxattr(place, key, value)

@@ -11,8 +11,9 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dockerlab.layers import folders
+from dockerlab.layers import folders, owners
 from dockerlab.layers.folders import Found
+from dockerlab.layers.owners import Owned
 
 __all__ = ["ENGINE_PATHS", "Change", "Comparison", "changes"]
 
@@ -98,7 +99,7 @@ def _differs(place: str, status: os.stat_result, below: Found, how: Comparison) 
     old = below.stat
     if how.whole and status.st_ctime_ns < how.since and not stat.S_ISDIR(status.st_mode):
         return False
-    if status.st_mode != old.st_mode or (how.owners and (status.st_uid, status.st_gid) != (old.st_uid, old.st_gid)):
+    if status.st_mode != old.st_mode or _owned(place, status, how) != _owned(below.place, old, how):
         return True
     if stat.S_ISDIR(status.st_mode):
         return status.st_mtime_ns != old.st_mtime_ns or xattrs(place) != xattrs(below.place)
@@ -107,11 +108,15 @@ def _differs(place: str, status: os.stat_result, below: Found, how: Comparison) 
     return xattrs(place) != xattrs(below.place) or not _same_content(place, status, below.place)
 
 
+def _owned(place: str, status: os.stat_result, how: Comparison) -> Owned:
+    return Owned(status.st_uid, status.st_gid) if how.owners else owners.noted(place) or Owned(0, 0)
+
+
 def xattrs(place: str) -> dict[str, bytes]:
     """Gives the extended attributes that belong to an image: not the overlay's own, not those that labels of this host set."""
     try:
         names = os.listxattr(place, follow_symlinks=False)
-        kept = [n for n in names if n.startswith(("user.", "security.capability", "trusted.")) and ".overlay." not in n]
+        kept = [n for n in names if n.startswith(("user.", "security.capability", "trusted.")) and ".overlay." not in n and not n.startswith(owners.PREFIX)]
         return {name: os.getxattr(place, name, follow_symlinks=False) for name in kept}
     except OSError:
         return {}

@@ -10,6 +10,7 @@ from dockerlab.errors import CorruptContent
 from dockerlab.layers import folders, tar
 from dockerlab.layers.diff import Change, xattrs
 from dockerlab.layers.index import Entry, Kind
+from dockerlab.layers.owners import Owned
 
 __all__ = ["OPAQUE_NAME", "WHITEOUT", "Item", "Owner", "describe", "marker", "pack", "pack_changes", "pack_tree"]
 
@@ -20,13 +21,14 @@ _KINDS: dict[int, Kind] = {
     stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char", stat.S_IFBLK: "block", stat.S_IFIFO: "fifo",
 }  # fmt: skip
 
-Owner = Callable[[str, os.stat_result], tuple[int, int]]
+# Gives whose (path, place on disk, status) is, and of what device it is the note.
+Owner = Callable[[str, str, os.stat_result], Owned]
 Item = tuple[Entry, str]
 Write = Callable[[bytes | memoryview], object]
 
 
-def _as_on_disk(_: str, status: os.stat_result) -> tuple[int, int]:
-    return status.st_uid, status.st_gid
+def _as_on_disk(path: str, place: str, status: os.stat_result) -> Owned:
+    return Owned(status.st_uid, status.st_gid)
 
 
 def describe(path: str, place: str, owner: Owner = _as_on_disk) -> Entry | None:
@@ -35,11 +37,13 @@ def describe(path: str, place: str, owner: Owner = _as_on_disk) -> Entry | None:
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         return None
-    uid, gid = owner(path, status)
+    owned = owner(path, place, status)
     device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in ("char", "block") else (0, 0)
+    if owned.kind:
+        kind, device = owned.kind, owned.device
     link = os.readlink(place) if kind == "symlink" else ""
     size = status.st_size if kind == "file" else 0
-    return Entry(path, kind, stat.S_IMODE(status.st_mode), uid, gid, size, status.st_mtime_ns // 10**9, link, device, xattrs(place))
+    return Entry(path, kind, stat.S_IMODE(status.st_mode), owned.uid, owned.gid, size, status.st_mtime_ns // 10**9, link, device, xattrs(place))
 
 
 def pack_changes(changes: Iterable[Change], owner: Owner = _as_on_disk) -> Iterator[Item]:
@@ -64,8 +68,8 @@ def _linked(places: Iterable[tuple[str, str]], owner: Owner) -> Iterator[Item]:
         status = os.lstat(place)
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1 and key in first:
-            uid, gid = owner(path, status)
-            yield Entry(path, "link", stat.S_IMODE(status.st_mode), uid, gid, 0, status.st_mtime_ns // 10**9, first[key]), ""
+            owned = owner(path, place, status)
+            yield Entry(path, "link", stat.S_IMODE(status.st_mode), owned.uid, owned.gid, 0, status.st_mtime_ns // 10**9, first[key]), ""
             continue
         first[key] = path
         entry = describe(path, place, owner)

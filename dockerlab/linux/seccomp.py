@@ -12,9 +12,9 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dockerlab.linux import syscalls
+from dockerlab.linux import calls, syscalls
 
-__all__ = ["compile_profile", "default_profile", "install", "listens", "name_of", "watched"]
+__all__ = ["compile_profile", "default_profile", "extended", "install", "listens"]
 
 _ARCHES: dict[str, tuple[int, str, int]] = {"x86_64": (0xC000003E, "SCMP_ARCH_X86_64", 0), "aarch64": (0xC00000B7, "SCMP_ARCH_AARCH64", 1)}
 _NEWEST = 462  # mseal, Linux 6.10
@@ -44,11 +44,7 @@ _GUARDED: dict[str, tuple[int, int, str]] = {
     "uselib": (134, -1, ""), "userfaultfd": (323, 282, ""), "ustat": (136, -1, ""), "vhangup": (153, 58, "CAP_SYS_TTY_CONFIG"),
 }  # fmt: skip
 _CONDITIONAL: dict[str, tuple[int, int]] = {"clone": (56, 220), "clone3": (435, 435), "personality": (135, 92)}
-_IDS: dict[str, tuple[int, int]] = {
-    "chown": (92, -1), "fchown": (93, 55), "lchown": (94, -1), "fchownat": (260, 54), "setuid": (105, 146), "setgid": (106, 144),
-    "setreuid": (113, 145), "setregid": (114, 143), "setresuid": (117, 147), "setresgid": (119, 149),
-}  # fmt: skip
-_NEW_LISTENER = 8
+_NEW_LISTENER, _WAIT_KILLABLE = 8, 32
 
 
 def default_profile(capabilities: Iterable[str]) -> dict[str, Any]:
@@ -77,10 +73,9 @@ def _column() -> int:
     return column
 
 
-def watched(profile: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Gives the profile with these calls told to a listener before they are done; {} stays {}."""
-    rule = {"names": [name for name in names if _number(name) >= 0], "action": "SCMP_ACT_NOTIFY"}
-    return {**profile, "syscalls": [*profile["syscalls"], rule]} if profile else {}
+def extended(profile: Mapping[str, Any], rules: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Gives the profile with more rules behind its own; {} stays {}."""
+    return {**profile, "syscalls": [*profile["syscalls"], *rules]} if profile else {}
 
 
 def listens(profile: Mapping[str, Any]) -> bool:
@@ -88,16 +83,10 @@ def listens(profile: Mapping[str, Any]) -> bool:
     return any(rule["action"] == "SCMP_ACT_NOTIFY" for rule in profile["syscalls"])
 
 
-def name_of(number: int) -> str:
-    """Gives the name of a call that can be watched."""
-    return next(name for name in _IDS if _number(name) == number)
-
-
 def _number(name: str) -> int:
-    for table in (_CONDITIONAL, _IDS):
-        if name in table:
-            return table[name][_column()]
-    return _GUARDED[name][:2][_column()] if name in _GUARDED else -1
+    if name in _CONDITIONAL:
+        return _CONDITIONAL[name][_column()]
+    return _GUARDED[name][:2][_column()] if name in _GUARDED else calls.number(name)
 
 
 def _op(code: int, true: int, false: int, value: int) -> bytes:
@@ -156,4 +145,12 @@ def install(program: bytes, *, listener: bool = False) -> int:
     """Installs a compiled program on this thread for good; needs no_new_privs or CAP_SYS_ADMIN. Gives a descriptor to listen at, or 0."""
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HP", len(program) // 8, ctypes.addressof(buffer))
-    return syscalls.raw("seccomp", 1, _NEW_LISTENER if listener else 0, ctypes.c_char_p(header))
+    if not listener:
+        return syscalls.raw("seccomp", 1, 0, ctypes.c_char_p(header))
+    try:
+        # A signal that comes while a call waits would make it start over: Go's runtime sends such signals all the time. Linux 5.19.
+        return syscalls.raw("seccomp", 1, _NEW_LISTENER | _WAIT_KILLABLE, ctypes.c_char_p(header))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return syscalls.raw("seccomp", 1, _NEW_LISTENER, ctypes.c_char_p(header))

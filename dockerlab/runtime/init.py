@@ -55,7 +55,7 @@ class Start:
     console: socket.socket | None = None
     fresh_volumes: tuple[str, ...] = ()
     filter: bytes = b""
-    listens: bool = False
+    unheard: bytes = b""
     user_groups: bool = True
     sync: socket.socket | None = field(default=None)
     trace: int = -1
@@ -131,7 +131,7 @@ def become_the_program(k: Door, start: Start) -> None:
         _become_in_place(k, uid, gid, start.only_id)
         _drop_bounding(k, keep)
     if not process.no_new_privileges:
-        _install_filter(k, start, uid, gid)
+        _install_filter(k, start, who)
     if (uid or gid) and start.user_groups:
         k.through("prctl", "PR_SET_KEEPCAPS", 1, action=capabilities.keep_on_setuid)
     if start.user_groups:
@@ -142,7 +142,7 @@ def become_the_program(k: Door, start: Start) -> None:
     k.through("capset", f"effective={held:x}", f"permitted={held:x}", "inheritable=0", action=lambda: capabilities.apply(held, held, 0))
     if process.no_new_privileges:
         k.through("prctl", "PR_SET_NO_NEW_PRIVS", 1, action=capabilities.no_new_privileges)
-        _install_filter(k, start, uid, gid)
+        _install_filter(k, start, who)
 
     # 9. If the process that watches us dies, we die. A change of user has cleared this, so it stands here.
     k.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -179,16 +179,24 @@ def _drop_bounding(k: Door, keep: int) -> None:
     k.through("prctl", "PR_CAPBSET_DROP", f"all but {keep:x}", action=lambda: capabilities.drop_bounding(keep))
 
 
-def _install_filter(k: Door, start: Start, uid: int, gid: int) -> None:
+def _install_filter(k: Door, start: Start, who: users.Identity) -> None:
     if not start.filter:
         return
     size = f"{len(start.filter) // 8} instructions"
-    listener = k.through("seccomp", "SECCOMP_SET_MODE_FILTER", size, action=lambda: seccomp.install(start.filter, listener=start.listens))
-    if start.listens and start.sync is not None:
-        # The monitor hears of calls that this host will refuse, and says why; the kernel decides.
-        own = {"listen": [uid, gid] if start.only_id is not None else [0, 0]}
-        socket.send_fds(start.sync, [json.dumps(own).encode()], [listener])
-        os.close(listener)
+    if not start.unheard or start.sync is None:
+        k.through("seccomp", "SECCOMP_SET_MODE_FILTER", size, action=lambda: seccomp.install(start.filter))
+        return
+    try:
+        listener = k.through("seccomp", "SECCOMP_SET_MODE_FILTER", size, "NEW_LISTENER", action=lambda: seccomp.install(start.filter, listener=True))
+    except OSError as error:
+        # One listener is all that a chain of processes may have. Without it the calls seem to succeed, which installs packages but forgets owners.
+        if error.errno != errno.EBUSY:
+            raise
+        k.through("seccomp", "SECCOMP_SET_MODE_FILTER", size, action=lambda: seccomp.install(start.unheard))
+        return
+    # From here on the monitor answers for the kernel where that knows one user only.
+    socket.send_fds(start.sync, [json.dumps({"listen": [who.uid, who.gid, who.gid, *who.groups]}).encode()], [listener])
+    os.close(listener)
 
 
 def _mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:

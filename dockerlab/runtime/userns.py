@@ -9,15 +9,15 @@ import msgspec
 from dockerlab.linux import idmap, seccomp, syscalls
 from dockerlab.linux.probe import with_range
 from dockerlab.oci.runtime import Mount, Spec
-from dockerlab.runtime.refusals import WATCHED
+from dockerlab.runtime import emulation
 from dockerlab.runtime.sandbox import Capabilities
 
 __all__ = ["UserSandbox"]
 
 _RANGED = "user namespace with a range of ids: root inside is you outside, other users are ids of your range"
 _SINGLE = (
-    "user namespace with one id: everything inside is you; owners are kept as metadata in layers, chown and setuid fail inside, "
-    "and a container that starts as another user is held to that user's rights by Landlock"
+    "user namespace with one id: everything inside is you; owners, users and devices are kept by the engine (chown, su, adduser and apt-get work), "
+    "but one emulated user is not kept from another's files; a container that starts as another user is held to that user's rights by Landlock"
 )
 
 
@@ -45,7 +45,7 @@ class UserSandbox:
         mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, own_network)))
         if self._ranged:
             return msgspec.structs.replace(spec, mounts=mounts)
-        linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.watched(spec.linux.seccomp or {}, WATCHED) or None)
+        linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules()) or None)
         return msgspec.structs.replace(spec, mounts=mounts, linux=linux)
 
     def _mount(self, mount: Mount, own_network: bool) -> Mount | None:

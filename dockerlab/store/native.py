@@ -20,7 +20,7 @@ class NativeSnapshotter(FolderSnapshotter):
 
     def __init__(self, root: Path, work: Work, *, owners: bool = True, devices: bool = True) -> None:
         super().__init__(root, work)
-        self._style = {"whiteout": "plain", "owners": owners, "devices": devices}
+        self._style = {"whiteout": "plain", "owners": owners, "devices": devices, "notes": not owners}
 
     def unpack(self, chain_id: ChainId, parent: ChainId | None, layer: tuple[Path, str]) -> None:
         """Makes a committed snapshot from its parent's copy and a layer's blob."""

@@ -27,7 +27,7 @@ class OverlaySnapshotter(FolderSnapshotter):
         folder = self._scratch()
         mark = "user.overlay.opaque" if self._userxattr else "trusted.overlay.opaque"
         try:
-            style = {"whiteout": "overlay", "xattr": mark, "owners": self._owners, "devices": not self._userxattr}
+            style = {"whiteout": "overlay", "xattr": mark, "owners": self._owners, "devices": not self._userxattr, "notes": not self._owners}
             with explain(folder):
                 self.work("unpack", blob=str(layer[0]), media_type=layer[1], target=str(folder / "fs"), style=style)
         except BaseException:

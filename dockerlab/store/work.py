@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import msgspec
 
 from dockerlab.errors import CorruptContent
-from dockerlab.layers import archive, diff, index, packing, tar
+from dockerlab.layers import archive, diff, index, owners, packing, tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 
@@ -161,35 +161,37 @@ class Compressor:
         }  # fmt: skip
 
 
-def _owner(owners: bool, lower: list[str], default: list[int]) -> packing.Owner:
-    """Gives who owns a path: the disk where it knows, else the layers below, else who runs the container."""
-    if owners:
-        return lambda _, status: (status.st_uid, status.st_gid)
+def _owner(on_disk: bool, folder: str, lower: list[str], default: list[int]) -> packing.Owner:
+    """Gives who owns a path: the disk where it knows, else what is noted; where nothing can be noted, the layers below, else who runs the container."""
+    if on_disk:
+        return lambda path, place, status: owners.Owned(status.st_uid, status.st_gid)
+    if owners.possible(folder):
+        return lambda path, place, status: owners.noted(place) or owners.Owned(0, 0)
     union = UnionView(index.decode(text.encode()) for text in lower)
 
-    def owner(path: str, _: os.stat_result) -> tuple[int, int]:
+    def owner(path: str, place: str, status: os.stat_result) -> owners.Owned:
         seen = union.get(path)
-        return (seen.entry.uid, seen.entry.gid) if seen else (default[0], default[1])
+        return owners.Owned(seen.entry.uid, seen.entry.gid) if seen else owners.Owned(default[0], default[1])
 
     return owner
 
 
-def _changed(upper: str, lowers: list[str], whole: bool, owners: bool, marker: str) -> list[diff.Change]:
+def _changed(upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str) -> list[diff.Change]:
     since = os.lstat(marker).st_ctime_ns if marker else 0
-    return diff.changes(upper, tuple(lowers), diff.Comparison(whole, owners, since))
+    return diff.changes(upper, tuple(lowers), diff.Comparison(whole, on_disk, since))
 
 
-def changes(upper: str, lowers: list[str], whole: bool, owners: bool, marker: str = "") -> list[list[str]]:
+def changes(upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str = "") -> list[list[str]]:
     """Gives what differs, as [kind, path] in order."""
-    return [[change.kind, change.path] for change in _changed(upper, lowers, whole, owners, marker)]
+    return [[change.kind, change.path] for change in _changed(upper, lowers, whole, on_disk, marker)]
 
 
 def pack(
-    draft: str, upper: str, lowers: list[str], whole: bool, owners: bool, marker: str = "", below: list[str] | None = None, default: list[int] | None = None
+    draft: str, upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str = "", below: list[str] | None = None, default: list[int] | None = None
 ) -> dict[str, Any]:
     """Packs what differs into a gzip layer at `draft`; gives its names, sizes and table of contents."""
-    found = _changed(upper, lowers, whole, owners, marker)
-    return _packed(draft, packing.pack_changes(found, _owner(owners, below or [], default or [0, 0])))
+    found = _changed(upper, lowers, whole, on_disk, marker)
+    return _packed(draft, packing.pack_changes(found, _owner(on_disk, upper, below or [], default or [0, 0])))
 
 
 def _packed(draft: str, items: Iterator[packing.Item]) -> dict[str, Any]:
@@ -216,12 +218,12 @@ def as_archived(entry: Entry, told: Entry | None) -> Entry:
     return msgspec.structs.replace(entry, uid=told.uid, gid=told.gid, mode=told.mode if told.kind != "link" else entry.mode, xattrs=told.xattrs)
 
 
-def export(descriptor: int, folders: list[str], owners: bool, below: list[str] | None = None) -> None:
+def export(descriptor: int, folders: list[str], on_disk: bool, below: list[str] | None = None) -> None:
     """Writes the union of `folders` as a tar to an open descriptor."""
     with contextlib.suppress(OSError):  # no pipe, or one that may not grow; pipe(7)
         fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _BLOCK)
     with open(descriptor, "wb", buffering=_BLOCK >> 4, closefd=False) as file:
-        packing.pack(packing.pack_tree(tuple(folders), _owner(owners, below or [], [0, 0])), file.write)
+        packing.pack(packing.pack_tree(tuple(folders), _owner(on_disk, folders[0], below or [], [0, 0])), file.write)
 
 
 def usage(path: str) -> list[int]:

@@ -330,17 +330,7 @@ MANAGEMENT = [
 ]  # fmt: skip
 
 
-# What a host that gives one id cannot do: README's host table says so, and so does the container.
-_ONE_ID = {
-    "COPY --from of a stage": "chown fails inside", "COPY --from of an image, with an owner": "chown fails inside",
-    "owners by name": "owners are in the layers and not on disk", "groups": "setgroups is not allowed",
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("lines", [*IMAGES_FROM_CONTAINERS, *REFERENCES, *BUILDS, *SOURCES, *STEPS, *CONTAINERS, *MANAGEMENT])
-def test_docker_says_the_same(both: Both, tier: str, lines: tuple[str, ...], request: pytest.FixtureRequest) -> None:
-    name = request.node.callspec.id.partition("-")[2]
-    if tier == "single" and name in _ONE_ID:
-        request.applymarker(pytest.mark.xfail(reason=_ONE_ID[name], strict=True))
+def test_docker_says_the_same(both: Both, lines: tuple[str, ...]) -> None:
     theirs, ours = both(lines)
     assert "\n".join(plain(ours, theirs=False)) == "\n".join(plain(theirs, theirs=True))

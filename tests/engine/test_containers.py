@@ -238,30 +238,6 @@ def test_no_network_of_the_host(engine: Engine) -> None:
     assert text.split()[0] == "lo"
 
 
-def test_with_one_id_a_refused_owner_is_explained_once(engine: Engine) -> None:
-    said: list[bytes] = []
-    command = "touch /a /b; chown 33:33 /a; chown 0:0 /a && echo mine; chown 5 /b; chown -h 7:7 /b; setpriv --reuid 9 true 2>/dev/null; true"
-    made = engine.containers.run("busybox", ["sh", "-c", command], stdout=said.append, stderr=said.append)
-    text = b"".join(said).decode()
-    assert made.exit_code == 0 and "mine\n" in text
-    if engine.capabilities.owners:
-        assert "note:" not in text and "Invalid argument" not in text
-        return
-    assert text.count("note: chown to 33:33 was refused: this host gives a container one user id") == 1
-    assert text.count("note: ") == text.count("note: chown") + text.count("note: set")
-    assert text.count("note: chown") == 1
-    assert "chown: /a: Invalid argument" in text
-
-
-def test_with_one_id_a_user_may_give_to_itself_alone(engine: Engine) -> None:
-    said: list[bytes] = []
-    command = "cd /tmp; touch f; chown 1000:1000 f && echo own; chown 0 f 2>/dev/null || echo refused"
-    engine.containers.run("busybox", ["sh", "-c", command], RunOptions(user="1000:1000"), stdout=said.append, stderr=said.append)
-    text = b"".join(said).decode()
-    assert "own\n" in text and "refused\n" in text
-    assert "note:" not in text  # nobody but root could do it on any host
-
-
 def test_an_image_for_another_machine_is_refused(engine: Engine) -> None:
     image = engine.images.resolve("busybox")
     foreign = msgspec.structs.replace(image.config, architecture="s390x")

@@ -1,0 +1,427 @@
+"""Users, owners and devices for a container whose host gives it one user id: the monitor answers the calls that the kernel would refuse.
+
+chown(2) notes an owner beside the file, stat(2) tells it, setuid(2) changes what getuid(2) says, mknod(2) leaves a note, and what another user
+makes is that user's. So `apt-get`, `adduser`, `su` and `install -o` work, and layers get true owners. It helps programs along and is no wall:
+what root may do inside, any of these users may, but for making files and changing modes. A container that *starts* as another user is held by
+Landlock on top (`init`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from dockerlab.layers import owners
+from dockerlab.layers.owners import Owned
+from dockerlab.linux import calls, syscalls
+from dockerlab.linux.notify import Asked, Listener, read_memory, read_text, write_memory
+from dockerlab.runtime import credentials
+from dockerlab.runtime.credentials import UNCHANGED, Credentials, Processes
+
+__all__ = ["Emulation", "rules", "without_listener"]
+
+_AT_FDCWD, _NOFOLLOW, _EMPTY_PATH = -100, 0x100, 0x1000
+_SET, _GET = ("setuid", "setreuid", "setresuid", "setgid", "setregid", "setresgid"), ("getuid", "geteuid", "getgid", "getegid")
+_WATCHED = (
+    "chown", "lchown", "fchown", "fchownat", "chmod", "fchmod", "fchmodat", *_SET, "setgroups", "setfsuid", "setfsgid", *_GET, "getresuid", "getresgid", "getgroups",
+    "stat", "lstat", "fstat", "newfstatat", "creat", "mkdir", "mkdirat", "symlink", "symlinkat", "mknod", "mknodat", "execve", "execveat",
+)  # fmt: skip
+# The C library does without these: with stat, openat and fchmodat, which are answered here.
+_ABSENT = ("statx", "openat2", "fchmodat2")
+_ROOT = Owned(0, 0)
+# Another process's directory descriptors lead here: what is answered must be the container's own files, whatever /proc offers.
+_INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+_BELOW = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
+
+
+def rules() -> list[dict[str, Any]]:
+    """Gives what a seccomp profile needs for this, as config-linux.md "Seccomp" words it."""
+    makes = [{"index": place, "value": os.O_CREAT, "valueTwo": os.O_CREAT, "op": "SCMP_CMP_MASKED_EQ"} for place in (1, 2)]
+    return [
+        {"names": _have(_WATCHED), "action": "SCMP_ACT_NOTIFY"},
+        {"names": _have(("open",)), "action": "SCMP_ACT_NOTIFY", "args": makes[:1]},
+        {"names": _have(("openat",)), "action": "SCMP_ACT_NOTIFY", "args": makes[1:]},
+        {"names": ["prctl"], "action": "SCMP_ACT_NOTIFY", "args": [{"index": 0, "value": syscalls.PR_SET_KEEPCAPS, "op": "SCMP_CMP_EQ"}]},
+        {"names": _have(_ABSENT), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS},
+    ]
+
+
+def without_listener() -> list[dict[str, Any]]:
+    """Gives the rules for a host where another listener is in the way (seccomp_unotify(2): EBUSY): the calls succeed and do nothing."""
+    names = ("chown", "lchown", "fchown", "fchownat", *_SET, "setgroups", "setfsuid", "setfsgid")
+    return [{"names": _have(names), "action": "SCMP_ACT_ERRNO", "errnoRet": 0}]
+
+
+def _have(names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if calls.number(name) >= 0]
+
+
+def _signed(word: int) -> int:
+    return ((word & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+
+def _id(word: int) -> int:
+    return word & 0xFFFFFFFF
+
+
+class _Refused(Exception):
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Emulation:
+    """The answers for one container. `told` is given, once a kind, what a person should know of it."""
+
+    def __init__(self, listener: Listener, first: Credentials, told: Callable[[str, str], object], *, anybody: bool, set_uid: bool) -> None:
+        self._listener, self._told = listener, told
+        self._processes = Processes(first)
+        # Whether any file of the container may have an owner: until then stat(2) needs no look.
+        self._any = anybody or not first.root
+        self._set_uid = set_uid
+        # For file systems that keep no attributes: good as long as the container runs.
+        self._table: dict[tuple[int, int], Owned] = {}
+
+    def serve(self) -> bool:
+        """Deals with the next call; False when nobody is left to ask."""
+        try:
+            asked = self._listener.next()
+        except OSError:
+            return False
+        if asked is None:
+            return True
+        name = calls.name_of(asked.number)
+        try:
+            getattr(self, f"_{_FAMILY.get(name, name)}")(name, asked)
+        except _Refused as refused:
+            self._listener.refuse(asked, refused.number)
+        except (OSError, ValueError, struct.error):
+            # A path that is not there, memory that is not the caller's: the kernel has the right words.
+            self._listener.let_go(asked)
+        return True
+
+    # Users
+
+    def _set_ids(self, name: str, asked: Asked) -> None:
+        old = self._processes.of(asked.pid)
+        count = {"setuid": 1, "setgid": 1, "setreuid": 2, "setregid": 2}.get(name, 3)
+        ids = tuple(_id(word) for word in asked.args[:count])
+        new = (credentials.with_user_call if "uid" in name else credentials.with_group_call)(name, ids, old)
+        if new is None:
+            raise _Refused(errno.EPERM)
+        self._changed(asked, new)
+
+    def _changed(self, asked: Asked, new: Credentials) -> None:
+        if new != self._processes.of(asked.pid):
+            self._processes.set(asked.pid, new)
+            self._any = True
+        self._listener.answer(asked)
+
+    def _setgroups(self, name: str, asked: Asked) -> None:
+        old = self._processes.of(asked.pid)
+        count = asked.args[0] & 0xFFFFFFFF
+        if not old.root:
+            raise _Refused(errno.EPERM)
+        if count > 65536:
+            raise _Refused(errno.EINVAL)
+        groups = struct.unpack(f"={count}I", read_memory(asked.pid, asked.args[1], 4 * count)) if count else ()
+        self._changed(asked, replace(old, groups=groups))
+
+    def _prctl(self, name: str, asked: Asked) -> None:
+        who = self._processes.of(asked.pid)
+        if who.root and who.keeps != bool(asked.args[1]):
+            self._processes.set(asked.pid, replace(who, keeps=bool(asked.args[1])))
+        self._listener.let_go(asked)
+
+    def _set_fs(self, name: str, asked: Asked) -> None:
+        who = self._processes.of(asked.pid)
+        self._listener.answer(asked, who.euid if name == "setfsuid" else who.egid)
+
+    def _get_id(self, name: str, asked: Asked) -> None:
+        who = self._processes.of(asked.pid)
+        self._listener.answer(asked, {"getuid": who.ruid, "geteuid": who.euid, "getgid": who.rgid, "getegid": who.egid}[name])
+
+    def _get_three(self, name: str, asked: Asked) -> None:
+        who = self._processes.of(asked.pid)
+        ids = (who.ruid, who.euid, who.suid) if name == "getresuid" else (who.rgid, who.egid, who.sgid)
+        for address, value in zip(asked.args, ids, strict=False):
+            write_memory(asked.pid, address, struct.pack("=I", value))
+        self._listener.answer(asked)
+
+    def _getgroups(self, name: str, asked: Asked) -> None:
+        groups = self._processes.of(asked.pid).groups
+        room = _signed(asked.args[0])
+        if room and room < len(groups):
+            raise _Refused(errno.EINVAL)
+        if room and groups:
+            write_memory(asked.pid, asked.args[1], struct.pack(f"={len(groups)}I", *groups))
+        self._listener.answer(asked, len(groups))
+
+    def _exec(self, name: str, asked: Asked) -> None:
+        who = self._processes.of(asked.pid)
+        if who.keeps:
+            who = replace(who, keeps=False)
+            self._processes.set(asked.pid, who)
+        if who.root or not self._set_uid:
+            self._listener.let_go(asked)
+            return
+        folder, address, flags = (_signed(asked.args[0]), asked.args[1], _signed(asked.args[4])) if name == "execveat" else (_AT_FDCWD, asked.args[0], 0)
+        with self._found(asked, folder, address, flags) as file:
+            status, owner = os.fstat(file.fd), self._owner(file) or _ROOT
+            with open(f"/proc/self/fd/{file.fd}", "rb", buffering=0) as program:
+                acts = stat.S_ISREG(status.st_mode) and program.read(2) != b"#!"
+            bits = status.st_mode if acts else 0
+            uid = owner.uid if bits & stat.S_ISUID else who.euid
+            gid = owner.gid if bits & stat.S_ISGID and bits & stat.S_IXGRP else who.egid
+            if credentials.may(who, owner.uid, owner.gid, status.st_mode, 1) and (uid, gid) != (who.euid, who.egid):
+                self._told("set-id", f"{file.path} is set-{'uid' if uid != who.euid else 'gid'}: it runs as {'user' if uid != who.euid else 'group'} "
+                                     f"{uid if uid != who.euid else gid}, emulated, since this host gives a container one user id")  # fmt: skip
+                self._processes.set(asked.pid, replace(who, euid=uid, suid=uid, egid=gid, sgid=gid))
+        self._listener.let_go(asked)
+
+    # Owners
+
+    def _chown(self, name: str, asked: Asked) -> None:
+        if name == "fchownat":
+            where = (_signed(asked.args[0]), asked.args[1], _signed(asked.args[4]))
+            uid, gid = _id(asked.args[2]), _id(asked.args[3])
+        else:
+            where = (_signed(asked.args[0]) if name == "fchown" else _AT_FDCWD, 0 if name == "fchown" else asked.args[0], _NOFOLLOW if name == "lchown" else 0)
+            uid, gid = _id(asked.args[1]), _id(asked.args[2])
+        with self._open(asked, *where) as file:
+            who, old = self._processes.of(asked.pid), self._owner(file) or _ROOT
+            new = old._replace(uid=old.uid if uid == UNCHANGED else uid, gid=old.gid if gid == UNCHANGED else gid)
+            own_group = new.uid == old.uid == who.euid and new.gid in (who.egid, *who.groups)
+            if not (who.root or own_group):
+                raise _Refused(errno.EPERM)
+            if new != old:
+                self._note(file, new)
+            status = os.fstat(file.fd)
+            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o6000:  # a new owner's program is not the old one's; chown(2)
+                os.chmod(f"/proc/self/fd/{file.fd}", stat.S_IMODE(status.st_mode) & ~0o6000)
+        self._listener.answer(asked)
+
+    def _chmod(self, name: str, asked: Asked) -> None:
+        who = self._processes.of(asked.pid)
+        if not who.root:
+            folder = _signed(asked.args[0]) if name in ("fchmod", "fchmodat") else _AT_FDCWD
+            address = 0 if name == "fchmod" else asked.args[1] if name == "fchmodat" else asked.args[0]
+            with self._open(asked, folder, address, 0) as file:
+                if (self._owner(file) or _ROOT).uid != who.euid:
+                    raise _Refused(errno.EPERM)
+        self._listener.let_go(asked)
+
+    def _stat(self, name: str, asked: Asked) -> None:
+        if not self._any:
+            self._listener.let_go(asked)
+            return
+        if name == "newfstatat":
+            where, buffer = (_signed(asked.args[0]), asked.args[1], _signed(asked.args[3])), asked.args[2]
+        else:
+            where = (_signed(asked.args[0]) if name == "fstat" else _AT_FDCWD, 0 if name == "fstat" else asked.args[0], _NOFOLLOW if name == "lstat" else 0)
+            buffer = asked.args[1]
+        with self._open(asked, *where) as file:
+            owner, status = self._owner(file), os.fstat(file.fd)
+        first = self._processes.first
+        if owner is None or owner == Owned(first.ruid, first.rgid):  # which the kernel says of every file of ours
+            self._listener.let_go(asked)
+            return
+        write_memory(asked.pid, buffer, _packed(status, owner))
+        self._listener.answer(asked)
+
+    def _owner(self, file: _File) -> Owned | None:
+        """Gives whose something is: what is noted, else root; None where that is the kernel's to say."""
+        status = os.fstat(file.fd)
+        try:
+            found = owners.at(file.fd) if owners.takes_notes(status.st_mode) or not file.named else owners.noted(file.named)
+        except OSError:
+            return self._table.get((status.st_dev, status.st_ino))
+        # What is not ours on disk came into the container from the host.
+        return found or self._table.get((status.st_dev, status.st_ino)) or (_ROOT if status.st_uid == 0 else None)
+
+    def _note(self, file: _File, owned: Owned) -> None:
+        self._any = True
+        status = os.fstat(file.fd)
+        try:
+            if owners.takes_notes(status.st_mode):
+                owners.note_at(file.fd, owned)
+            else:
+                owners.note(file.named, owned)
+        except OSError:
+            self._table[status.st_dev, status.st_ino] = owned
+
+    # Making things
+
+    def _make(self, name: str, asked: Asked) -> None:
+        who = self._processes.of(asked.pid)
+        device = name.startswith("mknod") and stat.S_IFMT(_mode(name, asked)) in (stat.S_IFCHR, stat.S_IFBLK)
+        if who.root != device:  # root's own files are root's without a note; who is not root makes no device
+            self._listener.let_go(asked)
+            return
+        folder, address = _where(name, asked)
+        path = read_text(asked.pid, address)
+        parent, _, last = path.rstrip(b"/").rpartition(b"/")
+        with self._resolved(asked, folder, parent or (b"/" if path.startswith(b"/") else b"."), 0) as place:
+            if os.path.lexists(target := f"/proc/self/fd/{place.fd}/{os.fsdecode(last)}") or last in (b"", b".", b".."):
+                self._listener.let_go(asked)
+                return
+            self._may_make(asked, place, who)
+            if not self._listener.waits(asked):
+                return
+            self._made(name, asked, who, target, place)
+
+    def _made(self, name: str, asked: Asked, who: Credentials, target: str, place: _File) -> None:
+        mode, status = _mode(name, asked) & ~_umask(asked.pid), os.fstat(place.fd)
+        inherited = status.st_mode & stat.S_ISGID
+        owned = Owned(who.euid, (self._owner(place) or _ROOT).gid if inherited else who.egid)
+        if name in ("open", "openat", "creat"):
+            flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC if name == "creat" else _signed(asked.args[1 if name == "open" else 2])
+            descriptor = os.open(target, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o7777)
+            try:
+                with _File(os.dup(descriptor), target) as file:
+                    self._note(file, owned)
+                self._listener.give(asked, descriptor, close_on_exec=bool(flags & os.O_CLOEXEC))
+            finally:
+                os.close(descriptor)
+            return
+        if name.startswith("mkdir"):
+            os.mkdir(target, mode & 0o1777)
+            if inherited:
+                os.chmod(target, stat.S_IMODE(os.stat(target).st_mode) | stat.S_ISGID)
+        elif name.startswith("symlink"):
+            os.symlink(read_text(asked.pid, asked.args[0]), target)
+        else:
+            owned = _node(mode, asked.args[3 if name == "mknodat" else 2], target, owned)
+        with _File(os.open(target, os.O_PATH | os.O_NOFOLLOW), target) as file:
+            self._note(file, owned)
+        self._listener.answer(asked)
+
+    def _may_make(self, asked: Asked, place: _File, who: Credentials) -> None:
+        """Raises where mode bits refuse: another user makes nothing in a folder of root's, nor in one that it cannot reach."""
+        with _File(_inside(asked.pid), "") as root:
+            inner = os.readlink(f"/proc/self/fd/{place.fd}").removeprefix(os.readlink(f"/proc/self/fd/{root.fd}").rstrip("/")).strip("/")
+            steps = inner.split("/") if inner else []
+            for count in range(len(steps) + 1):
+                folder = syscalls.openat2(root.fd, "/".join(steps[:count]) or ".", os.O_PATH | os.O_DIRECTORY, resolve=_INSIDE)
+                with _File(folder, "") as step:
+                    owner = self._owner(step) or _ROOT
+                    wanted = 3 if count == len(steps) else 1
+                    if not credentials.may(who, owner.uid, owner.gid, os.fstat(step.fd).st_mode, wanted):
+                        raise _Refused(errno.EACCES)
+
+    # Finding what a call means
+
+    def _open(self, asked: Asked, folder: int, address: int, flags: int) -> _File:
+        """Gives what a call's arguments name: `address` 0, or an empty path with AT_EMPTY_PATH, means the descriptor itself."""
+        path = read_text(asked.pid, address) if address else b""
+        if not path:
+            if folder == _AT_FDCWD or (address and not flags & _EMPTY_PATH):
+                raise FileNotFoundError
+            return _File(os.open(f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC), "")
+        return self._resolved(asked, folder, path, flags)
+
+    def _found(self, asked: Asked, folder: int, address: int, flags: int) -> _File:
+        found = self._open(asked, folder, address, flags)
+        found.path = os.readlink(f"/proc/self/fd/{found.fd}")
+        return found
+
+    def _resolved(self, asked: Asked, folder: int, path: bytes, flags: int) -> _File:
+        how = os.O_PATH | (os.O_NOFOLLOW if flags & _NOFOLLOW else 0)
+        if not path.startswith(b"/"):
+            base = os.open(f"/proc/{asked.pid}/cwd" if folder == _AT_FDCWD else f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
+            with _File(base, "") as start:
+                try:
+                    return self._named(start.fd, path, how, _BELOW)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                place = os.readlink(f"/proc/self/fd/{base}")
+            path = os.fsencode(place.removeprefix(os.readlink(f"/proc/{asked.pid}/root").rstrip("/"))) + b"/" + path
+        with _File(_inside(asked.pid), "") as root:
+            return self._named(root.fd, path, how, _INSIDE)
+
+    @staticmethod
+    def _named(base: int, path: bytes, how: int, resolve: int) -> _File:
+        found = syscalls.openat2(base, path, how, resolve=resolve)
+        if owners.takes_notes(os.fstat(found).st_mode):
+            return _File(found, "")
+        parent, _, name = path.rstrip(b"/").rpartition(b"/")
+        folder = syscalls.openat2(base, parent or (b"/" if path.startswith(b"/") else b"."), os.O_PATH, resolve=resolve)
+        return _File(found, f"/proc/self/fd/{folder}/{os.fsdecode(name)}", folder)
+
+
+class _File:
+    """An open descriptor, and where its name stands where that is needed for a note."""
+
+    __slots__ = ("_folder", "fd", "named", "path")
+
+    def __init__(self, descriptor: int, named: str, folder: int = -1) -> None:
+        self.fd, self.named, self._folder, self.path = descriptor, named, folder, ""
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+        if self._folder >= 0:
+            os.close(self._folder)
+
+
+_FAMILY = {
+    **dict.fromkeys(_SET, "set_ids"), "setfsuid": "set_fs", "setfsgid": "set_fs", **dict.fromkeys(_GET, "get_id"), "getresuid": "get_three", "getresgid": "get_three",
+    "lchown": "chown", "fchown": "chown", "fchownat": "chown", "fchmod": "chmod", "fchmodat": "chmod", "lstat": "stat", "fstat": "stat", "newfstatat": "stat",
+    **dict.fromkeys(("open", "openat", "creat", "mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"), "make"), "execve": "exec", "execveat": "exec",
+}  # fmt: skip
+# Where the arguments of calls that make something hold folder (-1: there is none), path and mode (-1: there is none).
+_MAKES = {
+    "open": (-1, 0, 2), "openat": (0, 1, 3), "creat": (-1, 0, 1), "mkdir": (-1, 0, 1), "mkdirat": (0, 1, 2), "mknod": (-1, 0, 1), "mknodat": (0, 1, 2),
+    "symlink": (-1, 1, -1), "symlinkat": (1, 2, -1),
+}  # fmt: skip
+
+
+def _where(name: str, asked: Asked) -> tuple[int, int]:
+    folder, path, _ = _MAKES[name]
+    return _AT_FDCWD if folder < 0 else _signed(asked.args[folder]), asked.args[path]
+
+
+def _mode(name: str, asked: Asked) -> int:
+    place = _MAKES[name][2]
+    return 0o777 if place < 0 else asked.args[place] & 0o177777
+
+
+def _node(mode: int, number: int, target: str, owned: Owned) -> Owned:
+    """Makes what mknod(2) asks for, a device as an empty file with a note."""
+    kind = stat.S_IFMT(mode)
+    if kind not in (stat.S_IFCHR, stat.S_IFBLK):
+        os.mknod(target, mode)
+        return owned
+    if not number:  # overlayfs's own sign for a deleted file
+        raise _Refused(errno.EPERM)
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, stat.S_IMODE(mode)))
+    return owned._replace(kind="char" if kind == stat.S_IFCHR else "block", device=(os.major(number), os.minor(number)))
+
+
+def _inside(pid: int) -> int:
+    return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _umask(pid: int) -> int:
+    with open(f"/proc/{pid}/status", "rb") as file:
+        return next(int(line.split()[1], 8) for line in file if line.startswith(b"Umask:"))
+
+
+def _packed(status: os.stat_result, owner: Owned) -> bytes:
+    """Gives a struct stat of this machine, stat(2)."""
+    mode, device = status.st_mode, status.st_rdev
+    if owner.kind:
+        mode, device = stat.S_IMODE(mode) | (stat.S_IFCHR if owner.kind == "char" else stat.S_IFBLK), os.makedev(*owner.device)
+    times = [word for moment in (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns) for word in divmod(moment, 10**9)]
+    if syscalls.MACHINE == "aarch64":
+        head = struct.pack("=QQIIIIQQqiiq", status.st_dev, status.st_ino, mode, status.st_nlink, owner.uid, owner.gid, device, 0, status.st_size, status.st_blksize, 0, status.st_blocks)
+        return head + struct.pack("=6qII", *times, 0, 0)
+    head = struct.pack("=QQQIIIIQqqq", status.st_dev, status.st_ino, status.st_nlink, mode, owner.uid, owner.gid, 0, device, status.st_size, status.st_blksize, status.st_blocks)
+    return head + struct.pack("=6q3q", *times, 0, 0, 0)

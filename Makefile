@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # The host shapes in which containers can be run (tests/hosts/shapes.py has them all).
-SHAPES := ranged,single
+SHAPES := ranged,single,no-mount,limited-root
 
 .PHONY: help demo lab test compat shapes host check bench soak clean
 help: ## Show this list

@@ -27,7 +27,7 @@ from tests.compat.conftest import IMPORT, NoDocker, dockerd, rootfs  # noqa: E40
 from tests.conftest import end_server  # noqa: E402
 
 # Where containers can be run; see tests/hosts.
-SHAPES = ("ranged", "single")
+SHAPES = ("ranged", "single", "no-mount", "limited-root")
 ORDINARY = (sys.executable, "-m", "dockerlab.cli")
 LOOP = """
 import json, subprocess, sys, time

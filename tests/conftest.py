@@ -29,6 +29,8 @@ TIERS: dict[str, tuple[str, ...]] = {
     "ranged": ("root",),
     "single": ("root", "id range"),
     "copy": ("root", "id range", "overlay userxattr"),
+    "single-chroot": ("root", "id range", "mount"),
+    "chroot": ("root", "user namespace"),
 }
 
 
@@ -115,5 +117,5 @@ def runtime() -> Iterator[Path]:
     for server in folder.glob("dockerlab-*/*-*-*"):
         end_server(server)
     for launcher in folder.glob("*/launcher-*"):
-        World(Capabilities(launcher.name.partition("-")[2], False, False, "", False, False, ""), launcher.parent).stop()
+        World(Capabilities("", False, False, "", False, False, ""), launcher.parent).stop(str(launcher))
     shutil.rmtree(folder, ignore_errors=True)

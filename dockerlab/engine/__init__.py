@@ -15,6 +15,7 @@ from dockerlab.engine.containers import Container, Containers, RunOptions
 from dockerlab.engine.images import Image, Images
 from dockerlab.engine.settings import Settings
 from dockerlab.engine.system import System
+from dockerlab.linux import probe
 from dockerlab.linux.probe import Finding, situation
 from dockerlab.runtime import sandbox
 from dockerlab.runtime.sandbox import Capabilities, Sandbox
@@ -63,7 +64,7 @@ class Engine:
         """What this host allows, tried once per boot and situation."""
         cache = self.settings.runtime / "probe.json"
         boot = Path("/proc/sys/kernel/random/boot_id")
-        key = [boot.read_text().strip() if boot.exists() else "", list(sys.version_info[:2]), *situation()]
+        key = [boot.read_text().strip() if boot.exists() else "", list(sys.version_info[:2]), os.stat(probe.__file__).st_mtime_ns, *situation()]
         try:
             facts = json.loads(cache.read_bytes())
         except (OSError, ValueError):

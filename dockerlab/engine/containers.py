@@ -9,7 +9,6 @@ import re
 import select
 import signal
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import msgspec
 
 from dockerlab.engine import binds, hostfiles
 from dockerlab.engine.images import Image, now
+from dockerlab.engine.interrupts import interrupts_for
 from dockerlab.engine.names import invent
 from dockerlab.errors import ContainerError, Interrupted, InUse, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.layers import folders, permissions
@@ -174,7 +174,7 @@ class Container:
         `note` is told, once for each kind, why this host will refuse something that the program asks for.
         An interrupt stops the container: TERM, one second, KILL; then Interrupted is raised.
         """
-        with contextlib.closing(session), _interrupts_for(session) as interrupts:
+        with contextlib.closing(session), interrupts_for(session) as interrupts:
             code = self._carried(session, dict(pipes), note)
         if interrupts:
             raise Interrupted(f"interrupted: container {self.name} was stopped")
@@ -228,7 +228,13 @@ class Container:
     def _where(self) -> dict[str, Any]:
         stack = self._engine.snapshotter.stack(self.id)
         marker = str(Path(stack.upper).parent / "copied") if stack.whole else ""
-        return {"upper": stack.upper, "lowers": list(stack.lowers), "whole": stack.whole, "marker": marker, "on_disk": self._engine.capabilities.owners}
+        return {"upper": stack.upper, "lowers": list(stack.lowers), "whole": stack.whole, "marker": marker, "on_disk": self._engine.capabilities.owners, "apart": self._apart()}
+
+    def _apart(self) -> list[str]:
+        """Gives the places that would be mounts, where nothing can be mounted."""
+        if self._engine.capabilities.mounts:
+            return []
+        return ["dev", "etc/hosts", "etc/hostname", "etc/resolv.conf", *(mount["target"].strip("/") for mount in self.record.host["mounts"])]
 
     def diff(self) -> list[Change]:
         """Gives what the container changed, by path, in docker's letters."""
@@ -267,7 +273,7 @@ class Container:
     def export(self, descriptor: int) -> None:
         """Writes what the container sees as one tar to an open descriptor."""
         folders = list(self._engine.snapshotter.stack(self.id).folders)
-        self._engine.world.call("export", descriptor=descriptor, folders=folders, on_disk=self._engine.capabilities.owners, below=self._below())
+        self._engine.world.call("export", descriptor=descriptor, folders=folders, on_disk=self._engine.capabilities.owners, below=self._below(), apart=self._apart())
 
     def explained(self) -> list[tuple[str, list[str], int, int, int]]:
         """Gives the kernel calls of the first process: name, arguments, errno, microseconds, line of init.py; [] where none were noted."""
@@ -342,6 +348,8 @@ class Containers:
             hostname=hostname, network=chosen.network, terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
             no_new_privileges=chosen.no_new_privileges, volumes=volumes, cgroup=f"/{group}" if group else "", files=hostfiles.places(engine.container_store.folder(ident)),
         )  # fmt: skip
+        if not engine.capabilities.set_uid and config.user.partition(":")[0] not in ("", "0", "root") and (found := engine.images.layers.set_ids(source.record)):
+            engine.say(f"no set-uid program acts on this host: {', '.join(found[:3])}{', …' if len(found) > 3 else ''} would run as their owner on others")
         spec = engine.sandbox.adapt(generate(config, options))
         words = (*(config.entrypoint or ()), *(config.cmd or ()))
         engine.snapshotter.prepare(ident, tuple(ChainId(c) for c in chain))
@@ -383,28 +391,6 @@ class Containers:
                     os.close(descriptor)
         container.exit_code = code
         return container
-
-
-@contextlib.contextmanager
-def _interrupts_for(session: Session) -> Iterator[list[int]]:
-    """Gives the interrupts of the block: each goes to the container and none cuts a message in two, as KeyboardInterrupt could anywhere.
-
-    The first asks (TERM, a second later KILL), the next one insists. Signals come to the main thread alone; signal(7).
-    """
-    seen: list[int] = []
-
-    def stop(number: int, _: object) -> None:
-        seen.append(number)
-        session.signal(signal.SIGTERM if len(seen) == 1 else signal.SIGKILL, grace=1.0 if len(seen) == 1 else None)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
 def merged(image: RunConfig, command: Sequence[str], chosen: RunOptions) -> RunConfig:

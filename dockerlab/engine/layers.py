@@ -59,6 +59,11 @@ class Layers:
         """Gives what a container of the image would see, without unpacking anything."""
         return UnionView(self.tables(record))
 
+    def set_ids(self, record: Record) -> list[str]:
+        """Gives the programs of an image that run as their owner or group, whoever starts them."""
+        union = self.union(record)
+        return sorted({f"/{entry.path}" for table in self.tables(record) for entry in table if entry.kind == "file" and entry.mode & 0o6000 and entry.mode & 0o111 and union.get(entry.path)})
+
     def blobs(self, record: Record) -> list[Path]:
         """Gives where the bytes of each layer of an image lie, base first; raises CorruptContent for one that is missing."""
         return [self._blob(descriptor, record) for descriptor in self._documents(record)[0].layers]

@@ -41,23 +41,29 @@ class Comparison:
     """How two states are compared.
 
     `whole`: the upper folder holds the complete state and not only differences. `owners`: owners on disk mean something.
+    `apart`: places that are not the container's own, with all below them, where other hosts mount something.
     `since`: with `whole`, a file whose inode changed before this time (nanoseconds) still is the copy that it began as.
     """
 
     whole: bool = False
     owners: bool = True
     since: int = 0
+    apart: tuple[str, ...] = ()
 
 
 def changes(upper: str, lowers: tuple[str, ...], how: Comparison) -> list[Change]:
     """Gives what `upper` changes over the joined `lowers`, sorted by path, with the folder that holds a change as changed too."""
-    found = {change.path: change for change in _folder("", upper, lowers, how, how.whole)}
+    found = {change.path: change for change in _folder("", upper, lowers, how, how.whole) if not _apart(change.path, how.apart)}
     for path in list(found):
         parent = path.rpartition("/")[0]
         if parent and parent not in found:
             found[parent] = Change(parent, "C", f"{upper}/{parent}")
     # Parents must stand before children, so the order is by path components, as docker sorts by path.
     return sorted(found.values(), key=lambda change: os.fsencode(change.path).split(b"/"))
+
+
+def _apart(path: str, places: tuple[str, ...]) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
 def _folder(path: str, upper: str, lowers: tuple[str, ...], how: Comparison, complete: bool) -> Iterator[Change]:

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from dockerlab.linux import cgroups, idmap, syscalls
+from dockerlab.linux import capabilities, cgroups, idmap, landlock, seccomp, syscalls
 from dockerlab.linux.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, MS_BIND, MS_PRIVATE, MS_REC
 
 __all__ = ["Finding", "probe", "situation"]
@@ -47,6 +47,9 @@ def probe(store: str) -> list[Finding]:
         _tried("user namespace", "unshare(NEWUSER|…), write uid_map and gid_map, then sethostname", _user_namespace),
         _tried("id range", "newuidmap and newgidmap with the ranges of /etc/subuid and /etc/subgid", _id_range),
         _tried("mount", "user namespace, then mount tmpfs, bind, pivot_root", _mounts_inside),
+        _tried("chroot inside", "user namespace, then chroot", _chroot_inside),
+        _tried("chroot", "chroot as root, and Landlock around it", _chroot),
+        _tried("listener", "a seccomp filter that reports to another process", _listener),
         _tried("overlay", "mount overlay in the store, then rmdir, mkdir, rename, read the marks", lambda: _overlay(store, user=False)),
         _tried("overlay userxattr", "the same in a user namespace with userxattr", lambda: _overlay(store, user=True)),
         _tried("fresh proc", "user namespace, new pid namespace, mount proc", _fresh_proc),
@@ -192,6 +195,26 @@ def _overlay(store: str, *, user: bool) -> None:
         syscalls.umount2(f"{place}/all")
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _chroot_inside() -> None:
+    _enter(_ALL)
+    os.chroot("/usr")
+    os.chdir("/")
+
+
+def _chroot() -> None:
+    # Without Landlock a chroot of root's holds nobody.
+    capabilities.no_new_privileges()
+    os.chroot("/usr")
+    os.chdir("/")
+    _need(landlock.restrict([("/", landlock.READ)]), "no Landlock in this kernel")
+
+
+def _listener() -> None:
+    capabilities.no_new_privileges()
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_NOTIFY"}]}
+    os.close(seccomp.install(seccomp.compile_profile(profile), listener=True))
 
 
 def _fresh_proc() -> None:

@@ -22,6 +22,7 @@ from dockerlab.linux import calls, syscalls
 from dockerlab.linux.notify import Asked, Listener, read_memory, read_text, write_memory
 from dockerlab.runtime import credentials
 from dockerlab.runtime.credentials import UNCHANGED, Credentials, Processes
+from dockerlab.runtime.serving import Serving
 
 __all__ = ["Emulation", "rules", "without_listener"]
 
@@ -39,10 +40,12 @@ _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _BELOW = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
 
 
-def rules() -> list[dict[str, Any]]:
-    """Gives what a seccomp profile needs for this, as config-linux.md "Seccomp" words it."""
+def rules(*, serving: bool = False) -> list[dict[str, Any]]:
+    """Gives what a seccomp profile needs for this, as config-linux.md "Seccomp" words it; `serving`: devices have to be opened for the container."""
     makes = [{"index": place, "value": os.O_CREAT, "valueTwo": os.O_CREAT, "op": "SCMP_CMP_MASKED_EQ"} for place in (1, 2)]
+    opens = {"names": _have(("open", "openat")), "action": "SCMP_ACT_NOTIFY"}
     return [
+        *([opens] if serving else []),
         {"names": _have(_WATCHED), "action": "SCMP_ACT_NOTIFY"},
         {"names": _have(("open",)), "action": "SCMP_ACT_NOTIFY", "args": makes[:1]},
         {"names": _have(("openat",)), "action": "SCMP_ACT_NOTIFY", "args": makes[1:]},
@@ -77,12 +80,14 @@ class _Refused(Exception):
 class Emulation:
     """The answers for one container. `told` is given, once a kind, what a person should know of it."""
 
-    def __init__(self, listener: Listener, first: Credentials, told: Callable[[str, str], object], *, anybody: bool, set_uid: bool) -> None:
+    def __init__(self, listener: Listener, first: Credentials, told: Callable[[str, str], object], *, anybody: bool, set_uid: bool, serving: Serving | None = None) -> None:
         self._listener, self._told = listener, told
         self._processes = Processes(first)
         # Whether any file of the container may have an owner: until then stat(2) needs no look.
         self._any = anybody or not first.root
-        self._set_uid = set_uid
+        self._set_uid, self._serving = set_uid, serving
+        # What the kernel itself says of every file of ours: in a chroot the first user's id has no other number.
+        self._shown = _ROOT if serving is not None else Owned(first.ruid, first.rgid)
         # For file systems that keep no attributes: good as long as the container runs.
         self._table: dict[tuple[int, int], Owned] = {}
 
@@ -216,7 +221,7 @@ class Emulation:
         self._listener.let_go(asked)
 
     def _stat(self, name: str, asked: Asked) -> None:
-        if not self._any:
+        if not (self._any or self._serving):
             self._listener.let_go(asked)
             return
         if name == "newfstatat":
@@ -224,10 +229,13 @@ class Emulation:
         else:
             where = (_signed(asked.args[0]) if name == "fstat" else _AT_FDCWD, 0 if name == "fstat" else asked.args[0], _NOFOLLOW if name == "lstat" else 0)
             buffer = asked.args[1]
+        if self._serving and where[1] and (host := self._serving.of_path(asked, where[0], read_text(asked.pid, where[1]))):
+            write_memory(asked.pid, buffer, _packed(os.stat(host), _ROOT))
+            self._listener.answer(asked)
+            return
         with self._open(asked, *where) as file:
             owner, status = self._owner(file), os.fstat(file.fd)
-        first = self._processes.first
-        if owner is None or owner == Owned(first.ruid, first.rgid):  # which the kernel says of every file of ours
+        if owner is None or owner == self._shown:
             self._listener.let_go(asked)
             return
         write_memory(asked.pid, buffer, _packed(status, owner))
@@ -259,6 +267,13 @@ class Emulation:
     def _make(self, name: str, asked: Asked) -> None:
         who = self._processes.of(asked.pid)
         device = name.startswith("mknod") and stat.S_IFMT(_mode(name, asked)) in (stat.S_IFCHR, stat.S_IFBLK)
+        if name in ("open", "openat", "creat"):
+            flags = _flags(name, asked)
+            if self._serving and self._serving.opened(asked, _where(name, asked)[0], read_text(asked.pid, _where(name, asked)[1]), flags):
+                return
+            if not flags & os.O_CREAT:
+                self._listener.let_go(asked)
+                return
         if who.root != device:  # root's own files are root's without a note; who is not root makes no device
             self._listener.let_go(asked)
             return
@@ -279,7 +294,7 @@ class Emulation:
         inherited = status.st_mode & stat.S_ISGID
         owned = Owned(who.euid, (self._owner(place) or _ROOT).gid if inherited else who.egid)
         if name in ("open", "openat", "creat"):
-            flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC if name == "creat" else _signed(asked.args[1 if name == "open" else 2])
+            flags = _flags(name, asked)
             descriptor = os.open(target, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o7777)
             try:
                 with _File(os.dup(descriptor), target) as file:
@@ -386,6 +401,10 @@ _MAKES = {
 def _where(name: str, asked: Asked) -> tuple[int, int]:
     folder, path, _ = _MAKES[name]
     return _AT_FDCWD if folder < 0 else _signed(asked.args[folder]), asked.args[path]
+
+
+def _flags(name: str, asked: Asked) -> int:
+    return os.O_CREAT | os.O_WRONLY | os.O_TRUNC if name == "creat" else _signed(asked.args[1 if name == "open" else 2])
 
 
 def _mode(name: str, asked: Asked) -> int:

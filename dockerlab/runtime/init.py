@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from dockerlab.linux import capabilities, idmap, landlock, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Mount, Spec
-from dockerlab.runtime import users
+from dockerlab.runtime import chroot, users
 from dockerlab.store import snapshots
 
-__all__ = ["InitFailed", "Start", "run", "told"]
+__all__ = ["InitFailed", "Start", "place", "run", "told"]
 
 _FLAGS = {
     "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
@@ -64,7 +64,10 @@ class Start:
 
 def run(k: Door, start: Start) -> None:
     """Builds the container around this process and becomes its program; raises InitFailed, or OSError with the call's name."""
-    build_the_world(k, start)
+    if chroot.is_chroot(start.spec):
+        build_by_chroot(k, start)
+    else:
+        build_the_world(k, start)
     become_the_program(k, start)
 
 
@@ -111,6 +114,21 @@ def build_the_world(k: Door, start: Start) -> None:
         _loopback_up(k)
 
 
+def build_by_chroot(k: Door, start: Start) -> None:
+    """The same where mount(2) is refused: what the container needs lies in its folder already (`laying`), and the folder becomes the root."""
+    spec = start.spec
+    k.setsid()
+    if spec.process.terminal:
+        _lend_terminal(start)
+    k.chroot(start.mounts[0].source)
+    k.chdir("/")
+    kinds = {namespace.type for namespace in spec.linux.namespaces}
+    if spec.hostname and "uts" in kinds:
+        k.sethostname(spec.hostname)
+    if "network" in kinds:
+        _loopback_up(k)
+
+
 def become_the_program(k: Door, start: Start) -> None:
     """Steps 7 to 11: from root of the container's world to the program, with no more rights than it shall have."""
     process = start.spec.process
@@ -128,8 +146,10 @@ def become_the_program(k: Door, start: Start) -> None:
     keep = capabilities.mask(sets.bounding) if sets else 0
     _drop_bounding(k, keep)
     if start.only_id is not None:
-        _become_in_place(k, uid, gid, start.only_id)
+        _become_inplace(k, start, uid, gid)
         _drop_bounding(k, keep)
+    if chroot.is_chroot(start.spec):
+        _confine(k, start)
     if not process.no_new_privileges:
         _install_filter(k, start, who)
     if (uid or gid) and start.user_groups:
@@ -162,17 +182,35 @@ def become_the_program(k: Door, start: Start) -> None:
         raise _not_executable(process.args[0], error) from error
 
 
-def _become_in_place(k: Door, uid: int, gid: int, rules: tuple[tuple[str, int], ...]) -> None:
+def _become_inplace(k: Door, start: Start, uid: int, gid: int) -> None:
     """With one id there is nobody to change to: the id gets another number, and Landlock holds it to what that user might do.
 
     A user namespace in the user namespace maps `uid` inside to our only id, user_namespaces(7). All files belong to that id, so their mode
     bits stop nobody; the rules, made from the owners that the layers know, do.
     """
-    k.prctl(syscalls.PR_SET_DUMPABLE, 1)  # otherwise /proc/self belongs to somebody who is not in here
-    k.unshare(syscalls.CLONE_NEWUSER)
-    idmap.write_own(idmap.single(uid, 0), idmap.single(gid, 0))
+    rules = start.only_id or ()
+    if chroot.is_chroot(start.spec):
+        # In a chroot the kernel makes no user namespace: the monitor alone gives the id another number, and no right of root's is left.
+        _drop_bounding(k, 0)
+    else:
+        k.prctl(syscalls.PR_SET_DUMPABLE, 1)  # otherwise /proc/self belongs to somebody who is not in here
+        k.unshare(syscalls.CLONE_NEWUSER)
+        idmap.write_own(idmap.single(uid, 0), idmap.single(gid, 0))
     if not k.through("landlock_restrict_self", f"{len(rules)} rules", action=lambda: landlock.restrict(rules)):
         raise InitFailed(told(f"user {uid}: this kernel has no Landlock to hold a user to their rights where a host gives one id only"))
+
+
+def _confine(k: Door, start: Start) -> None:
+    """A chroot holds whoever cannot do it again; Landlock holds everybody, to the container's folder and, with --read-only, to reading it."""
+    process, spec = start.spec.process, start.spec
+    if process.no_new_privileges:
+        k.through("prctl", "PR_SET_NO_NEW_PRIVS", 1, action=capabilities.no_new_privileges)
+    written = [mount.destination for mount in spec.mounts if "ro" not in mount.options]
+    reading = [mount.destination for mount in spec.mounts if "ro" in mount.options]
+    rules = [("/", 5 if spec.root.readonly else 7), *((path, 7) for path in (*written, "/dev")), *((path, 5) for path in reading if spec.root.readonly)]
+    granted = tuple((path, landlock.of_modes(rights)) for path, rights in rules)
+    if not k.through("landlock_restrict_self", f"{len(rules)} rules", action=lambda: landlock.restrict(granted)):
+        raise InitFailed(told("this kernel has no Landlock to hold a container in its folder where mount(2) is refused"))
 
 
 def _drop_bounding(k: Door, keep: int) -> None:
@@ -228,7 +266,7 @@ def _locked_flags(path: str) -> int:
 
 def _mount_inside(k: Door, root: int, mount: Mount, start: Start) -> None:
     is_file = mount.type == "bind" and not os.path.isdir(mount.source)
-    target = _place(k, root, mount.destination, is_file=is_file)
+    target = place(k, root, mount.destination, is_file=is_file)
     try:
         path = f"/proc/self/fd/{target}"
         flags, data = _options(mount.options)
@@ -243,7 +281,7 @@ def _mount_inside(k: Door, root: int, mount: Mount, start: Start) -> None:
     rest = flags & ~(syscalls.MS_BIND | syscalls.MS_REC)
     if rest:
         # The descriptor still shows the place below the new mount: look again.
-        over = _place(k, root, mount.destination, is_file=is_file)
+        over = place(k, root, mount.destination, is_file=is_file)
         path = f"/proc/self/fd/{over}"
         k.mount(None, path, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | rest | _locked_flags(path))
         if rest & syscalls.MS_RDONLY and flags & syscalls.MS_REC:
@@ -251,7 +289,7 @@ def _mount_inside(k: Door, root: int, mount: Mount, start: Start) -> None:
         os.close(over)
 
 
-def _place(k: Door, root: int, path: str, *, is_file: bool) -> int:
+def place(k: Door, root: int, path: str, *, is_file: bool) -> int:
     """Gives a descriptor of the place to mount on, made if missing, never outside the root whatever symlinks the image has.
 
     The folder's time is put back: an empty place made by the engine is not something that the container changed.
@@ -263,7 +301,7 @@ def _place(k: Door, root: int, path: str, *, is_file: bool) -> int:
         if error.errno != errno.ENOENT:
             raise InitFailed(told(f"cannot mount on {path}: {error.strerror}")) from error
     parent_path, _, name = inner.rpartition("/")
-    parent = _place(k, root, parent_path, is_file=False) if parent_path else os.dup(root)
+    parent = place(k, root, parent_path, is_file=False) if parent_path else os.dup(root)
     try:
         times = os.stat(f"/proc/self/fd/{parent}")
         if is_file:
@@ -304,9 +342,21 @@ def _open_terminal(k: Door, root: int, start: Start) -> None:
     fcntl.ioctl(slave, 0x540E, 0)  # TIOCSCTTY
     for descriptor in (0, 1, 2):
         os.dup2(slave, descriptor)
-    console = _place(k, root, "/dev/console", is_file=True)
+    console = place(k, root, "/dev/console", is_file=True)
     k.mount(f"/proc/self/fd/{slave}", f"/proc/self/fd/{console}", None, syscalls.MS_BIND)
     os.close(console)
+    os.close(slave)
+
+
+def _lend_terminal(start: Start) -> None:
+    """A terminal of the host's own: there is no place for another instance of devpts."""
+    master, slave = os.openpty()
+    if start.console is not None:
+        socket.send_fds(start.console, [b"pty"], [master])
+    os.close(master)
+    fcntl.ioctl(slave, 0x540E, 0)  # TIOCSCTTY
+    for descriptor in (0, 1, 2):
+        os.dup2(slave, descriptor)
     os.close(slave)
 
 

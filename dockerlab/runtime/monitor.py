@@ -24,9 +24,10 @@ from dockerlab.linux import cgroups, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.linux.notify import Listener
 from dockerlab.oci.runtime import Spec
-from dockerlab.runtime import init, wire
+from dockerlab.runtime import chroot, descendants, init, laying, wire
 from dockerlab.runtime.credentials import Credentials
 from dockerlab.runtime.emulation import Emulation, without_listener
+from dockerlab.runtime.serving import Serving
 from dockerlab.runtime.streams import Streams
 from dockerlab.store import snapshots, work
 from dockerlab.store.containers import ContainerStore, State, started_at
@@ -55,12 +56,14 @@ class Monitor:
         self.emulation: Emulation | None = None
         self.listener = -1
         self.told: set[str] = set()
+        self.own = 0
         self.state = State()
         self.grace = float(request.get("grace", 1.0))
         self.stopping = 0.0
 
     def run(self) -> None:
         """Sees the container through."""
+        self.own = os.getpid()
         os.setsid()
         syscalls.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
@@ -77,6 +80,7 @@ class Monitor:
     def _through(self) -> int:
         group = self.request.get("cgroup", "")
         folders = cgroups.create(group) if group else []
+        self._lay_in()
         theirs = self.streams.open()
         ours, sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         status_in, status_out = os.pipe()
@@ -106,11 +110,13 @@ class Monitor:
     def _parent(self, sync: socket.socket, status_out: int, theirs: list[int]) -> None:
         code = 125
         try:
-            monitor = os.pidfd_open(os.getppid())
+            monitor = os.pidfd_open(self.own)
+            syscalls.prctl(_PR_SET_CHILD_SUBREAPER, 1)
             flags = 0
             for namespace in self.spec.linux.namespaces:
                 flags |= _NAMESPACES[namespace.type]
-            syscalls.unshare(flags)
+            if flags:
+                syscalls.unshare(flags)
             child = os.fork()
             if child == 0:
                 os.close(status_out)
@@ -121,6 +127,10 @@ class Monitor:
             for descriptor in theirs:
                 os.close(descriptor)
             code = self._guard(child, monitor)
+            if not any(namespace.type == "pid" for namespace in self.spec.linux.namespaces):
+                descendants.end()
+            if os.getppid() != self.own:
+                self._take_back()  # nobody else is left to do it
         except OSError as error:
             with contextlib.suppress(OSError):
                 sync.send(json.dumps({"message": init.told(f"{error.filename}: {error.strerror}"), "code": 125}).encode())
@@ -217,7 +227,9 @@ class Monitor:
         self.listener = descriptor
         first = Credentials.of(uid, gid, tuple(groups))
         free = not self.spec.process.no_new_privileges
-        self.emulation = Emulation(Listener(descriptor), first, self._tell_once, anybody=bool(self.request.get("owned")), set_uid=free)
+        listener = Listener(descriptor)
+        serving = Serving(listener, self.spec, self._tell_once) if chroot.is_chroot(self.spec) else None
+        self.emulation = Emulation(listener, first, self._tell_once, anybody=bool(self.request.get("owned")), set_uid=free, serving=serving)
 
     def _answer(self) -> bool:
         """Answers one call that the program made; False when there is nobody left to ask."""
@@ -307,7 +319,29 @@ class Monitor:
         with contextlib.suppress(OSError):
             wire.send(self.connection, message)
 
+    def _lay_in(self) -> None:
+        """Copies in what cannot be mounted; what has to go back is noted on disk, so that a second start after a power cut still knows."""
+        if not chroot.is_chroot(self.spec):
+            return
+        self._take_back()
+        root = self.request["mounts"][0]["source"]
+        laying.prepare(root, self.spec.mounts, devices=self.request.get("owners", True))
+        laid = laying.lay_in(root, self.spec.mounts, self.request.get("fresh", ()))
+        if laid:
+            self._say({"note": "this host refuses mount(2): volumes are copied in, and what the container changes is copied back at its end"})
+        publish(self.folder / "laid.json", json.dumps(laid).encode())
+
+    def _take_back(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            laid = json.loads((self.folder / "laid.json").read_bytes())
+            laying.take_back(self.request["mounts"][0]["source"], self.spec.mounts, laid)
+            os.unlink(self.folder / "laid.json")
+
     def _end(self, code: int) -> None:
+        try:
+            self._take_back()
+        except OSError as error:
+            self._say({"note": f"a volume could not be copied back: {error.strerror}; the container still has it"})
         if group := self.request.get("cgroup"):
             cgroups.remove(group)
         if self.request.get("remove"):

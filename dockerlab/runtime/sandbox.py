@@ -19,7 +19,8 @@ class Capabilities:
     """What the chosen tier can do; all that the rest of dockerlab needs to know of it.
 
     `direct`: this process is the container's root already. `owners`: files can have owners. `overlay`: "trusted", "user" or "" for none.
-    `cgroups`: groups can be made. `says`: one sentence for people, with what is not enforced.
+    `cgroups`: groups can be made. `mounts`: files and volumes can be mounted; else they are copied.
+    `set_uid`: a set-uid program acts, truly or emulated. `says`: one sentence for people, with what is not enforced.
     """
 
     tier: str
@@ -29,6 +30,8 @@ class Capabilities:
     cgroups: bool
     fresh_proc: bool
     says: str
+    mounts: bool = True
+    set_uid: bool = True
 
 
 class Sandbox(Protocol):
@@ -47,6 +50,7 @@ class Sandbox(Protocol):
 
 def choose(findings: Sequence[Finding]) -> Sandbox:
     """Gives the strongest tier that truly works; raises NotSupportedHere with what was refused and what an administrator can do."""
+    from dockerlab.runtime.chroot import ChrootSandbox
     from dockerlab.runtime.root import RootSandbox
     from dockerlab.runtime.userns import UserSandbox
 
@@ -56,6 +60,10 @@ def choose(findings: Sequence[Finding]) -> Sandbox:
     if {"user namespace", "mount"} <= ok:
         overlay = "user" if "overlay userxattr" in ok else ""
         return UserSandbox(overlay, ranged="id range" in ok, fresh_proc="fresh proc" in ok)
+    if {"user namespace", "chroot inside", "listener"} <= ok:
+        return UserSandbox("", ranged=False, fresh_proc=False, mounts=False)
+    if "chroot" in ok:
+        return ChrootSandbox()
     refused = "; ".join(f"{f.name}: {f.detail}" for f in findings if f.name in ("kernel", "root", "user namespace", "mount") and not f.ok)
     raise NotSupportedHere(f"this host lets nobody start a container here ({refused})", reason=refused, hint=_cure(findings))
 
@@ -79,9 +87,12 @@ def _cure(findings: Sequence[Finding]) -> str:
 
 def by_name(name: str, overlay: str, options: dict[str, bool]) -> Sandbox:
     """Gives the tier that another process of the same engine has chosen."""
+    from dockerlab.runtime.chroot import ChrootSandbox
     from dockerlab.runtime.root import RootSandbox
     from dockerlab.runtime.userns import UserSandbox
 
+    if name == "chroot":
+        return ChrootSandbox()
     if name == "root":
         return RootSandbox(overlay, cgroups=options["cgroups"])
-    return UserSandbox(overlay, ranged=options["owners"], fresh_proc=options["fresh_proc"])
+    return UserSandbox(overlay, ranged=options["owners"], fresh_proc=options["fresh_proc"], mounts=options["mounts"])

@@ -9,7 +9,7 @@ import msgspec
 from dockerlab.linux import idmap, seccomp, syscalls
 from dockerlab.linux.probe import with_range
 from dockerlab.oci.runtime import Mount, Spec
-from dockerlab.runtime import emulation
+from dockerlab.runtime import chroot, emulation
 from dockerlab.runtime.sandbox import Capabilities
 
 __all__ = ["UserSandbox"]
@@ -21,12 +21,19 @@ _SINGLE = (
 )
 
 
+_NO_MOUNTS = (
+    "; this host refuses mount(2): the container's root is a chroot that Landlock holds it to, there is no /proc inside, volumes are copied in and back"
+)
+
+
 class UserSandbox:
     """All containers of an engine share the launcher's user namespace, in which the launcher is root."""
 
-    def __init__(self, overlay: str, *, ranged: bool, fresh_proc: bool) -> None:
-        self._ranged, self._fresh_proc = ranged, fresh_proc
-        self.capabilities = Capabilities("ranged" if ranged else "single", False, ranged, overlay, False, fresh_proc, _RANGED if ranged else _SINGLE)
+    def __init__(self, overlay: str, *, ranged: bool, fresh_proc: bool, mounts: bool = True) -> None:
+        self._ranged, self._fresh_proc, self._mounts = ranged, fresh_proc, mounts
+        name = ("ranged" if ranged else "single") + ("" if mounts else "-chroot")
+        says = (_RANGED if ranged else _SINGLE) + ("" if mounts else _NO_MOUNTS)
+        self.capabilities = Capabilities(name, False, ranged, overlay, False, fresh_proc, says, mounts)
 
     def enter(self) -> None:
         """Makes the user namespace and becomes root in it."""
@@ -41,6 +48,10 @@ class UserSandbox:
 
     def adapt(self, spec: Spec) -> Spec:
         """Gives the spec with mounts that a user namespace may perform."""
+        if not self._mounts:
+            spec = chroot.adapted(spec, namespaces=True)
+            linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(serving=True)) or None)
+            return msgspec.structs.replace(spec, linux=linux)
         own_network = any(n.type == "network" for n in spec.linux.namespaces)
         mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, own_network)))
         if self._ranged:

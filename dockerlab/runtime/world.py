@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from dockerlab.runtime import wire
 from dockerlab.runtime.sandbox import Capabilities
 from dockerlab.store import work
 from dockerlab.store.files import explain, locked
+from dockerlab.version import __version__
 
 __all__ = ["Session", "World"]
 
@@ -63,12 +66,20 @@ class Session:
         self._connection.close()
 
 
+@cache
+def _stamp() -> str:
+    """Gives a few digits that change when the code does: a launcher of before an upgrade is nobody's any more, and ends when it has nothing to do."""
+    here = Path(__file__).parents[1]
+    newest = max(entry.stat().st_mtime_ns for room in ("runtime", "linux", "layers", "store", "oci") for entry in os.scandir(here / room) if entry.name.endswith(".py"))
+    return f"{zlib.crc32(f'{__version__} {newest}'.encode()):08x}"
+
+
 class World:
     """Where containers live: the launcher of one engine."""
 
     def __init__(self, capabilities: Capabilities, folder: Path) -> None:
         self.capabilities, self._folder = capabilities, folder
-        self._path = str(folder / f"launcher-{capabilities.tier}")
+        self._path = str(folder / f"launcher-{capabilities.tier}-{_stamp()}")
 
     def call(self, name: str, *, descriptor: int | None = None, **options: Any) -> Any:
         """Runs one of `store.work`'s functions as the container's root and gives what it gives; raises what it raises."""
@@ -93,11 +104,11 @@ class World:
         wire.send(connection, {"op": "run", **request}, descriptors)
         return Session(connection)
 
-    def stop(self) -> None:
-        """Ends the launcher, if one runs; containers and their monitors live on, and the next need starts another."""
+    def stop(self, path: str = "") -> None:
+        """Ends the launcher, if one runs, or the one that listens at `path`; containers and their monitors live on, and the next need starts another."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
-                connection.connect(self._path)
+                connection.connect(path or self._path)
                 wire.send(connection, {"op": "stop"})
                 connection.recv(1)
             except OSError:

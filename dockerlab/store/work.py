@@ -16,7 +16,7 @@ import stat
 import tempfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import msgspec
@@ -29,7 +29,7 @@ from dockerlab.layers.union import UnionView
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["FUNCTIONS", "Compressor", "open_layer"]
+__all__ = ["FUNCTIONS", "Compressor", "copy", "copy_one", "open_layer", "remove"]
 
 _BLOCK = 1 << 20
 _SMALL, _AHEAD = 4 << 20, 8
@@ -176,21 +176,22 @@ def _owner(on_disk: bool, folder: str, lower: list[str], default: list[int]) -> 
     return owner
 
 
-def _changed(upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str) -> list[diff.Change]:
+def _changed(upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str, apart: Sequence[str]) -> list[diff.Change]:
     since = os.lstat(marker).st_ctime_ns if marker else 0
-    return diff.changes(upper, tuple(lowers), diff.Comparison(whole, on_disk, since))
+    return diff.changes(upper, tuple(lowers), diff.Comparison(whole, on_disk, since, tuple(apart)))
 
 
-def changes(upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str = "") -> list[list[str]]:
+def changes(upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str = "", apart: Sequence[str] = ()) -> list[list[str]]:
     """Gives what differs, as [kind, path] in order."""
-    return [[change.kind, change.path] for change in _changed(upper, lowers, whole, on_disk, marker)]
+    return [[change.kind, change.path] for change in _changed(upper, lowers, whole, on_disk, marker, apart)]
 
 
 def pack(
-    draft: str, upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str = "", below: list[str] | None = None, default: list[int] | None = None
+    draft: str, upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str = "", below: list[str] | None = None, default: list[int] | None = None,
+    apart: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Packs what differs into a gzip layer at `draft`; gives its names, sizes and table of contents."""
-    found = _changed(upper, lowers, whole, on_disk, marker)
+    found = _changed(upper, lowers, whole, on_disk, marker, apart)
     return _packed(draft, packing.pack_changes(found, _owner(on_disk, upper, below or [], default or [0, 0])))
 
 
@@ -218,12 +219,13 @@ def as_archived(entry: Entry, told: Entry | None) -> Entry:
     return msgspec.structs.replace(entry, uid=told.uid, gid=told.gid, mode=told.mode if told.kind != "link" else entry.mode, xattrs=told.xattrs)
 
 
-def export(descriptor: int, folders: list[str], on_disk: bool, below: list[str] | None = None) -> None:
+def export(descriptor: int, folders: list[str], on_disk: bool, below: list[str] | None = None, apart: Sequence[str] = ()) -> None:
     """Writes the union of `folders` as a tar to an open descriptor."""
     with contextlib.suppress(OSError):  # no pipe, or one that may not grow; pipe(7)
         fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _BLOCK)
     with open(descriptor, "wb", buffering=_BLOCK >> 4, closefd=False) as file:
-        packing.pack(packing.pack_tree(tuple(folders), _owner(on_disk, folders[0], below or [], [0, 0])), file.write)
+        items = packing.pack_tree(tuple(folders), _owner(on_disk, folders[0], below or [], [0, 0]))
+        packing.pack(((entry, place) for entry, place in items if not any(entry.path.startswith(f"{path}/") for path in apart)), file.write)
 
 
 def usage(path: str) -> list[int]:
@@ -274,14 +276,16 @@ def copy(source: str, target: str) -> None:
         names[:] = [name for name in names if name not in mounted]
         for name in names + leaves:
             old, new = f"{folder}/{name}", f"{here}/{name}"
-            _copy_one(old, new, made)
+            copy_one(old, new, made)
             if os.path.isdir(new) and not os.path.islink(new):
                 settle.append((old, new))
     for old, new in reversed(settle):
         shutil.copystat(old, new)
 
 
-def _copy_one(old: str, new: str, made: dict[tuple[int, int], str]) -> None:
+def copy_one(old: str, new: str, made: dict[tuple[int, int], str] | None = None) -> None:
+    """Copies one thing, a folder without what it holds; a file that is in `made` already becomes a hard link."""
+    made = {} if made is None else made
     status = os.lstat(old)
     key = (status.st_dev, status.st_ino)
     if stat.S_ISDIR(status.st_mode):

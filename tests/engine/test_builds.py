@@ -10,6 +10,7 @@ import pytest
 from dockerlab.engine import Engine, RunOptions
 from dockerlab.errors import BuildFailed, DockerfileError, NotFound
 from dockerlab.events import CacheHit, CacheMiss, Event, StepOutput
+from tests.conftest import strongest
 
 
 def build(engine: Engine, text: str, folder: Path, **options: object) -> tuple[str, list[Event]]:
@@ -74,7 +75,7 @@ def test_a_whole_dockerfile(engine: Engine, folder: Path) -> None:
 
 
 def test_the_cache_hits_misses_and_says_why(make_engine: Callable[[str], Engine], folder: Path) -> None:
-    engine = make_engine("root" if os.geteuid() == 0 else "single")
+    engine = make_engine(strongest())
     text = "FROM busybox\nCOPY f /f\nRUN cat /f > /g\n"
     first, events = build(engine, text, folder)
     assert [e.reason for e in events if isinstance(e, CacheMiss)] == ["never built on this image", "an earlier step was built anew"]
@@ -90,7 +91,7 @@ def test_the_cache_hits_misses_and_says_why(make_engine: Callable[[str], Engine]
 
 
 def test_a_failed_build_names_nothing_and_resumes(make_engine: Callable[[str], Engine], folder: Path) -> None:
-    engine = make_engine("root" if os.geteuid() == 0 else "single")
+    engine = make_engine(strongest())
     with pytest.raises(BuildFailed, match="returned a non-zero code: 3") as caught:
         build(engine, "FROM busybox\nRUN echo one > /one\nRUN exit 3\n", folder, tags=("bad",))
     assert caught.value.exit_code == 3
@@ -124,7 +125,7 @@ def test_a_failed_build_names_nothing_and_resumes(make_engine: Callable[[str], E
     ],
 )
 def test_malformed_dockerfiles(make_engine: Callable[[str], Engine], folder: Path, text: str, kind: type[Exception], words: str) -> None:
-    engine = make_engine("root" if os.geteuid() == 0 else "single")
+    engine = make_engine(strongest())
     with pytest.raises(kind) as caught:
         build(engine, text, folder, tags=("bad",))
     assert words in str(caught.value)
@@ -133,7 +134,7 @@ def test_malformed_dockerfiles(make_engine: Callable[[str], Engine], folder: Pat
 
 
 def test_a_symlink_does_not_lead_out_of_the_context(make_engine: Callable[[str], Engine], folder: Path) -> None:
-    engine = make_engine("root" if os.geteuid() == 0 else "single")
+    engine = make_engine(strongest())
     (folder / "out").symlink_to("/etc")
     with pytest.raises(BuildFailed, match="forbidden path"):
         build(engine, "FROM busybox\nCOPY out/passwd /x\n", folder)

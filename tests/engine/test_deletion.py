@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +7,13 @@ import pytest
 
 from dockerlab.engine import Engine
 from dockerlab.errors import InUse
+from tests.conftest import strongest
 
 
 @pytest.fixture
 def shop(make_engine: Callable[[str], Engine], tmp_path: Path) -> Engine:
     """An engine with x:1 on an unnamed step on busybox."""
-    engine = make_engine("root" if os.geteuid() == 0 else "single")
+    engine = make_engine(strongest())
     engine.builds.build("FROM busybox\nCOPY f /f\nENV A=1\n", _context(tmp_path), tags=("x:1",))
     return engine
 

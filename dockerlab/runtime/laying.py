@@ -1,0 +1,128 @@
+"""Files and volumes without mount(2): copied into the container's folder before it starts, and volumes copied back after it has ended.
+
+Only what the container changed goes back, and only what it deleted is deleted: the host may have written to the folder meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+
+from dockerlab.linux import syscalls
+from dockerlab.linux.door import Door
+from dockerlab.oci.runtime import Mount
+from dockerlab.runtime import init
+from dockerlab.store import work
+
+__all__ = ["Laid", "lay_in", "prepare", "take_back"]
+
+# What was laid into a volume's place: path below it → [mode, time of change in nanoseconds, size].
+Laid = dict[str, dict[str, list[int]]]
+
+
+_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}
+
+
+def prepare(root: str, mounts: Sequence[Mount], *, devices: bool) -> None:
+    """Makes the places that mounts would cover, and /dev: with `devices` real ones, else empty files that the monitor opens the host's for."""
+    k, base = Door(), os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for mount in mounts:
+            os.close(init.place(k, base, mount.destination, is_file=not os.path.isdir(mount.source)))
+        dev = init.place(k, base, "/dev", is_file=False)
+        for name, numbers in _DEVICES.items():
+            with contextlib.suppress(FileExistsError):
+                kind = stat.S_IFCHR if devices else stat.S_IFREG
+                os.mknod(name, kind | 0o666, os.makedev(*numbers) if devices else 0, dir_fd=dev)
+                os.chmod(f"/proc/self/fd/{dev}/{name}", 0o666)
+        for name in ("shm", "mqueue"):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=dev)
+                os.chmod(f"/proc/self/fd/{dev}/{name}", 0o1777)
+        os.close(dev)
+    finally:
+        os.close(base)
+
+
+def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str]) -> Laid:
+    """Copies files and volumes to the places where mounts would be and gives what was laid; a `fresh` volume begins with what the image has there.
+
+    `root` is the container's folder, in which the places exist. Raises OSError.
+    """
+    laid: Laid = {}
+    for mount in mounts:
+        with _Place(root, mount.destination) as place:
+            if not os.path.isdir(mount.source):
+                shutil.copyfile(mount.source, place)
+                continue
+            if mount.source not in fresh:
+                for name in os.listdir(place):
+                    work.remove(f"{place}/{name}")
+                work.copy(f"{mount.source}/.", place)
+            laid[mount.destination] = {} if mount.source in fresh else dict(_states(place))
+    return laid
+
+
+def take_back(root: str, mounts: Sequence[Mount], laid: Laid) -> None:
+    """Does to the volumes on the host what the container did to their places."""
+    for mount in mounts:
+        if mount.destination not in laid or "ro" in mount.options or not os.path.isdir(mount.source):
+            continue
+        before = laid[mount.destination]
+        with _Place(root, mount.destination) as place:
+            after = dict(_states(place))
+            for path in sorted(before.keys() - after.keys()):
+                work.remove(f"{mount.source}/{path}")
+            for path in sorted(after, key=lambda path: path.split("/")):
+                if before.get(path) != after[path]:
+                    _carry(f"{place}/{path}", f"{mount.source}/{path}")
+
+
+class _Place:
+    """A path that leads to a place inside a root, whatever symlinks the container has made."""
+
+    def __init__(self, root: str, path: str) -> None:
+        base = os.open(root, os.O_PATH | os.O_DIRECTORY)
+        try:
+            self._descriptor = syscalls.openat2(base, path.strip("/") or ".", os.O_PATH)
+        finally:
+            os.close(base)
+
+    def __enter__(self) -> str:
+        return f"/proc/self/fd/{self._descriptor}"
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _states(place: str) -> Iterator[tuple[str, list[int]]]:
+    for folder, names, leaves in os.walk(place):
+        inner = folder[len(place) :].lstrip("/")
+        for name in names + leaves:
+            status = os.lstat(f"{folder}/{name}")
+            yield f"{inner}/{name}" if inner else name, [status.st_mode, 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns, 0 if stat.S_ISDIR(status.st_mode) else status.st_size]
+
+
+def _carry(source: str, target: str) -> None:
+    """Copies one thing over whatever stands at `target`; a folder without what it holds."""
+    status = os.lstat(source)
+    try:
+        there = os.lstat(target)
+    except FileNotFoundError:
+        there = None
+    if stat.S_ISDIR(status.st_mode):
+        if there is not None and not stat.S_ISDIR(there.st_mode):
+            work.remove(target)
+            there = None
+        if there is None:
+            os.mkdir(target)
+        shutil.copystat(source, target)
+        return
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        work.remove(target)
+    draft = f"{target}.dockerlab-{os.getpid()}"
+    work.copy_one(source, draft)
+    os.rename(draft, target)

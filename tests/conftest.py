@@ -31,6 +31,7 @@ TIERS: dict[str, tuple[str, ...]] = {
     "copy": ("root", "id range", "overlay userxattr"),
     "single-chroot": ("root", "id range", "mount"),
     "chroot": ("root", "user namespace"),
+    "proot": ("root", "user namespace", "chroot"),
 }
 
 

@@ -135,7 +135,7 @@ class Container:
             "folder": str(self._engine.container_store.folder(self.id)), "mounts": mounts, "attach": list(given), "detach": detach,
             "user": self.config.user, "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []), "explain": host.get("explain", False),
             "remove": self._removals() if host.get("rm") else [],
-            "only_id": self._only_id(), "owned": self._owned(),
+            "no_new_privileges": host.get("no_new_privileges", False), "only_id": self._only_id(), "owned": self._owned(), "links": self._links(),
         }  # fmt: skip
 
     def _who(self) -> users.Identity:
@@ -163,6 +163,13 @@ class Container:
         if self._engine.capabilities.owners:
             return False
         return any(entry.uid or entry.gid or entry.kind in ("char", "block") for table in self._engine.images.layers.tables(self.image.record) for entry in table)
+
+    def _links(self) -> list[str]:
+        """Gives the paths that share a file with another in the image, where the container has a whole copy of it."""
+        if self._engine.capabilities.overlay:
+            return []
+        pairs = [(entry.path, entry.link) for table in self._engine.images.layers.tables(self.image.record) for entry in table if entry.kind == "link"]
+        return sorted({path for pair in pairs for path in pair})
 
     def _removals(self) -> list[str]:
         volumes = [str(self._engine.volumes.root / name) for name in self.record.volumes]

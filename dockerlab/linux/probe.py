@@ -12,6 +12,7 @@ import platform
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -50,6 +51,7 @@ def probe(store: str) -> list[Finding]:
         _tried("chroot inside", "user namespace, then chroot", _chroot_inside),
         _tried("chroot", "chroot as root, and Landlock around it", _chroot),
         _tried("listener", "a seccomp filter that reports to another process", _listener),
+        _tried("proot", "the program proot runs another one by ptrace", _proot),
         _tried("overlay", "mount overlay in the store, then rmdir, mkdir, rename, read the marks", lambda: _overlay(store, user=False)),
         _tried("overlay userxattr", "the same in a user namespace with userxattr", lambda: _overlay(store, user=True)),
         _tried("fresh proc", "user namespace, new pid namespace, mount proc", _fresh_proc),
@@ -215,6 +217,13 @@ def _listener() -> None:
     capabilities.no_new_privileges()
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_NOTIFY"}]}
     os.close(seccomp.install(seccomp.compile_profile(profile), listener=True))
+
+
+def _proot() -> None:
+    path = shutil.which("proot")
+    _need(path is not None, "proot is not installed")
+    done = subprocess.run([path or "", "-r", "/", "/bin/true"], env={"PROOT_NO_SECCOMP": "1"}, capture_output=True, text=True, check=False, timeout=4)
+    _need(done.returncode == 0, done.stderr.strip()[-200:] or "proot failed")
 
 
 def _fresh_proc() -> None:

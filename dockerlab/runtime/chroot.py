@@ -12,6 +12,7 @@ from dockerlab.errors import NotSupportedHere
 from dockerlab.linux import seccomp
 from dockerlab.oci.runtime import Capabilities as CapabilitySets
 from dockerlab.oci.runtime import Namespace, Spec
+from dockerlab.runtime import emulation
 from dockerlab.runtime.sandbox import Capabilities
 
 __all__ = ["MARK", "ChrootSandbox", "adapted", "is_chroot"]
@@ -36,7 +37,9 @@ class ChrootSandbox:
         """Gives the spec for a chroot without namespaces; raises NotSupportedHere for a network of its own."""
         if any(namespace.type == "network" for namespace in spec.linux.namespaces):
             raise NotSupportedHere("this host gives a container no network of its own", reason="no namespaces", hint="leave --net none away: the container shares this machine's network")
-        return adapted(spec, namespaces=False)
+        spec = adapted(spec, namespaces=False)
+        linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.copying_rules()) or None)
+        return msgspec.structs.replace(spec, linux=linux)
 
 
 def adapted(spec: Spec, *, namespaces: bool) -> Spec:

@@ -6,25 +6,26 @@ import contextlib
 import os
 import signal
 
-__all__ = ["end"]
+__all__ = ["children", "end"]
 
 
 def end() -> None:
     """Kills all that was started from here, by whomever: an orphan becomes a child of this process, which is their subreaper."""
-    while children := _children():
-        for pid in children:
+    while found := children(os.getpid()):
+        for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        for pid in children:
+        for pid in found:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
 
-def _children() -> list[int]:
-    own, found = os.getpid(), []
+def children(parent: int) -> list[int]:
+    """Gives the children of a process; proc(5)."""
+    found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
-                if int(file.read().rpartition(b")")[2].split()[1]) == own:
+                if int(file.read().rpartition(b")")[2].split()[1]) == parent:
                     found.append(int(name))
     return found

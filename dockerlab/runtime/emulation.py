@@ -8,25 +8,27 @@ Landlock on top (`init`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import struct
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dockerlab.layers import owners
 from dockerlab.layers.owners import Owned
 from dockerlab.linux import calls, syscalls
 from dockerlab.linux.notify import Asked, Listener, read_memory, read_text, write_memory
-from dockerlab.runtime import credentials
+from dockerlab.runtime import arguments, credentials
+from dockerlab.runtime.arguments import AT_FDCWD, EMPTY_PATH, NOFOLLOW, flags_of, mode_of, packed, place_of, signed, umask_of
+from dockerlab.runtime.copyup import CopyUp
 from dockerlab.runtime.credentials import UNCHANGED, Credentials, Processes
 from dockerlab.runtime.serving import Serving
 
-__all__ = ["Emulation", "rules", "without_listener"]
+__all__ = ["Circumstances", "Emulation", "copying_rules", "rules", "without_listener"]
 
-_AT_FDCWD, _NOFOLLOW, _EMPTY_PATH = -100, 0x100, 0x1000
 _SET, _GET = ("setuid", "setreuid", "setresuid", "setgid", "setregid", "setresgid"), ("getuid", "geteuid", "getgid", "getegid")
 _WATCHED = (
     "chown", "lchown", "fchown", "fchownat", "chmod", "fchmod", "fchmodat", *_SET, "setgroups", "setfsuid", "setfsgid", *_GET, "getresuid", "getresgid", "getgroups",
@@ -40,18 +42,28 @@ _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _BELOW = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
 
 
-def rules(*, serving: bool = False) -> list[dict[str, Any]]:
-    """Gives what a seccomp profile needs for this, as config-linux.md "Seccomp" words it; `serving`: devices have to be opened for the container."""
-    makes = [{"index": place, "value": os.O_CREAT, "valueTwo": os.O_CREAT, "op": "SCMP_CMP_MASKED_EQ"} for place in (1, 2)]
-    opens = {"names": _have(("open", "openat")), "action": "SCMP_ACT_NOTIFY"}
+def rules(*, serving: bool = False, copying: bool = False) -> list[dict[str, Any]]:
+    """Gives what a seccomp profile needs for this, as config-linux.md "Seccomp" words it.
+
+    `serving`: devices have to be opened for the container; `copying`: its files are a whole copy (`copyup`).
+    """
     return [
-        *([opens] if serving else []),
-        {"names": _have(_WATCHED), "action": "SCMP_ACT_NOTIFY"},
-        {"names": _have(("open",)), "action": "SCMP_ACT_NOTIFY", "args": makes[:1]},
-        {"names": _have(("openat",)), "action": "SCMP_ACT_NOTIFY", "args": makes[1:]},
+        {"names": _have((*_WATCHED, *(("open", "openat") if serving else ()))), "action": "SCMP_ACT_NOTIFY"},
+        *(_having(name, place, os.O_CREAT) for name, place in (("open", 1), ("openat", 2))),
+        *(copying_rules() if copying else []),
         {"names": ["prctl"], "action": "SCMP_ACT_NOTIFY", "args": [{"index": 0, "value": syscalls.PR_SET_KEEPCAPS, "op": "SCMP_CMP_EQ"}]},
         {"names": _have(_ABSENT), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS},
     ]
+
+
+def copying_rules() -> list[dict[str, Any]]:
+    """Gives the rules for whole copies alone, where the kernel itself knows users."""
+    opens = [_having(name, place, flag) for name, place in (("open", 1), ("openat", 2)) for flag in (os.O_WRONLY, os.O_RDWR)]
+    return [{"names": _have(tuple(name for name in arguments.CHANGES if not name.startswith("open"))), "action": "SCMP_ACT_NOTIFY"}, *opens]
+
+
+def _having(name: str, place: int, flag: int) -> dict[str, Any]:
+    return {"names": _have((name,)), "action": "SCMP_ACT_NOTIFY", "args": [{"index": place, "value": flag, "valueTwo": flag, "op": "SCMP_CMP_MASKED_EQ"}]}
 
 
 def without_listener() -> list[dict[str, Any]]:
@@ -64,10 +76,6 @@ def _have(names: tuple[str, ...]) -> list[str]:
     return [name for name in names if calls.number(name) >= 0]
 
 
-def _signed(word: int) -> int:
-    return ((word & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
-
-
 def _id(word: int) -> int:
     return word & 0xFFFFFFFF
 
@@ -77,17 +85,33 @@ class _Refused(Exception):
         self.number = number
 
 
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a container's host and image ask of the emulation.
+
+    `users`: the kernel knows one user only. `anybody`: some file of the image is another's than root's. `set_uid`: such programs act. `serving`: opens what
+    only the host has. `root`: where the container's files stand, for PRoot. `copies`: the files are a whole copy, with the image's hard links.
+    """
+
+    users: bool = True
+    anybody: bool = False
+    set_uid: bool = True
+    serving: Serving | None = None
+    root: str = ""
+    copies: CopyUp | None = None
+
+
 class Emulation:
     """The answers for one container. `told` is given, once a kind, what a person should know of it."""
 
-    def __init__(self, listener: Listener, first: Credentials, told: Callable[[str, str], object], *, anybody: bool, set_uid: bool, serving: Serving | None = None) -> None:
-        self._listener, self._told = listener, told
+    def __init__(self, listener: Listener, first: Credentials, told: Callable[[str, str], object], around: Circumstances) -> None:
+        self._listener, self._told, self._around = listener, told, around
         self._processes = Processes(first)
         # Whether any file of the container may have an owner: until then stat(2) needs no look.
-        self._any = anybody or not first.root
-        self._set_uid, self._serving = set_uid, serving
-        # What the kernel itself says of every file of ours: in a chroot the first user's id has no other number.
-        self._shown = _ROOT if serving is not None else Owned(first.ruid, first.rgid)
+        self._any = around.anybody or not first.root or bool(around.root)
+        self._serving, self._root, self._copies = around.serving, around.root, around.copies
+        # What the kernel itself says of every file of ours; a user namespace in the container gives the id another number.
+        self._shown = Owned(os.geteuid(), os.getegid()) if first.root or around.serving or around.root else Owned(first.ruid, first.rgid)
         # For file systems that keep no attributes: good as long as the container runs.
         self._table: dict[tuple[int, int], Owned] = {}
 
@@ -100,14 +124,26 @@ class Emulation:
         if asked is None:
             return True
         name = calls.name_of(asked.number)
+        self._copy_up(name, asked)
+        if not self._around.users or name not in _FAMILY:
+            self._listener.let_go(asked)
+            return True
         try:
-            getattr(self, f"_{_FAMILY.get(name, name)}")(name, asked)
+            getattr(self, f"_{_FAMILY[name]}")(name, asked)
         except _Refused as refused:
             self._listener.refuse(asked, refused.number)
         except (OSError, ValueError, struct.error):
             # A path that is not there, memory that is not the caller's: the kernel has the right words.
             self._listener.let_go(asked)
         return True
+
+    def _copy_up(self, name: str, asked: Asked) -> None:
+        if not self._copies or name not in arguments.CHANGES:
+            return
+        folder, address, flags = arguments.changed(name, asked)
+        if address:
+            with contextlib.suppress(OSError), self._open(asked, folder, address, flags) as file:
+                self._copies.before_change(file.fd)
 
     # Users
 
@@ -159,7 +195,7 @@ class Emulation:
 
     def _getgroups(self, name: str, asked: Asked) -> None:
         groups = self._processes.of(asked.pid).groups
-        room = _signed(asked.args[0])
+        room = signed(asked.args[0])
         if room and room < len(groups):
             raise _Refused(errno.EINVAL)
         if room and groups:
@@ -171,10 +207,10 @@ class Emulation:
         if who.keeps:
             who = replace(who, keeps=False)
             self._processes.set(asked.pid, who)
-        if who.root or not self._set_uid:
+        if who.root or not self._around.set_uid:
             self._listener.let_go(asked)
             return
-        folder, address, flags = (_signed(asked.args[0]), asked.args[1], _signed(asked.args[4])) if name == "execveat" else (_AT_FDCWD, asked.args[0], 0)
+        folder, address, flags = (signed(asked.args[0]), asked.args[1], signed(asked.args[4])) if name == "execveat" else (AT_FDCWD, asked.args[0], 0)
         with self._found(asked, folder, address, flags) as file:
             status, owner = os.fstat(file.fd), self._owner(file) or _ROOT
             with open(f"/proc/self/fd/{file.fd}", "rb", buffering=0) as program:
@@ -192,10 +228,10 @@ class Emulation:
 
     def _chown(self, name: str, asked: Asked) -> None:
         if name == "fchownat":
-            where = (_signed(asked.args[0]), asked.args[1], _signed(asked.args[4]))
+            where = (signed(asked.args[0]), asked.args[1], signed(asked.args[4]))
             uid, gid = _id(asked.args[2]), _id(asked.args[3])
         else:
-            where = (_signed(asked.args[0]) if name == "fchown" else _AT_FDCWD, 0 if name == "fchown" else asked.args[0], _NOFOLLOW if name == "lchown" else 0)
+            where = (signed(asked.args[0]) if name == "fchown" else AT_FDCWD, 0 if name == "fchown" else asked.args[0], NOFOLLOW if name == "lchown" else 0)
             uid, gid = _id(asked.args[1]), _id(asked.args[2])
         with self._open(asked, *where) as file:
             who, old = self._processes.of(asked.pid), self._owner(file) or _ROOT
@@ -213,7 +249,7 @@ class Emulation:
     def _chmod(self, name: str, asked: Asked) -> None:
         who = self._processes.of(asked.pid)
         if not who.root:
-            folder = _signed(asked.args[0]) if name in ("fchmod", "fchmodat") else _AT_FDCWD
+            folder = signed(asked.args[0]) if name in ("fchmod", "fchmodat") else AT_FDCWD
             address = 0 if name == "fchmod" else asked.args[1] if name == "fchmodat" else asked.args[0]
             with self._open(asked, folder, address, 0) as file:
                 if (self._owner(file) or _ROOT).uid != who.euid:
@@ -225,12 +261,12 @@ class Emulation:
             self._listener.let_go(asked)
             return
         if name == "newfstatat":
-            where, buffer = (_signed(asked.args[0]), asked.args[1], _signed(asked.args[3])), asked.args[2]
+            where, buffer = (signed(asked.args[0]), asked.args[1], signed(asked.args[3])), asked.args[2]
         else:
-            where = (_signed(asked.args[0]) if name == "fstat" else _AT_FDCWD, 0 if name == "fstat" else asked.args[0], _NOFOLLOW if name == "lstat" else 0)
+            where = (signed(asked.args[0]) if name == "fstat" else AT_FDCWD, 0 if name == "fstat" else asked.args[0], NOFOLLOW if name == "lstat" else 0)
             buffer = asked.args[1]
         if self._serving and where[1] and (host := self._serving.of_path(asked, where[0], read_text(asked.pid, where[1]))):
-            write_memory(asked.pid, buffer, _packed(os.stat(host), _ROOT))
+            write_memory(asked.pid, buffer, packed(os.stat(host), _ROOT))
             self._listener.answer(asked)
             return
         with self._open(asked, *where) as file:
@@ -238,7 +274,7 @@ class Emulation:
         if owner is None or owner == self._shown:
             self._listener.let_go(asked)
             return
-        write_memory(asked.pid, buffer, _packed(status, owner))
+        write_memory(asked.pid, buffer, packed(status, owner))
         self._listener.answer(asked)
 
     def _owner(self, file: _File) -> Owned | None:
@@ -249,7 +285,7 @@ class Emulation:
         except OSError:
             return self._table.get((status.st_dev, status.st_ino))
         # What is not ours on disk came into the container from the host.
-        return found or self._table.get((status.st_dev, status.st_ino)) or (_ROOT if status.st_uid == 0 else None)
+        return found or self._table.get((status.st_dev, status.st_ino)) or (_ROOT if status.st_uid == os.geteuid() else None)
 
     def _note(self, file: _File, owned: Owned) -> None:
         self._any = True
@@ -266,10 +302,10 @@ class Emulation:
 
     def _make(self, name: str, asked: Asked) -> None:
         who = self._processes.of(asked.pid)
-        device = name.startswith("mknod") and stat.S_IFMT(_mode(name, asked)) in (stat.S_IFCHR, stat.S_IFBLK)
+        device = name.startswith("mknod") and stat.S_IFMT(mode_of(name, asked)) in (stat.S_IFCHR, stat.S_IFBLK)
         if name in ("open", "openat", "creat"):
-            flags = _flags(name, asked)
-            if self._serving and self._serving.opened(asked, _where(name, asked)[0], read_text(asked.pid, _where(name, asked)[1]), flags):
+            flags = flags_of(name, asked)
+            if self._serving and self._serving.opened(asked, place_of(name, asked)[0], read_text(asked.pid, place_of(name, asked)[1]), flags):
                 return
             if not flags & os.O_CREAT:
                 self._listener.let_go(asked)
@@ -277,7 +313,7 @@ class Emulation:
         if who.root != device:  # root's own files are root's without a note; who is not root makes no device
             self._listener.let_go(asked)
             return
-        folder, address = _where(name, asked)
+        folder, address = place_of(name, asked)
         path = read_text(asked.pid, address)
         parent, _, last = path.rstrip(b"/").rpartition(b"/")
         with self._resolved(asked, folder, parent or (b"/" if path.startswith(b"/") else b"."), 0) as place:
@@ -290,11 +326,11 @@ class Emulation:
             self._made(name, asked, who, target, place)
 
     def _made(self, name: str, asked: Asked, who: Credentials, target: str, place: _File) -> None:
-        mode, status = _mode(name, asked) & ~_umask(asked.pid), os.fstat(place.fd)
+        mode, status = mode_of(name, asked) & ~umask_of(asked.pid), os.fstat(place.fd)
         inherited = status.st_mode & stat.S_ISGID
         owned = Owned(who.euid, (self._owner(place) or _ROOT).gid if inherited else who.egid)
         if name in ("open", "openat", "creat"):
-            flags = _flags(name, asked)
+            flags = flags_of(name, asked)
             descriptor = os.open(target, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o7777)
             try:
                 with _File(os.dup(descriptor), target) as file:
@@ -318,10 +354,14 @@ class Emulation:
     def _may_make(self, asked: Asked, place: _File, who: Credentials) -> None:
         """Raises where mode bits refuse: another user makes nothing in a folder of root's, nor in one that it cannot reach."""
         with _File(_inside(asked.pid), "") as root:
-            inner = os.readlink(f"/proc/self/fd/{place.fd}").removeprefix(os.readlink(f"/proc/self/fd/{root.fd}").rstrip("/")).strip("/")
+            path = os.readlink(f"/proc/self/fd/{place.fd}")
+            if self._root and not f"{path}/".startswith(f"{self._root}/"):
+                return  # PRoot's own affairs
+            base = self._root or os.readlink(f"/proc/self/fd/{root.fd}").rstrip("/")
+            inner = path.removeprefix(base).strip("/")
             steps = inner.split("/") if inner else []
             for count in range(len(steps) + 1):
-                folder = syscalls.openat2(root.fd, "/".join(steps[:count]) or ".", os.O_PATH | os.O_DIRECTORY, resolve=_INSIDE)
+                folder = syscalls.openat2(root.fd, "/".join((self._root, *steps[:count])).lstrip("/") or ".", os.O_PATH | os.O_DIRECTORY, resolve=_INSIDE)
                 with _File(folder, "") as step:
                     owner = self._owner(step) or _ROOT
                     wanted = 3 if count == len(steps) else 1
@@ -334,7 +374,7 @@ class Emulation:
         """Gives what a call's arguments name: `address` 0, or an empty path with AT_EMPTY_PATH, means the descriptor itself."""
         path = read_text(asked.pid, address) if address else b""
         if not path:
-            if folder == _AT_FDCWD or (address and not flags & _EMPTY_PATH):
+            if folder == AT_FDCWD or (address and not flags & EMPTY_PATH):
                 raise FileNotFoundError
             return _File(os.open(f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC), "")
         return self._resolved(asked, folder, path, flags)
@@ -345,9 +385,9 @@ class Emulation:
         return found
 
     def _resolved(self, asked: Asked, folder: int, path: bytes, flags: int) -> _File:
-        how = os.O_PATH | (os.O_NOFOLLOW if flags & _NOFOLLOW else 0)
+        how = os.O_PATH | (os.O_NOFOLLOW if flags & NOFOLLOW else 0)
         if not path.startswith(b"/"):
-            base = os.open(f"/proc/{asked.pid}/cwd" if folder == _AT_FDCWD else f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
+            base = os.open(f"/proc/{asked.pid}/cwd" if folder == AT_FDCWD else f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
             with _File(base, "") as start:
                 try:
                     return self._named(start.fd, path, how, _BELOW)
@@ -388,28 +428,10 @@ class _File:
 
 _FAMILY = {
     **dict.fromkeys(_SET, "set_ids"), "setfsuid": "set_fs", "setfsgid": "set_fs", **dict.fromkeys(_GET, "get_id"), "getresuid": "get_three", "getresgid": "get_three",
+    "setgroups": "setgroups", "getgroups": "getgroups", "prctl": "prctl", "chown": "chown", "chmod": "chmod", "stat": "stat",
     "lchown": "chown", "fchown": "chown", "fchownat": "chown", "fchmod": "chmod", "fchmodat": "chmod", "lstat": "stat", "fstat": "stat", "newfstatat": "stat",
     **dict.fromkeys(("open", "openat", "creat", "mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"), "make"), "execve": "exec", "execveat": "exec",
 }  # fmt: skip
-# Where the arguments of calls that make something hold folder (-1: there is none), path and mode (-1: there is none).
-_MAKES = {
-    "open": (-1, 0, 2), "openat": (0, 1, 3), "creat": (-1, 0, 1), "mkdir": (-1, 0, 1), "mkdirat": (0, 1, 2), "mknod": (-1, 0, 1), "mknodat": (0, 1, 2),
-    "symlink": (-1, 1, -1), "symlinkat": (1, 2, -1),
-}  # fmt: skip
-
-
-def _where(name: str, asked: Asked) -> tuple[int, int]:
-    folder, path, _ = _MAKES[name]
-    return _AT_FDCWD if folder < 0 else _signed(asked.args[folder]), asked.args[path]
-
-
-def _flags(name: str, asked: Asked) -> int:
-    return os.O_CREAT | os.O_WRONLY | os.O_TRUNC if name == "creat" else _signed(asked.args[1 if name == "open" else 2])
-
-
-def _mode(name: str, asked: Asked) -> int:
-    place = _MAKES[name][2]
-    return 0o777 if place < 0 else asked.args[place] & 0o177777
 
 
 def _node(mode: int, number: int, target: str, owned: Owned) -> Owned:
@@ -426,21 +448,3 @@ def _node(mode: int, number: int, target: str, owned: Owned) -> Owned:
 
 def _inside(pid: int) -> int:
     return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _umask(pid: int) -> int:
-    with open(f"/proc/{pid}/status", "rb") as file:
-        return next(int(line.split()[1], 8) for line in file if line.startswith(b"Umask:"))
-
-
-def _packed(status: os.stat_result, owner: Owned) -> bytes:
-    """Gives a struct stat of this machine, stat(2)."""
-    mode, device = status.st_mode, status.st_rdev
-    if owner.kind:
-        mode, device = stat.S_IMODE(mode) | (stat.S_IFCHR if owner.kind == "char" else stat.S_IFBLK), os.makedev(*owner.device)
-    times = [word for moment in (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns) for word in divmod(moment, 10**9)]
-    if syscalls.MACHINE == "aarch64":
-        head = struct.pack("=QQIIIIQQqiiq", status.st_dev, status.st_ino, mode, status.st_nlink, owner.uid, owner.gid, device, 0, status.st_size, status.st_blksize, 0, status.st_blocks)
-        return head + struct.pack("=6qII", *times, 0, 0)
-    head = struct.pack("=QQQIIIIQqqq", status.st_dev, status.st_ino, status.st_nlink, mode, owner.uid, owner.gid, 0, device, status.st_size, status.st_blksize, status.st_blocks)
-    return head + struct.pack("=6q3q", *times, 0, 0, 0)

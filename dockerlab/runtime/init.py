@@ -19,10 +19,13 @@ from dataclasses import dataclass, field
 from dockerlab.linux import capabilities, idmap, landlock, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Mount, Spec
-from dockerlab.runtime import chroot, users
+from dockerlab.runtime import users
 from dockerlab.store import snapshots
 
-__all__ = ["InitFailed", "Start", "place", "run", "told"]
+__all__ = [
+    "InitFailed", "Start", "become_the_program", "environment", "install_filter", "loopback_up", "not_executable", "not_started", "place", "ready", "restrict", "run",
+    "told",
+]  # fmt: skip
 
 _FLAGS = {
     "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
@@ -60,14 +63,12 @@ class Start:
     sync: socket.socket | None = field(default=None)
     trace: int = -1
     only_id: tuple[tuple[str, int], ...] | None = None
+    confined: tuple[tuple[str, int], ...] | None = None
 
 
 def run(k: Door, start: Start) -> None:
     """Builds the container around this process and becomes its program; raises InitFailed, or OSError with the call's name."""
-    if chroot.is_chroot(start.spec):
-        build_by_chroot(k, start)
-    else:
-        build_the_world(k, start)
+    build_the_world(k, start)
     become_the_program(k, start)
 
 
@@ -111,22 +112,7 @@ def build_the_world(k: Door, start: Start) -> None:
     if spec.hostname:
         k.sethostname(spec.hostname)
     if any(namespace.type == "network" for namespace in spec.linux.namespaces):
-        _loopback_up(k)
-
-
-def build_by_chroot(k: Door, start: Start) -> None:
-    """The same where mount(2) is refused: what the container needs lies in its folder already (`laying`), and the folder becomes the root."""
-    spec = start.spec
-    k.setsid()
-    if spec.process.terminal:
-        _lend_terminal(start)
-    k.chroot(start.mounts[0].source)
-    k.chdir("/")
-    kinds = {namespace.type for namespace in spec.linux.namespaces}
-    if spec.hostname and "uts" in kinds:
-        k.sethostname(spec.hostname)
-    if "network" in kinds:
-        _loopback_up(k)
+        loopback_up(k)
 
 
 def become_the_program(k: Door, start: Start) -> None:
@@ -136,9 +122,9 @@ def become_the_program(k: Door, start: Start) -> None:
     # 7. Who the program runs as is looked up in the container's own files.
     who = _identity(start.user)
     uid, gid = who.uid, who.gid
-    environment = _environment(process.env, who.home)
+    variables = environment(process.env, who.home)
     _enter_folder(k, process.cwd)
-    program = _find_program(process.args[0], environment)
+    program = _find_program(process.args[0], variables)
 
     # 8. Rights are dropped in an order that the kernel forces: the bounding set while we still may, the filter while we still may,
     #    then groups, group, user, and at last the capabilities themselves.
@@ -146,12 +132,12 @@ def become_the_program(k: Door, start: Start) -> None:
     keep = capabilities.mask(sets.bounding) if sets else 0
     _drop_bounding(k, keep)
     if start.only_id is not None:
-        _become_inplace(k, start, uid, gid)
+        _become_in_place(k, start, uid, gid)
         _drop_bounding(k, keep)
-    if chroot.is_chroot(start.spec):
-        _confine(k, start)
+    if start.confined is not None:
+        restrict(k, start, start.confined)
     if not process.no_new_privileges:
-        _install_filter(k, start, who)
+        install_filter(k, start, who)
     if (uid or gid) and start.user_groups:
         k.through("prctl", "PR_SET_KEEPCAPS", 1, action=capabilities.keep_on_setuid)
     if start.user_groups:
@@ -162,8 +148,17 @@ def become_the_program(k: Door, start: Start) -> None:
     k.through("capset", f"effective={held:x}", f"permitted={held:x}", "inheritable=0", action=lambda: capabilities.apply(held, held, 0))
     if process.no_new_privileges:
         k.through("prctl", "PR_SET_NO_NEW_PRIVS", 1, action=capabilities.no_new_privileges)
-        _install_filter(k, start, who)
+        install_filter(k, start, who)
 
+    ready(k, start)
+    try:
+        k.execve(program, list(process.args), variables)
+    except OSError as error:
+        raise not_executable(process.args[0], error) from error
+
+
+def ready(k: Door, start: Start) -> None:
+    """Steps 9 to 11: the last things before execve(2)."""
     # 9. If the process that watches us dies, we die. A change of user has cleared this, so it stands here.
     k.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -175,21 +170,17 @@ def become_the_program(k: Door, start: Start) -> None:
     syscalls.close_on_exec(3)
     if start.trace >= 0:
         os.write(start.trace, k.notes())
-    _reset_signals()
-    try:
-        k.execve(program, list(process.args), environment)
-    except OSError as error:
-        raise _not_executable(process.args[0], error) from error
+    reset_signals()
 
 
-def _become_inplace(k: Door, start: Start, uid: int, gid: int) -> None:
+def _become_in_place(k: Door, start: Start, uid: int, gid: int) -> None:
     """With one id there is nobody to change to: the id gets another number, and Landlock holds it to what that user might do.
 
     A user namespace in the user namespace maps `uid` inside to our only id, user_namespaces(7). All files belong to that id, so their mode
     bits stop nobody; the rules, made from the owners that the layers know, do.
     """
     rules = start.only_id or ()
-    if chroot.is_chroot(start.spec):
+    if start.confined is not None:
         # In a chroot the kernel makes no user namespace: the monitor alone gives the id another number, and no right of root's is left.
         _drop_bounding(k, 0)
     else:
@@ -200,16 +191,11 @@ def _become_inplace(k: Door, start: Start, uid: int, gid: int) -> None:
         raise InitFailed(told(f"user {uid}: this kernel has no Landlock to hold a user to their rights where a host gives one id only"))
 
 
-def _confine(k: Door, start: Start) -> None:
-    """A chroot holds whoever cannot do it again; Landlock holds everybody, to the container's folder and, with --read-only, to reading it."""
-    process, spec = start.spec.process, start.spec
-    if process.no_new_privileges:
+def restrict(k: Door, start: Start, rules: tuple[tuple[str, int], ...]) -> None:
+    """Leaves this process what Landlock's rules grant and nothing else; raises InitFailed on a kernel without Landlock."""
+    if start.spec.process.no_new_privileges:
         k.through("prctl", "PR_SET_NO_NEW_PRIVS", 1, action=capabilities.no_new_privileges)
-    written = [mount.destination for mount in spec.mounts if "ro" not in mount.options]
-    reading = [mount.destination for mount in spec.mounts if "ro" in mount.options]
-    rules = [("/", 5 if spec.root.readonly else 7), *((path, 7) for path in (*written, "/dev")), *((path, 5) for path in reading if spec.root.readonly)]
-    granted = tuple((path, landlock.of_modes(rights)) for path, rights in rules)
-    if not k.through("landlock_restrict_self", f"{len(rules)} rules", action=lambda: landlock.restrict(granted)):
+    if not k.through("landlock_restrict_self", f"{len(rules)} rules", action=lambda: landlock.restrict(rules)):
         raise InitFailed(told("this kernel has no Landlock to hold a container in its folder where mount(2) is refused"))
 
 
@@ -217,7 +203,8 @@ def _drop_bounding(k: Door, keep: int) -> None:
     k.through("prctl", "PR_CAPBSET_DROP", f"all but {keep:x}", action=lambda: capabilities.drop_bounding(keep))
 
 
-def _install_filter(k: Door, start: Start, who: users.Identity) -> None:
+def install_filter(k: Door, start: Start, who: users.Identity) -> None:
+    """Installs the seccomp filter, and hands its listener to the monitor where it has one."""
     if not start.filter:
         return
     size = f"{len(start.filter) // 8} instructions"
@@ -348,18 +335,6 @@ def _open_terminal(k: Door, root: int, start: Start) -> None:
     os.close(slave)
 
 
-def _lend_terminal(start: Start) -> None:
-    """A terminal of the host's own: there is no place for another instance of devpts."""
-    master, slave = os.openpty()
-    if start.console is not None:
-        socket.send_fds(start.console, [b"pty"], [master])
-    os.close(master)
-    fcntl.ioctl(slave, 0x540E, 0)  # TIOCSCTTY
-    for descriptor in (0, 1, 2):
-        os.dup2(slave, descriptor)
-    os.close(slave)
-
-
 def _mask(k: Door, path: str) -> None:
     if os.path.isdir(path):
         k.mount("tmpfs", path, "tmpfs", syscalls.MS_RDONLY, "size=0,nr_inodes=1")
@@ -374,7 +349,8 @@ def _make_readonly(k: Door, path: str) -> None:
     k.mount(None, path, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | _locked_flags(path))
 
 
-def _loopback_up(k: Door) -> None:
+def loopback_up(k: Door) -> None:
+    """Starts the network namespace's own loopback; netdevice(7)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
         fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
 
@@ -394,10 +370,11 @@ def _text(path: str) -> str:
         return ""
 
 
-def _environment(words: tuple[str, ...], home: str) -> dict[str, str]:
-    environment = dict(word.split("=", 1) for word in words if "=" in word)
-    environment.setdefault("HOME", home)
-    return environment
+def environment(words: tuple[str, ...], home: str) -> dict[str, str]:
+    """Gives the program's environment."""
+    variables = dict(word.split("=", 1) for word in words if "=" in word)
+    variables.setdefault("HOME", home)
+    return variables
 
 
 def _enter_folder(k: Door, path: str) -> None:
@@ -409,34 +386,37 @@ def _enter_folder(k: Door, path: str) -> None:
     except (FileExistsError, NotADirectoryError):
         raise InitFailed(f"Cannot mkdir: {path} is not a directory") from None
     except OSError as error:
-        raise _not_started(f'chdir to cwd ("{path}") set in config.json failed: {(error.strerror or "").lower()}', 126) from error
+        raise not_started(f'chdir to cwd ("{path}") set in config.json failed: {(error.strerror or "").lower()}', 126) from error
 
 
-def _find_program(word: str, environment: dict[str, str]) -> str:
+def _find_program(word: str, variables: dict[str, str]) -> str:
     if "/" in word:
         if not os.path.exists(word):
-            raise _not_started(f'exec: "{word}": stat {word}: no such file or directory', 127)
+            raise not_started(f'exec: "{word}": stat {word}: no such file or directory', 127)
         if os.path.isdir(word):
-            raise _not_started(f'exec: "{word}": permission denied', 126)
+            raise not_started(f'exec: "{word}": permission denied', 126)
         return word
-    for folder in environment.get("PATH", "").split(":"):
+    for folder in variables.get("PATH", "").split(":"):
         candidate = f"{folder or '.'}/{word}"
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return candidate
-    raise _not_started(f'exec: "{word}": executable file not found in $PATH', 127)
+    raise not_started(f'exec: "{word}": executable file not found in $PATH', 127)
 
 
-def _not_executable(word: str, error: OSError) -> InitFailed:
+def not_executable(word: str, error: OSError) -> InitFailed:
+    """Gives docker's words and code for an execve(2) that failed."""
     reason = {errno.EACCES: "permission denied", errno.ENOEXEC: "exec format error", errno.ENOENT: "no such file or directory"}
     code = 127 if error.errno == errno.ENOENT else 126
-    return _not_started(f'exec: "{word}": {reason.get(error.errno or 0, error.strerror)}', code)
+    return not_started(f'exec: "{word}": {reason.get(error.errno or 0, error.strerror)}', code)
 
 
-def _not_started(reason: str, code: int) -> InitFailed:
+def not_started(reason: str, code: int) -> InitFailed:
+    """Gives a failure in runc's words."""
     return InitFailed(told(f"unable to start container process: {reason}"), code)
 
 
-def _reset_signals() -> None:
+def reset_signals() -> None:
+    """Gives the program signals as a fresh process has them."""
     # Python ignores SIGPIPE and catches SIGINT; a program expects neither.
     for number in range(1, 65):
         if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):

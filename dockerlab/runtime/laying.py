@@ -17,7 +17,7 @@ from dockerlab.oci.runtime import Mount
 from dockerlab.runtime import init
 from dockerlab.store import work
 
-__all__ = ["Laid", "lay_in", "prepare", "take_back"]
+__all__ = ["Laid", "begin_fresh", "lay_in", "prepare", "take_back"]
 
 # What was laid into a volume's place: path below it → [mode, time of change in nanoseconds, size].
 Laid = dict[str, dict[str, list[int]]]
@@ -32,13 +32,18 @@ def prepare(root: str, mounts: Sequence[Mount], *, devices: bool) -> None:
     try:
         for mount in mounts:
             os.close(init.place(k, base, mount.destination, is_file=not os.path.isdir(mount.source)))
+        for name in ("/proc", "/sys"):
+            os.close(init.place(k, base, name, is_file=False))
         dev = init.place(k, base, "/dev", is_file=False)
         for name, numbers in _DEVICES.items():
             with contextlib.suppress(FileExistsError):
                 kind = stat.S_IFCHR if devices else stat.S_IFREG
                 os.mknod(name, kind | 0o666, os.makedev(*numbers) if devices else 0, dir_fd=dev)
                 os.chmod(f"/proc/self/fd/{dev}/{name}", 0o666)
-        for name in ("shm", "mqueue"):
+        for name in () if devices else ("tty", "ptmx"):
+            with contextlib.suppress(FileExistsError):
+                os.mknod(name, stat.S_IFREG | 0o666, dir_fd=dev)
+        for name in ("shm", "mqueue", "pts"):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, dir_fd=dev)
                 os.chmod(f"/proc/self/fd/{dev}/{name}", 0o1777)
@@ -64,6 +69,14 @@ def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str]) -> Laid:
                 work.copy(f"{mount.source}/.", place)
             laid[mount.destination] = {} if mount.source in fresh else dict(_states(place))
     return laid
+
+
+def begin_fresh(root: str, mounts: Sequence[Mount], fresh: Sequence[str]) -> None:
+    """Copies what the image has at a new volume's place into the volume, where the volume itself will be seen."""
+    for mount in mounts:
+        if mount.source in fresh and not os.listdir(mount.source):
+            with _Place(root, mount.destination) as place:
+                work.copy(f"{place}/.", mount.source)
 
 
 def take_back(root: str, mounts: Sequence[Mount], laid: Laid) -> None:

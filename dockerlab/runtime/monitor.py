@@ -24,9 +24,10 @@ from dockerlab.linux import cgroups, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.linux.notify import Listener
 from dockerlab.oci.runtime import Spec
-from dockerlab.runtime import chroot, descendants, init, laying, wire
+from dockerlab.runtime import chroot, confined, descendants, init, laying, proot, wire
+from dockerlab.runtime.copyup import CopyUp
 from dockerlab.runtime.credentials import Credentials
-from dockerlab.runtime.emulation import Emulation, without_listener
+from dockerlab.runtime.emulation import Circumstances, Emulation, without_listener
 from dockerlab.runtime.serving import Serving
 from dockerlab.runtime.streams import Streams
 from dockerlab.store import snapshots, work
@@ -155,7 +156,8 @@ class Monitor:
                 os.dup2(descriptor, wanted)
             kept = os.dup(sync.fileno())
             sync = socket.socket(fileno=kept)
-            init.run(k, self._start(sync))
+            elsewhere = chroot.is_chroot(self.spec) or proot.is_proot(self.spec)
+            (confined if elsewhere else init).run(k, self._start(sync))
         except init.InitFailed as error:
             answer = {"message": error.message, "code": error.code}
         except OSError as error:
@@ -226,10 +228,17 @@ class Monitor:
         uid, gid, *groups = ids
         self.listener = descriptor
         first = Credentials.of(uid, gid, tuple(groups))
-        free = not self.spec.process.no_new_privileges
-        listener = Listener(descriptor)
-        serving = Serving(listener, self.spec, self._tell_once) if chroot.is_chroot(self.spec) else None
-        self.emulation = Emulation(listener, first, self._tell_once, anybody=bool(self.request.get("owned")), set_uid=free, serving=serving)
+        listener, request = Listener(descriptor), self.request
+        root = request["mounts"][0]["source"]
+        around = Circumstances(
+            users=not request.get("owners", True),
+            anybody=bool(request.get("owned")),
+            set_uid=not request.get("no_new_privileges", False),
+            serving=Serving(listener, self.spec, self._tell_once) if chroot.is_chroot(self.spec) else None,
+            root=root if proot.is_proot(self.spec) else "",
+            copies=CopyUp(root, request["links"]) if request.get("links") else None,
+        )
+        self.emulation = Emulation(listener, first, self._tell_once, around)
 
     def _answer(self) -> bool:
         """Answers one call that the program made; False when there is nobody left to ask."""
@@ -305,10 +314,11 @@ class Monitor:
             if message.get("grace") is not None:
                 self.stopping = time.monotonic() + message["grace"]
 
-    @staticmethod
-    def _signal(first: int, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(first, number)
+    def _signal(self, first: int, number: int) -> None:
+        # PRoot lets most signals pass by: what it runs is its child.
+        for pid in descendants.children(first) if proot.is_proot(self.spec) and number != signal.SIGKILL else [first]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _note(self, **facts: Any) -> None:
         self.state = msgspec.structs.replace(self.state, **facts)
@@ -321,11 +331,14 @@ class Monitor:
 
     def _lay_in(self) -> None:
         """Copies in what cannot be mounted; what has to go back is noted on disk, so that a second start after a power cut still knows."""
-        if not chroot.is_chroot(self.spec):
+        if not (chroot.is_chroot(self.spec) or proot.is_proot(self.spec)):
             return
-        self._take_back()
         root = self.request["mounts"][0]["source"]
         laying.prepare(root, self.spec.mounts, devices=self.request.get("owners", True))
+        if proot.is_proot(self.spec):
+            laying.begin_fresh(root, self.spec.mounts, self.request.get("fresh", ()))
+            return
+        self._take_back()
         laid = laying.lay_in(root, self.spec.mounts, self.request.get("fresh", ()))
         if laid:
             self._say({"note": "this host refuses mount(2): volumes are copied in, and what the container changes is copied back at its end"})

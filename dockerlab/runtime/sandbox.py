@@ -51,6 +51,7 @@ class Sandbox(Protocol):
 def choose(findings: Sequence[Finding]) -> Sandbox:
     """Gives the strongest tier that truly works; raises NotSupportedHere with what was refused and what an administrator can do."""
     from dockerlab.runtime.chroot import ChrootSandbox
+    from dockerlab.runtime.proot import ProotSandbox
     from dockerlab.runtime.root import RootSandbox
     from dockerlab.runtime.userns import UserSandbox
 
@@ -64,12 +65,20 @@ def choose(findings: Sequence[Finding]) -> Sandbox:
         return UserSandbox("", ranged=False, fresh_proc=False, mounts=False)
     if "chroot" in ok:
         return ChrootSandbox()
+    if {"proot", "listener", "landlock"} <= ok:
+        return ProotSandbox()
     refused = "; ".join(f"{f.name}: {f.detail}" for f in findings if f.name in ("kernel", "root", "user namespace", "mount") and not f.ok)
     raise NotSupportedHere(f"this host lets nobody start a container here ({refused})", reason=refused, hint=_cure(findings))
 
 
 def _cure(findings: Sequence[Finding]) -> str:
-    """Gives what an administrator can do, by what was refused first."""
+    """Gives what can be done about it: PRoot needs no privilege; the rest is for an administrator, by what was refused first."""
+    if any(f.name == "proot" and f.detail == "proot is not installed" for f in findings):
+        return f"install the package proot; or {_lifted(findings)}"
+    return _lifted(findings)
+
+
+def _lifted(findings: Sequence[Finding]) -> str:
     refused = next((f for f in findings if f.name in ("kernel", "user namespace", "mount") and not f.ok), None)
     if refused is None or refused.name == "kernel":
         return "use a Linux machine: Binder, WSL 2 or Lima give you one"
@@ -93,6 +102,10 @@ def by_name(name: str, overlay: str, options: dict[str, bool]) -> Sandbox:
 
     if name == "chroot":
         return ChrootSandbox()
+    if name == "proot":
+        from dockerlab.runtime.proot import ProotSandbox
+
+        return ProotSandbox()
     if name == "root":
         return RootSandbox(overlay, cgroups=options["cgroups"])
     return UserSandbox(overlay, ranged=options["owners"], fresh_proc=options["fresh_proc"], mounts=options["mounts"])

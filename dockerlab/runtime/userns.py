@@ -50,13 +50,13 @@ class UserSandbox:
         """Gives the spec with mounts that a user namespace may perform."""
         if not self._mounts:
             spec = chroot.adapted(spec, namespaces=True)
-            linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(serving=True)) or None)
+            linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(serving=True, copying=True)) or None)
             return msgspec.structs.replace(spec, linux=linux)
         own_network = any(n.type == "network" for n in spec.linux.namespaces)
         mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, own_network)))
         if self._ranged:
             return msgspec.structs.replace(spec, mounts=mounts)
-        linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules()) or None)
+        linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(copying=not self.capabilities.overlay)) or None)
         return msgspec.structs.replace(spec, mounts=mounts, linux=linux)
 
     def _mount(self, mount: Mount, own_network: bool) -> Mount | None:

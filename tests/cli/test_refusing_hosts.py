@@ -26,11 +26,11 @@ def test_the_refusal_and_the_cure_are_said(shape: str, words: list[str], tmp_pat
         pytest.skip("only root can build a host that refuses, with unshare(1) and setpriv(1)")
     flags, script, cure = SHAPES[shape]
     env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
-    command = ["unshare", *flags, "sh", "-c", f'{script} "$@"', "sh", sys.executable, "-m", "dockerlab.cli", *words]
+    command = ["unshare", *flags, "sh", "-c", f'{script} env PATH=/nowhere "$@"', "sh", sys.executable, "-m", "dockerlab.cli", *words]
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     if "unshare failed" in done.stderr:
         pytest.skip(f"this host does not let even root build it: {done.stderr}")
     said = done.stdout + done.stderr
     assert "Traceback" not in said
-    assert "user namespace" in said and cure in said
+    assert "user namespace" in said and cure in said and "proot" in said
     assert done.returncode == (125 if words[0] == "run" else 0)

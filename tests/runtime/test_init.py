@@ -13,7 +13,7 @@ from dockerlab.store.snapshots import Mount
 
 def calls(monkeypatch: pytest.MonkeyPatch, options: Options) -> list[str]:
     """Gives the names of the calls that build a world, none of which reaches the kernel."""
-    for name in ("_copy_up", "_mask", "_make_readonly", "_loopback_up"):
+    for name in ("_copy_up", "_mask", "_make_readonly", "loopback_up"):
         monkeypatch.setattr(init, name, lambda k, *_: k.calls.append(None) if False else None)
     monkeypatch.setattr(init.os, "close", lambda _: None)
     k = Door(dry=True)

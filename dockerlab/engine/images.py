@@ -143,16 +143,19 @@ class Images:
                 return self.get(name)
             if recipe.wait:
                 self._engine.say(f"Unable to find image '{Reference.parse(name).familiar}' locally: {recipe.wait}")
-            draft = self._engine.content.draft()
-            with self._engine.content.unless_failed(draft):
-                target = Compressor(str(draft))
-                table, when = recipe.make(target.write)
-                facts = {**target.close(), "index": index.encode(table).decode()}
             path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-            run = RunConfig(env=(path,), cmd=recipe.cmd, labels=dict(recipe.labels))
-            created = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            entry = History(created=created, created_by=f"dockerlab recipe: {recipe.name}", comment="made on this machine")
-            return self.create(None, [(draft, facts)], run, entry, name=Reference.parse(name))
+            run = RunConfig(env=(path,), cmd=recipe.cmd or None, entrypoint=recipe.entrypoint, labels=dict(recipe.labels))
+            image: Image | None = None
+            for number, layer in enumerate(recipe.layers, 1):
+                draft = self._engine.content.draft()
+                with self._engine.content.unless_failed(draft):
+                    target = Compressor(str(draft))
+                    table, when = layer(target.write)
+                    facts = {**target.close(), "index": index.encode(table).decode()}
+                created = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                entry = History(created=created, created_by=f"dockerlab recipe: {recipe.name}", comment=recipe.comment)
+                image = self.create(image, [(draft, facts)], run, entry, name=Reference.parse(name) if number == len(recipe.layers) else None)
+            return self.get(name)
 
     def create(
         self, parent: Image | None, layers: Sequence[tuple[Path, dict[str, Any]]], run: RunConfig, entry: History, *,

@@ -26,7 +26,7 @@ _VERBS = {
     "logs": "containers:logs", "commit": "containers:commit", "diff": "containers:diff", "export": "containers:export", "images": "images:images",
     "rmi": "images:rmi", "tag": "images:tag", "history": "images:history", "import": "images:import_", "layers": "images:layers", "inspect": "inspect:inspect",
     "image inspect": "inspect:image", "container inspect": "inspect:container",
-    "info": "system:info", "version": "system:version", "system check": "system:check", "system df": "system:df", "system prune": "system:prune",
+    "info": "system:info", "doctor": "doctor:doctor", "version": "system:version", "system check": "system:check", "system df": "system:df", "system prune": "system:prune",
     "container prune": "system:prune_containers", "image prune": "system:prune_images",
     "shim install": "system:shim_install", "shim remove": "system:shim_remove",
 }  # fmt: skip

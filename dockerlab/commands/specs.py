@@ -123,6 +123,7 @@ COMMANDS: tuple[Command, ...] = (
             (_TEMPLATE,), 1, None, refused=_refused("size s")),
     Command("info", "docker info [OPTIONS]", "Display what this host allows, and what follows from it", (_TEMPLATE,), 0, 0,
             aliases=("docker system info", "docker info")),
+    Command("doctor", "docker doctor", "Display what a container on this host can do, and what would lift each limit", (), 0, 0),
     Command("version", "docker version [OPTIONS]", "Show the version information", (_TEMPLATE,), 0, 0),
     Command("system check", "docker system check [OPTIONS]", "Verify that the store is sound", (Flag("repair", "bool", help="Mend what can be mended"),), 0, 0),
     Command("system df", "docker system df [OPTIONS]", "Show docker disk usage", (_FORMAT,), 0, 0, refused=_refused("verbose v")),

@@ -282,8 +282,8 @@ class Container:
         folders = list(self._engine.snapshotter.stack(self.id).folders)
         self._engine.world.call("export", descriptor=descriptor, folders=folders, on_disk=self._engine.capabilities.owners, below=self._below(), apart=self._apart())
 
-    def explained(self) -> list[tuple[str, list[str], int, int, int]]:
-        """Gives the kernel calls of the first process: name, arguments, errno, microseconds, line of init.py; [] where none were noted."""
+    def explained(self) -> list[tuple[str, list[str], int, int, int, str]]:
+        """Gives the kernel calls of the first process: name, arguments, errno, microseconds, line and file of dockerlab/runtime; [] where none were noted."""
         try:
             return [tuple(call) for call in json.loads((self._engine.container_store.folder(self.id) / "explain.json").read_bytes())]
         except FileNotFoundError:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from dockerlab.linux import syscalls
@@ -21,13 +22,14 @@ __all__ = ["Call", "Door"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One kernel call: what was asked, the errno (0 for success), how long it took, the caller's line, and what the kernel gave."""
+    """One kernel call: what was asked, the errno (0 for success), how long it took, the caller's line and file, and what the kernel gave."""
 
     name: str
     args: tuple[Any, ...]
     errno: int
     microseconds: int
     line: int
+    file: str
     result: Any = None
 
 
@@ -42,15 +44,15 @@ class Door:
         target = getattr(syscalls, name, None) or getattr(os, name)
 
         def call(*args: Any, **options: Any) -> Any:
-            return self._noted(name, args, sys._getframe(1).f_lineno, lambda: target(*args, **options))
+            return self._noted(name, args, sys._getframe(1), lambda: target(*args, **options))
 
         return call
 
     def through(self, name: str, *shown: object, action: Callable[[], Any]) -> Any:
         """Does something that takes several calls, or one that has no short arguments, and notes it as one."""
-        return self._noted(name, tuple(Word(word) for word in shown), sys._getframe(1).f_lineno, action)
+        return self._noted(name, tuple(Word(word) for word in shown), sys._getframe(1), action)
 
-    def _noted(self, name: str, args: tuple[Any, ...], line: int, action: Callable[[], Any]) -> Any:
+    def _noted(self, name: str, args: tuple[Any, ...], frame: FrameType, action: Callable[[], Any]) -> Any:
         begun, number, result = time.perf_counter_ns(), 0, None
         try:
             result = 0 if self._dry else action()
@@ -59,9 +61,9 @@ class Door:
             number = error.errno or 0
             raise
         finally:
-            self.calls.append(Call(name, args, number, (time.perf_counter_ns() - begun) // 1000, line, result))
+            self.calls.append(Call(name, args, number, (time.perf_counter_ns() - begun) // 1000, frame.f_lineno, os.path.basename(frame.f_code.co_filename), result))
 
     def notes(self) -> bytes:
-        """Gives the calls so far as JSON: a list of [name, args as strace(1) spells them, errno, microseconds, line]."""
+        """Gives the calls so far as JSON: a list of [name, args as strace(1) spells them, errno, microseconds, line, file]."""
         spelling = Spelling()
-        return json.dumps([[c.name, spelling.call(c.name, c.args, c.result), c.errno, c.microseconds, c.line] for c in self.calls]).encode()
+        return json.dumps([[c.name, spelling.call(c.name, c.args, c.result), c.errno, c.microseconds, c.line, c.file] for c in self.calls]).encode()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockerlab.errors import InvalidArgument
+from dockerlab.engine.images import now
+from dockerlab.errors import DockerlabError, InvalidArgument
+from dockerlab.oci.digest import digest_of
+from dockerlab.oci.manifest import Manifest
+from dockerlab.oci.reference import Reference
 from dockerlab.widgets.html import escape
 
 if TYPE_CHECKING:
@@ -15,7 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Lesson", "lesson"]
 
-_TITLES = {1: ("packaging software in images", ("busybox:latest",))}
+# (lesson, part): its title, and the images that it begins with.
+_TITLES = {
+    (1, 1): ("packaging software in images", ("busybox:latest",)),
+    (1, 2): ("packaging software in images, part two", ("busybox:latest", "ubuntu:latest")),
+}
 
 
 @dataclass(slots=True)
@@ -31,14 +40,28 @@ class Lesson:
         """Brings the lesson's start back: removes all its containers, images, volumes, and makes its images again."""
         for container in self.engine.containers.list(all=True):
             container.remove(force=True, volumes=True)
-        for record in self.engine.image_store.records():
-            self.engine.image_store.forget(record.id)
+        store, made = self.engine.image_store, self._made_before()
+        for record in store.records():
+            store.forget(record.id)
+        for name, (raw, manifest) in made.items():
+            store.add(raw, manifest, name=Reference.parse(name), when=now())
         for name in self.engine.volumes.names():
             self.engine.volumes.remove(name)
         for name in self.images:
             self.engine.images.resolve(name)
         shutil.rmtree(self.engine.home / "told", ignore_errors=True)
         return self
+
+    def _made_before(self) -> dict[str, tuple[bytes, Manifest]]:
+        """Gives the lesson's images that still are as a recipe made them: a whole distribution takes a while."""
+        found, store = {}, self.engine.image_store
+        for name in self.images:
+            with contextlib.suppress(DockerlabError):
+                record = store.find(name)
+                config = store.config(record.id)
+                if all((entry.created_by or "").startswith("dockerlab recipe: ") for entry in config.history):
+                    found[name] = config.encode(), store.manifest(record)
+        return {name: kept for name, kept in found.items() if str(digest_of(kept[0])) == str(store.find(name).id)}
 
     def __str__(self) -> str:
         return f"Lesson {self.number}: {self.title}\nimages at the start: {', '.join(self.images)}\nlab.reset() brings this start back at any time"
@@ -51,15 +74,16 @@ class Lesson:
         return {"text/plain": str(self), "text/html": html}
 
 
-def lesson(number: int, *, home: str | Path | None = None) -> Lesson:
-    """Opens a lesson at its start; from then on this notebook's commands speak to the lesson's own store. Raises InvalidArgument."""
+def lesson(number: int, *, part: int = 1, home: str | Path | None = None) -> Lesson:
+    """Opens a lesson, or one part of it, at its start; from then on this notebook's commands speak to the lesson's own store. Raises InvalidArgument."""
     from dockerlab.engine import Engine
     from dockerlab.engine.current import use
     from dockerlab.engine.settings import Settings
 
-    if number not in _TITLES:
-        raise InvalidArgument(f"there is no lesson {number}", hint=f"open one of {', '.join(map(str, _TITLES))}")
-    title, images = _TITLES[number]
+    if (number, part) not in _TITLES:
+        known = ", ".join(f"lesson({lesson})" if part == 1 else f"lesson({lesson}, part={part})" for lesson, part in _TITLES)
+        raise InvalidArgument(f"there is no lesson {number}, part {part}", hint=f"open one of {known}")
+    title, images = _TITLES[number, part]
     base = Path(home) if home else Settings.find().home
     engine = Engine(base if base.name == f"lesson-{number}" else base / "lessons" / f"lesson-{number}")
     opened = Lesson(number, title, images, engine).reset()

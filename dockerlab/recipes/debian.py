@@ -40,7 +40,7 @@ _COPIED = {
     "etc/passwd": ("usr/share/base-passwd/passwd.master",), "etc/group": ("usr/share/base-passwd/group.master",),
     "etc/adduser.conf": ("usr/share/adduser/adduser.conf",),
 }  # fmt: skip
-_APT = 'APT::Update::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb || true"; };\nAcquire::GzipIndexes "true";\nAcquire::Languages "none";\n'
+_APT = 'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\nAPT::Update::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb || true"; };\nAcquire::GzipIndexes "true";\nAcquire::Languages "none";\n'
 
 
 def _host() -> dict[str, str]:

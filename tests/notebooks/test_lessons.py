@@ -18,6 +18,7 @@ def normal(text: str) -> str:
     text = re.sub(r"\b(sha256:)?[0-9a-f]{64}\b", "<id>", text)
     text = re.sub(r"\b[0-9a-f]{12}\b", "<id>", text)
     text = re.sub(r"(Less than a second|About an? \w+|\d+ \w+) ago", "<ago>", text)
+    text = re.sub(r"git version [\d.]+", "git version <n>", text)
     text = re.sub(r"\b[A-Z][a-z]{2} +\d+ +\d+:\d+\b", "<when>", text)
     text = re.sub(r"(base up: |bytes|size|hidden|[\d,.]+ ?(B|kB|MB|bytes)\b)", lambda m: m[0] if m[1] in ("size",) else "<n>", text)
     return re.sub(r"\s+", " ", text).strip()
@@ -35,15 +36,24 @@ def shown(cell: dict) -> str:  # type: ignore[type-arg]
     return normal("".join(parts))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_runs_and_shows_what_it_promises(lesson: Path, tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKERLAB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     book = nbformat.read(lesson, 4)
     promised = [shown(cell) for cell in book.cells if cell.cell_type == "code"]
-    nbclient.NotebookClient(book, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    try:
+        nbclient.NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    except nbclient.exceptions.CellExecutionError as error:
+        if "cannot be fetched" in str(error):
+            pytest.skip(f"no package mirror: {str(error).splitlines()[-1]}")
+        raise
     given = [shown(cell) for cell in book.cells if cell.cell_type == "code"]
     assert len(promised) == len(given) > 10
-    for number, (wanted, real) in enumerate(zip(promised, given, strict=True)):
-        if "VBox" not in wanted:
+    tags = [cell.metadata.get("tags", []) for cell in book.cells if cell.cell_type == "code"]
+    for number, (wanted, real, tag) in enumerate(zip(promised, given, tags, strict=True)):
+        if "differs-by-host" in tag:
+            assert real, f"cell {number}"
+        elif "VBox" not in wanted:
             assert real == wanted, f"cell {number}"

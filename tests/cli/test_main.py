@@ -142,7 +142,7 @@ def test_a_full_output_and_odd_words_are_said(docker: Callable[..., Result], tmp
         done = subprocess.run([sys.executable, "-m", "dockerlab.cli", "ps", "-a"], env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert done.returncode and "cannot write standard output: no space left on device" in done.stderr and "Traceback" not in done.stderr
     code, _, err = docker("run", "--rm", "-w", "/a" * 1500, "busybox", "true")
-    assert code in (125, 126) and "RecursionError" not in err
+    assert code in (0, 125, 126) and "RecursionError" not in err  # PRoot goes as deep as paths can be long
     for text, said in (("COPY --chown=99999999999999 Dockerfile /f", "out of range"), ('VOLUME [""]', "can not be an empty string")):
         (tmp_path / "Dockerfile").write_text(f"FROM busybox\n{text}\n")
         code, out, err = docker("build", ".")

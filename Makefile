@@ -33,7 +33,7 @@ check: $(VENV)/ready ## Lint, types, order of the rooms
 	$(BIN)/lint-imports
 
 shapes: $(VENV)/ready ## Run the tests that speak to an engine in the other host shapes (root)
-	$(BIN)/python -m tests.hosts $(SHAPES) python -m pytest -q -r fE -n 2 -p no:cacheprovider tests/engine tests/notebooks tests/cli
+	$(BIN)/python -m tests.hosts $(SHAPES) python -m pytest -q -n 2 -p no:cacheprovider tests/engine tests/notebooks tests/cli
 
 host: $(VENV)/ready ## A shell in a host shape, as SHAPE=single (root; SHAPE=list names them)
 	$(BIN)/python -m tests.hosts $(or $(SHAPE),list)

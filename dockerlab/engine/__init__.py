@@ -98,7 +98,7 @@ class Engine:
         # Owners on disk, and whose marks the kernel reads, differ between tiers, so each has its own folder.
         if able.overlay:
             return OverlaySnapshotter(folder / f"overlay-{able.tier}", self.world.call, userxattr=able.overlay == "user", owners=able.owners)
-        return NativeSnapshotter(folder / f"native-{able.tier}", self.world.call, owners=able.owners, devices=able.direct and able.owners)
+        return NativeSnapshotter(folder / f"native-{able.tier}", self.world.call, owners=able.owners, devices=able.direct and able.owners, later=self.world.later)
 
     @cached_property
     def volumes(self) -> VolumeStore:

@@ -20,6 +20,7 @@ from dockerlab.build.context import Context, Picked, Source
 from dockerlab.engine.containers import Attach, RunOptions
 from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.engine.images import Image, now
+from dockerlab.engine.settings import source_date
 from dockerlab.errors import BuildFailed, ContainerError, CorruptContent, DockerfileError, DockerlabError, NotFound
 from dockerlab.events import ImageBuilt
 from dockerlab.layers import archive, index, packing
@@ -143,7 +144,7 @@ class Builds:
         draft = self._engine.content.draft()
         with self._engine.content.unless_failed(draft):
             target = work.Compressor(str(draft))
-            table = packing.pack(items, target.write)
+            table = packing.pack(packing.clamped(items, source_date()), target.write)
             facts = {**target.close(), "index": index.encode(table).decode()}
         if table:
             return draft, facts

@@ -21,6 +21,7 @@ from dockerlab.engine import binds, hostfiles
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.interrupts import interrupts_for
 from dockerlab.engine.names import invent
+from dockerlab.engine.settings import source_date
 from dockerlab.errors import ContainerError, Interrupted, InUse, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.layers import folders, permissions
 from dockerlab.layers.diff import Change
@@ -263,7 +264,7 @@ class Container:
             who = self._who()
             default = [who.uid, who.gid]
         with self._engine.content.unless_failed(draft):
-            facts = self._engine.world.call("pack", draft=str(draft), below=self._below(), default=default, **self._where())
+            facts = self._engine.world.call("pack", draft=str(draft), below=self._below(), default=default, latest=source_date(), **self._where())
         if facts["index"]:
             return draft, facts
         draft.unlink(missing_ok=True)

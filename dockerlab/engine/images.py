@@ -155,7 +155,10 @@ class Images:
                 created = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 entry = History(created=created, created_by=f"dockerlab recipe: {recipe.name}", comment=recipe.comment)
                 image = self.create(image, [(draft, facts)], run, entry, name=Reference.parse(name) if number == len(recipe.layers) else None)
-            return self.get(name)
+            made = self.get(name)
+            if recipe.wait:
+                self.layers.make_ready(made.record)
+            return made
 
     def create(
         self, parent: Image | None, layers: Sequence[tuple[Path, dict[str, Any]]], run: RunConfig, entry: History, *,

@@ -14,6 +14,7 @@ from dockerlab.oci.digest import ChainId, DiffId, Digest, hexadecimal, short
 from dockerlab.oci.manifest import LAYER_GZIP, Descriptor, Manifest
 from dockerlab.store.files import publish
 from dockerlab.store.images import Record
+from dockerlab.store.native import NativeSnapshotter
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -94,6 +95,12 @@ class Layers:
                 snapshotter.unpack(chain_id, parent, (self._blob(descriptor, record), descriptor.media_type))
             parent = chain_id
         return config.chain
+
+    def make_ready(self, record: Record) -> None:
+        """Unpacks an image before anybody waits for it, and has the first container's copy made where each gets a whole one."""
+        chain, snapshotter = self.ensure_unpacked(record), self._engine.snapshotter
+        if isinstance(snapshotter, NativeSnapshotter):
+            snapshotter.make_spare(chain[-1])
 
     @staticmethod
     def _check(diff_id: DiffId, facts: dict[str, Any]) -> None:

@@ -6,13 +6,15 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 
+import msgspec
+
 from dockerlab.errors import CorruptContent
 from dockerlab.layers import folders, tar
 from dockerlab.layers.diff import Change, xattrs
 from dockerlab.layers.index import Entry, Kind
 from dockerlab.layers.owners import Owned
 
-__all__ = ["OPAQUE_NAME", "WHITEOUT", "Item", "Owner", "describe", "marker", "pack", "pack_changes", "pack_tree"]
+__all__ = ["OPAQUE_NAME", "WHITEOUT", "Item", "Owner", "clamped", "describe", "marker", "pack", "pack_changes", "pack_tree"]
 
 WHITEOUT = ".wh."
 OPAQUE_NAME = ".wh..wh..opq"
@@ -94,6 +96,12 @@ def pack(items: Iterable[Item], write: Write) -> list[Entry]:
             _content(entry, place, buffer, write)
     write(tar.END)
     return table
+
+
+def clamped(items: Iterable[Item], latest: int | None) -> Iterator[Item]:
+    """Yields the items with no time after `latest` (seconds), if there is such a limit; reproducible-builds.org/specs/source-date-epoch."""
+    for entry, place in items:
+        yield (entry if latest is None or entry.mtime <= latest else msgspec.structs.replace(entry, mtime=latest)), place
 
 
 def marker(entry: Entry) -> Entry:

@@ -40,7 +40,8 @@ _COPIED = {
     "etc/passwd": ("usr/share/base-passwd/passwd.master",), "etc/group": ("usr/share/base-passwd/group.master",),
     "etc/adduser.conf": ("usr/share/adduser/adduser.conf",),
 }  # fmt: skip
-_APT = 'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\nAPT::Update::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb || true"; };\nAcquire::GzipIndexes "true";\nAcquire::Languages "none";\n'
+_APT = 'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\nAcquire::GzipIndexes "true";\nAcquire::Languages "none";\n'
+_APT += 'APT::Update::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb || true"; };\n'
 
 
 def _host() -> dict[str, str]:

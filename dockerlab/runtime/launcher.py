@@ -76,6 +76,11 @@ def _child(connection: socket.socket) -> None:
             Monitor(request, connection, descriptors).run()
         elif request and request["op"] == "stop":
             os.kill(os.getppid(), signal.SIGTERM)
+        elif request and request["op"] == "later":
+            wire.send(connection, {"result": None})
+            connection.close()
+            os.nice(10)
+            work.FUNCTIONS[request["name"]](**request["options"])
         elif request:
             _call(connection, request, descriptors)
     except BaseException as error:

@@ -32,7 +32,7 @@ from dockerlab.runtime.serving import Serving
 from dockerlab.runtime.streams import Streams
 from dockerlab.store import snapshots, work
 from dockerlab.store.containers import ContainerStore, State, started_at
-from dockerlab.store.files import publish
+from dockerlab.store.files import publish, scratch_name
 
 __all__ = ["Monitor"]
 
@@ -361,6 +361,23 @@ class Monitor:
             store = ContainerStore(self.folder.parent.parent)
             with contextlib.suppress(Exception):
                 store.discard(store.get(self.folder.name))
-            for path in self.request["remove"]:
+            gone = [self._out_of_sight(path) for path in self.request["remove"]]
+            self._say({"exit": code})
+            self.connection.close()
+            for path in gone:
                 work.remove(path)
+            return
         self._say({"exit": code})
+
+    @staticmethod
+    def _out_of_sight(path: str) -> str:
+        """Gives a snapshot's folder a name that nobody looks for: removing all that is in it may take longer than anybody waits."""
+        folder, _, _ = path.rpartition("/")
+        if os.path.basename(folder) != "active":
+            return path
+        gone = f"{os.path.dirname(folder)}/{scratch_name()}"
+        try:
+            os.rename(path, gone)
+        except OSError:
+            return path
+        return gone

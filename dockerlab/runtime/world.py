@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dockerlab.errors import NotSupportedHere
+from dockerlab.errors import DockerlabError, NotSupportedHere
 from dockerlab.runtime import wire
 from dockerlab.runtime.sandbox import Capabilities
 from dockerlab.store import work
@@ -97,6 +98,12 @@ class World:
         if "error" in answer:
             raise wire.revive(answer["error"])
         return answer["result"]
+
+    def later(self, name: str, **options: Any) -> None:
+        """Has one of `store.work`'s functions run without waiting for it; a host that refuses even that goes without."""
+        with contextlib.suppress(DockerlabError, OSError), self._connect() as connection:
+            wire.send(connection, {"op": "later", "name": name, "options": options})
+            wire.receive(connection)
 
     def run(self, request: dict[str, Any], descriptors: Sequence[int]) -> Session:
         """Starts a container; the session's first message is `started` or `failed`."""

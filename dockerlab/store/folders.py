@@ -108,7 +108,7 @@ class FolderSnapshotter:
 
     def prune(self, keep: set[ChainId]) -> int:
         """Removes committed snapshots that nobody keeps, and what killed processes left; gives how many folders went."""
-        kept = {"active"} | {self.committed(chain_id).name for chain_id in keep}
+        kept = {"active", "spare"} | {self.committed(chain_id).name for chain_id in keep}
         for key in self.keys():
             with contextlib.suppress(NotFound):
                 kept |= set(self.parents(key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from dockerlab.oci.digest import ChainId
@@ -12,14 +13,18 @@ from dockerlab.store.snapshots import Mount, Stack, Work
 
 __all__ = ["NativeSnapshotter"]
 
+_LONG = 0.1  # seconds: what takes longer to copy is worth a spare copy
+
 
 class NativeSnapshotter(FolderSnapshotter):
     """Each snapshot is a complete tree. Nothing is hard-linked between them: a container could write through a link into an image."""
 
     name = "native"
 
-    def __init__(self, root: Path, work: Work, *, owners: bool = True, devices: bool = True) -> None:
+    def __init__(self, root: Path, work: Work, *, owners: bool = True, devices: bool = True, later: Work | None = None) -> None:
         super().__init__(root, work)
+        # `later` does what `work` does without anybody waiting for it: the next container finds its copy made.
+        self._later = later
         self._style = {"whiteout": "plain", "owners": owners, "devices": devices, "notes": not owners}
 
     def unpack(self, chain_id: ChainId, parent: ChainId | None, layer: tuple[Path, str]) -> None:
@@ -39,11 +44,39 @@ class NativeSnapshotter(FolderSnapshotter):
         """Makes an active snapshot, a copy of its newest parent, and gives its mount."""
         folder = self._begin(key, parents)
         with self._or_nothing(folder):
-            self.work("folders", paths=[str(folder / "fs")], like="")
-            if parents:
-                self.work("copy", source=str(self.committed(parents[-1]) / "fs"), target=str(folder / "fs"))
+            if not (parents and self._take_spare(parents[-1], folder / "fs")):
+                self.work("folders", paths=[str(folder / "fs")], like="")
+                begun = time.monotonic()
+                if parents:
+                    self.work("copy", source=str(self.committed(parents[-1]) / "fs"), target=str(folder / "fs"))
+                    if time.monotonic() - begun > _LONG:
+                        self.make_spare(parents[-1])
             (folder / "copied").touch()
         return self.mounts(key)
+
+    def _spare(self, chain_id: ChainId) -> Path:
+        return self.root / "spare" / self.committed(chain_id).name
+
+    def make_spare(self, chain_id: ChainId) -> None:
+        """Has a copy of a committed snapshot made for the next container, without waiting for it."""
+        if self._later is not None:
+            self._later("spare", source=str(self.committed(chain_id) / "fs"), target=str(self._spare(chain_id)))
+
+    def _take_spare(self, chain_id: ChainId, place: Path) -> bool:
+        try:
+            os.rename(self._spare(chain_id), place)
+        except OSError:
+            return False
+        self.make_spare(chain_id)
+        return True
+
+    def prune(self, keep: set[ChainId]) -> int:
+        """Removes committed snapshots that nobody keeps with their spare copies, and what killed processes left; gives how many folders went."""
+        kept = {self.committed(chain_id).name for chain_id in keep}
+        for folder in (self.root / "spare").glob("*"):
+            if folder.name not in kept:
+                self.work("remove", path=str(folder))
+        return super().prune(keep)
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
         """Gives the bind mount of an active snapshot."""

@@ -25,6 +25,7 @@ from dockerlab.errors import CorruptContent
 from dockerlab.layers import archive, diff, index, owners, packing, tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
+from dockerlab.store.files import scratch_name
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -188,11 +189,14 @@ def changes(upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: s
 
 def pack(
     draft: str, upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str = "", below: list[str] | None = None, default: list[int] | None = None,
-    apart: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Packs what differs into a gzip layer at `draft`; gives its names, sizes and table of contents."""
+    apart: Sequence[str] = (), latest: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Packs what differs into a gzip layer at `draft`; gives its names, sizes and table of contents.
+
+    No file is younger than `latest` (seconds): with a fixed date the same steps give the same bytes, reproducible-builds.org/specs/source-date-epoch.
+    """
     found = _changed(upper, lowers, whole, on_disk, marker, apart)
-    return _packed(draft, packing.pack_changes(found, _owner(on_disk, upper, below or [], default or [0, 0])))
+    return _packed(draft, packing.clamped(packing.pack_changes(found, _owner(on_disk, upper, below or [], default or [0, 0])), latest))
 
 
 def _packed(draft: str, items: Iterator[packing.Item]) -> dict[str, Any]:
@@ -283,6 +287,20 @@ def copy(source: str, target: str) -> None:
         shutil.copystat(old, new)
 
 
+def spare(source: str, target: str) -> None:
+    """Makes a copy of a tree under a name where it is found whole or not at all; one that is there already stays."""
+    if os.path.isdir(target):
+        return
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    draft = f"{os.path.dirname(target)}/{scratch_name()}"
+    os.mkdir(draft)
+    try:
+        copy(source, draft)
+        os.rename(draft, target)
+    except OSError:  # another was quicker, the disk is full, or the image is gone: whoever needs a copy makes one
+        remove(draft)
+
+
 def copy_one(old: str, new: str, made: dict[tuple[int, int], str] | None = None) -> None:
     """Copies one thing, a folder without what it holds; a file that is in `made` already becomes a hard link."""
     made = {} if made is None else made
@@ -306,5 +324,5 @@ def copy_one(old: str, new: str, made: dict[tuple[int, int], str] | None = None)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (unpack, read_index, changes, pack, repack, export, usage, remove, folders, copy)
+    f.__name__: f for f in (unpack, read_index, changes, pack, repack, export, usage, remove, folders, copy, spare)
 }  # fmt: skip

@@ -26,6 +26,8 @@ def small_disk(tmp_path: Path, runtime: Path) -> Play:
     def play(script: str) -> str:
         text = f'set -u; mount -t tmpfs -o size=16m tmpfs "$DOCKERLAB_HOME"; {_LAB}; cd "$DOCKERLAB_HOME/.."\n{script}'
         done = subprocess.run(["unshare", "--mount", "sh", "-c", text], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100, check=False)
+        if "unshare failed" in done.stdout:
+            pytest.skip("this host gives root no mounts of its own")
         assert "Traceback" not in done.stdout, done.stdout
         return done.stdout
 

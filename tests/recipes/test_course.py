@@ -24,7 +24,7 @@ def test_packed_has_a_program_and_a_file_that_a_later_layer_hides(make_engine: C
     union = engine.images.layers.union(image.record)
     seen = union.get("message")
     assert seen is not None and len(union.history("message")) == 2
-    assert [i.tags for i in engine.images.list()] == [("dockerinaction/ch7_packed:latest",)]
+    assert [i.tags for i in engine.images.list()] == [["dockerinaction/ch7_packed:latest"]]
 
 
 def test_bound_carries_the_label_of_the_course(make_engine: Callable[[str], Engine]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockerlab.errors import CorruptContent
+from dockerlab.errors import CorruptContent, NotSupportedHere
 from dockerlab.layers import index
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
@@ -98,7 +98,10 @@ class Layers:
 
     def make_ready(self, record: Record) -> None:
         """Unpacks an image before anybody waits for it, and has the first container's copy made where each gets a whole one."""
-        chain, snapshotter = self.ensure_unpacked(record), self._engine.snapshotter
+        try:
+            chain, snapshotter = self.ensure_unpacked(record), self._engine.snapshotter
+        except NotSupportedHere:  # images can be made where no container can be run
+            return
         if isinstance(snapshotter, NativeSnapshotter):
             snapshotter.make_spare(chain[-1])
 

@@ -28,6 +28,8 @@ from tests.conftest import end_server  # noqa: E402
 
 # Where containers can be run; see tests/hosts.
 SHAPES = ("ranged", "single", "no-mount", "limited-root")
+# Targets of the tiers of one id.
+ELSEWHERE = {"run": 0.5}
 ORDINARY = (sys.executable, "-m", "dockerlab.cli")
 LOOP = """
 import json, subprocess, sys, time
@@ -43,7 +45,7 @@ Act = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison; `rate`: the target is a share of their speed, and not of their time; `key`: done in other host shapes too, with the target `elsewhere`."""
+    """One comparison; `rate`: the target is a share of their speed, and not of their time; `key`: done in other host shapes too."""
 
     what: str
     ours: float
@@ -51,7 +53,6 @@ class Row:
     target: float | None
     rate: bool = False
     key: str = ""
-    elsewhere: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -184,16 +185,25 @@ def with_runtimes(bench: Bench) -> None:
 
 def with_shapes(bench: Bench) -> None:
     """The same acts in the host shapes of ordinary users, against the times of the tools that only root has."""
-    words = [sys.executable, "-m", "tests.hosts", ",".join(SHAPES), "python", "benchmarks/own.py", str(bench.rounds)]
+    words = [sys.executable, "-m", "tests.hosts", ",".join(("root", *SHAPES)), "python", "benchmarks/own.py", str(bench.rounds)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
     if done.returncode:
         bench.skipped.append(f"a host shape: {done.stderr.strip().splitlines()[-1]}")
     compared = [row for row in bench.rows if row.key]
-    for shape, own in [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]:
+    found = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    native = found.pop("root", {})
+    for shape, own in found.items():
         for row in compared:
-            bench.rows.append(Row(f"{row.what}; {shape}", own[row.key], row.theirs, row.elsewhere))
+            bench.rows.append(Row(f"{row.what}; {shape}", own[row.key], row.theirs, ELSEWHERE.get(row.key) if shape in ("single", "no-mount") else None))
             if row.key == "api" and shape == "single":
                 bench.rows.append(Row(f"{row.what}; {shape}, whole copies", own["copy"], row.theirs, None))
+
+
+    for shape, own in found.items():
+        if "first" in own and native.get("install"):
+            if shape != "ranged":
+                bench.rows += [Row(f"first container of debian (s), whole copies; {shape}", own["first"], 1, 1), Row(f"later ones; {shape}", own["later"], 1, 0.3)]
+            bench.rows.append(Row(f"apt-get install git, against the root tier; {shape}", own["install"], native["install"], 1.5 if shape in ("single", "no-mount") else None))
 
 
 def timed(words: Sequence[str], rounds: int) -> bytes:

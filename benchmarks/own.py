@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dockerlab.commands.system import write_shim
 from dockerlab.engine import Engine, RunOptions
+from dockerlab.errors import DockerlabError
 from tests.conftest import TIERS, end_server
 
 __all__ = ["BIG", "COMMIT", "RUN", "TEN_STEPS", "looped", "warm"]
@@ -87,6 +88,31 @@ def through_the_api(folder: Path, rounds: int) -> dict[str, float]:
     return times
 
 
+INSTALL = """apt-get -qq -d -y --no-install-recommends install git >/dev/null 2>&1 || exit 1
+begin=$(date +%s%N); apt-get -qq -y --no-install-recommends install git >/dev/null 2>&1 || exit 2
+echo $(( $(date +%s%N) - begin ))"""
+
+
+def with_debian(folder: Path) -> dict[str, float]:
+    """A whole distribution: its first container, later ones, and the installation of a program that is downloaded already; {} without a mirror."""
+    engine, times = Engine(folder / "debian", without=TIERS["copy"] if os.environ.get("DOCKERLAB_SHAPE") == "single" else ()), []
+    try:
+        engine.images.resolve("debian")
+        time.sleep(2)  # the copy that is made ahead
+        for _ in range(4):
+            begin = time.perf_counter()
+            engine.containers.run("debian", ["true"], RunOptions(rm=True))
+            times.append(time.perf_counter() - begin)
+            time.sleep(1.5)
+        said: list[bytes] = []
+        engine.containers.run("debian", ["sh", "-c", INSTALL], RunOptions(rm=True), stdout=said.append)
+    except DockerlabError:
+        return {}
+    finally:
+        engine.world.stop()
+    return {"first": times[0], "later": statistics.median(times[1:]), "install": int(b"".join(said) or b"0") / 1e9}
+
+
 def main() -> None:
     """Measures in a folder that is thrown away."""
     rounds = int(sys.argv[1])
@@ -95,7 +121,7 @@ def main() -> None:
         (folder / "run").mkdir(mode=0o700)
         os.environ |= {"DOCKERLAB_HOME": str(folder / "home"), "XDG_RUNTIME_DIR": str(folder / "run"), "DOCKERLAB_SERVER": "1"}
         try:
-            times = through_the_shell(folder, rounds) | through_the_api(folder, rounds * 2)
+            times = through_the_shell(folder, rounds) | through_the_api(folder, rounds * 2) | with_debian(folder)
         finally:
             for server in (folder / "run").glob("dockerlab-*/*-*-*"):
                 end_server(server)

@@ -85,7 +85,8 @@ def lesson(number: int, *, part: int = 1, home: str | Path | None = None) -> Les
         raise InvalidArgument(f"there is no lesson {number}, part {part}", hint=f"open one of {known}")
     title, images = _TITLES[number, part]
     base = Path(home) if home else Settings.find().home
-    engine = Engine(base if base.name == f"lesson-{number}" else base / "lessons" / f"lesson-{number}")
+    own = f"lesson-{number}" if part == 1 else f"lesson-{number}-part-{part}"
+    engine = Engine(base if base.name == own else base / "lessons" / own)
     opened = Lesson(number, title, images, engine).reset()
     use(engine)
     return opened

@@ -39,7 +39,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     draft = f"{path}.{os.getpid()}"
-    listener.bind(draft)
+    with wire.address(draft) as place:
+        listener.bind(place)
     listener.listen(64)
     os.rename(draft, path)
     _rehearse()

@@ -5,20 +5,36 @@ The command server speaks the same frames with other content.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dockerlab import errors
 from dockerlab.errors import DockerlabError
 
-__all__ = ["describe", "receive", "receive_bytes", "revive", "send", "send_bytes"]
+__all__ = ["address", "describe", "receive", "receive_bytes", "revive", "send", "send_bytes"]
 
 _LENGTH = struct.Struct("!I")
+_LONGEST = 108
 _CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC: what is received must not reach the container
+
+
+@contextlib.contextmanager
+def address(path: str) -> Iterator[str]:
+    """Gives a name for a socket's path that is short enough for the kernel, which takes 107 bytes; unix(7). Raises OSError."""
+    if len(os.fsencode(path)) < _LONGEST:
+        yield path
+        return
+    folder, _, name = path.rpartition("/")
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{name}"
+    finally:
+        os.close(descriptor)
 
 
 def send(connection: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:

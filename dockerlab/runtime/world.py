@@ -115,7 +115,8 @@ class World:
         """Ends the launcher, if one runs, or the one that listens at `path`; containers and their monitors live on, and the next need starts another."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
-                connection.connect(path or self._path)
+                with wire.address(path or self._path) as place:
+                    connection.connect(place)
                 wire.send(connection, {"op": "stop"})
                 connection.recv(1)
             except OSError:
@@ -125,7 +126,8 @@ class World:
         for attempt in range(3):
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                connection.connect(self._path)
+                with wire.address(self._path) as place:
+                    connection.connect(place)
             except OSError:
                 connection.close()
                 self._launch(attempt)
@@ -155,7 +157,8 @@ class World:
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
-                probe.connect(self._path)
+                with wire.address(self._path) as place:
+                    probe.connect(place)
             except OSError:
                 return False
         return True

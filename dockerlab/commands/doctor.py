@@ -37,10 +37,9 @@ class Ability:
 
 def abilities(able: Capabilities, findings: Sequence[Finding]) -> list[Ability]:
     """Gives what follows for containers from the tier that was chosen."""
-    tier, namespaced = able.tier, able.tier not in ("chroot", "proot")
+    namespaced, bound = able.namespaces, able.binds
     cure = _MOUNT if "user namespace" in {finding.name for finding in findings if finding.ok} else _NAMESPACES
     mounted, owned = "" if able.mounts else cure, "" if able.owners else _RANGE
-    bound = able.mounts or tier == "proot"
     return [
         Ability("root file system of its own", "live" if able.mounts else "kept up", _root(able), "all", mounted),
         Ability("copies of an image", "live" if able.overlay else "kept up", _COPIES[bool(able.overlay)], "1", "" if able.overlay else mounted or _DISK),
@@ -51,7 +50,7 @@ def abilities(able: Capabilities, findings: Sequence[Finding]) -> list[Ability]:
         Ability("set-uid programs", _set_uid(able), _set_uid_how(able), "B9", owned if able.set_uid else cure),
         Ability("volumes", "live" if bound else "kept up", _volumes(able), "A6, C5", "" if bound else cure),
         Ability("limits and counting", "live" if able.cgroups else "missing", _LIMITS[able.cgroups], "B10", "" if able.cgroups else _GROUPS),
-        Ability("a wall around it", "live" if namespaced else "missing", _wall(tier), "", "" if namespaced else cure),
+        Ability("a wall around it", "live" if namespaced else "missing", _wall(able), "", "" if namespaced else cure),
     ]
 
 
@@ -65,19 +64,19 @@ _LIMITS = {True: "control groups", False: "no control groups here"}
 def _processes(able: Capabilities) -> str:
     if able.mounts:
         return "its own process numbers, its own /proc"
-    return "sees and shares this machine's process numbers" if able.tier in ("chroot", "proot") else "its own process numbers, but no /proc: ps and top are blind"
+    return "its own process numbers, but no /proc: ps and top are blind" if able.namespaces else "sees and shares this machine's process numbers"
 
 
 def _volumes(able: Capabilities) -> str:
     if able.mounts:
         return "mounted"
-    return "bound by PRoot" if able.tier == "proot" else "copied in at the start, and back at the end"
+    return "bound by PRoot" if able.binds else "copied in at the start, and back at the end"
 
 
 def _root(able: Capabilities) -> str:
     if able.mounts:
         return "mounted and swapped in (pivot_root)"
-    return "paths are rewritten by PRoot, several times slower" if able.tier == "proot" else "a folder that chroot makes the root, held by Landlock"
+    return "paths are rewritten by PRoot, several times slower" if able.binds else "a folder that chroot makes the root, held by Landlock"
 
 
 def _set_uid(able: Capabilities) -> Literal["live", "kept up", "missing"]:
@@ -92,12 +91,11 @@ def _set_uid_how(able: Capabilities) -> str:
     return "the kernel's" if able.owners else "emulated, and said so each time"
 
 
-def _wall(tier: str) -> str:
-    return {
-        "root": "namespaces, capabilities and seccomp, as docker's; root inside is root of this machine",
-        "chroot": "Landlock only: run nothing here that you do not trust",
-        "proot": "Landlock only: run nothing here that you do not trust",
-    }.get(tier, "a user namespace, capabilities and seccomp: root inside is you outside")
+def _wall(able: Capabilities) -> str:
+    if not able.namespaces:
+        return "Landlock only: run nothing here that you do not trust"
+    inside = "root inside is root of this machine" if able.direct else "a user namespace: root inside is you outside"
+    return f"namespaces, capabilities and seccomp, as docker's; {inside}"
 
 
 class Page:

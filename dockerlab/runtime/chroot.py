@@ -28,7 +28,7 @@ class ChrootSandbox:
     """Root that may neither mount nor make namespaces, as in Colab or an ordinary container."""
 
     def __init__(self) -> None:
-        self.capabilities = Capabilities("chroot", True, True, "", False, False, _SAYS, mounts=False, set_uid=False)
+        self.capabilities = Capabilities("chroot", True, True, "", False, False, _SAYS, mounts=False, set_uid=False, namespaces=False, binds=False)
 
     def enter(self) -> None:
         """Nothing to do: root is root already."""

@@ -35,7 +35,7 @@ class ProotSandbox:
     """An ordinary user with one id and no user namespace."""
 
     def __init__(self) -> None:
-        self.capabilities = Capabilities("proot", True, False, "", False, False, _SAYS, mounts=False, set_uid=False)
+        self.capabilities = Capabilities("proot", True, False, "", False, False, _SAYS, mounts=False, set_uid=False, namespaces=False)
 
     def enter(self) -> None:
         """Nothing to do: there is no other world to enter."""

@@ -20,7 +20,8 @@ class Capabilities:
 
     `direct`: this process is the container's root already. `owners`: files can have owners. `overlay`: "trusted", "user" or "" for none.
     `cgroups`: groups can be made. `mounts`: files and volumes can be mounted; else they are copied.
-    `set_uid`: a set-uid program acts, truly or emulated. `says`: one sentence for people, with what is not enforced.
+    `set_uid`: a set-uid program acts, truly or emulated. `namespaces`: processes, name and network can be its own. `binds`: volumes are seen where they
+    lie, mounted or not. `says`: one sentence for people, with what is not enforced.
     """
 
     tier: str
@@ -32,6 +33,8 @@ class Capabilities:
     says: str
     mounts: bool = True
     set_uid: bool = True
+    namespaces: bool = True
+    binds: bool = True
 
 
 class Sandbox(Protocol):

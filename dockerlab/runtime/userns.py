@@ -33,7 +33,7 @@ class UserSandbox:
         self._ranged, self._fresh_proc, self._mounts = ranged, fresh_proc, mounts
         name = ("ranged" if ranged else "single") + ("" if mounts else "-chroot")
         says = (_RANGED if ranged else _SINGLE) + ("" if mounts else _NO_MOUNTS)
-        self.capabilities = Capabilities(name, False, ranged, overlay, False, fresh_proc, says, mounts)
+        self.capabilities = Capabilities(name, False, ranged, overlay, False, fresh_proc, says, mounts, binds=mounts)
 
     def enter(self) -> None:
         """Makes the user namespace and becomes root in it."""

@@ -25,6 +25,7 @@ from dockerlab.runtime import arguments, credentials
 from dockerlab.runtime.arguments import AT_FDCWD, EMPTY_PATH, NOFOLLOW, flags_of, mode_of, packed, place_of, signed, umask_of
 from dockerlab.runtime.copyup import CopyUp
 from dockerlab.runtime.credentials import UNCHANGED, Credentials, Processes
+from dockerlab.runtime.found import Found
 from dockerlab.runtime.serving import Serving
 
 __all__ = ["Circumstances", "Emulation", "copying_rules", "rules", "without_listener"]
@@ -114,6 +115,7 @@ class Emulation:
         self._shown = Owned(os.geteuid(), os.getegid()) if first.root or around.serving or around.root else Owned(first.ruid, first.rgid)
         # For file systems that keep no attributes: good as long as the container runs.
         self._table: dict[tuple[int, int], Owned] = {}
+        self._handlers = {number: (name, getattr(self, f"_{_FAMILY[name]}")) for name in _FAMILY if (number := calls.number(name)) >= 0}
 
     def serve(self) -> bool:
         """Deals with the next call; False when nobody is left to ask."""
@@ -123,25 +125,24 @@ class Emulation:
             return False
         if asked is None:
             return True
-        name = calls.name_of(asked.number)
-        self._copy_up(name, asked)
-        if not self._around.users or name not in _FAMILY:
+        name, handler = self._handlers.get(asked.number, (calls.name_of(asked.number), None))
+        if self._copies:
+            self._copy_up(name, asked)
+        if not self._around.users or handler is None:
             self._listener.let_go(asked)
             return True
         try:
-            getattr(self, f"_{_FAMILY[name]}")(name, asked)
+            handler(name, asked)
         except _Refused as refused:
             self._listener.refuse(asked, refused.number)
-        except (OSError, ValueError, struct.error):
-            # A path that is not there, memory that is not the caller's: the kernel has the right words.
+        except Exception:
+            # A path that is not there, memory that is not the caller's: the kernel has the right words, and no fault of ours may end a container.
             self._listener.let_go(asked)
         return True
 
     def _copy_up(self, name: str, asked: Asked) -> None:
-        if not self._copies or name not in arguments.CHANGES:
-            return
-        folder, address, flags = arguments.changed(name, asked)
-        if address:
+        folder, address, flags = arguments.changed(name, asked) if name in arguments.CHANGES else (AT_FDCWD, 0, 0)
+        if address and self._copies:
             with contextlib.suppress(OSError), self._open(asked, folder, address, flags) as file:
                 self._copies.before_change(file.fd)
 
@@ -265,21 +266,23 @@ class Emulation:
         else:
             where = (signed(asked.args[0]) if name == "fstat" else AT_FDCWD, 0 if name == "fstat" else asked.args[0], NOFOLLOW if name == "lstat" else 0)
             buffer = asked.args[1]
-        if self._serving and where[1] and (host := self._serving.of_path(asked, where[0], read_text(asked.pid, where[1]))):
+        folder, address, flags = where
+        path = read_text(asked.pid, address) if address else b""
+        if self._serving and path and (host := self._serving.of_path(asked, folder, path)):
             write_memory(asked.pid, buffer, packed(os.stat(host), _ROOT))
             self._listener.answer(asked)
             return
-        with self._open(asked, *where) as file:
-            owner, status = self._owner(file), os.fstat(file.fd)
+        with self._open(asked, folder, address, flags, path) as file:
+            owner, status = self._owner(file), file.status
         if owner is None or owner == self._shown:
             self._listener.let_go(asked)
             return
         write_memory(asked.pid, buffer, packed(status, owner))
         self._listener.answer(asked)
 
-    def _owner(self, file: _File) -> Owned | None:
+    def _owner(self, file: Found) -> Owned | None:
         """Gives whose something is: what is noted, else root; None where that is the kernel's to say."""
-        status = os.fstat(file.fd)
+        status = file.status
         try:
             found = owners.at(file.fd) if owners.takes_notes(status.st_mode) or not file.named else owners.noted(file.named)
         except OSError:
@@ -287,7 +290,7 @@ class Emulation:
         # What is not ours on disk came into the container from the host.
         return found or self._table.get((status.st_dev, status.st_ino)) or (_ROOT if status.st_uid == os.geteuid() else None)
 
-    def _note(self, file: _File, owned: Owned) -> None:
+    def _note(self, file: Found, owned: Owned) -> None:
         self._any = True
         status = os.fstat(file.fd)
         try:
@@ -305,8 +308,10 @@ class Emulation:
         device = name.startswith("mknod") and stat.S_IFMT(mode_of(name, asked)) in (stat.S_IFCHR, stat.S_IFBLK)
         if name in ("open", "openat", "creat"):
             flags = flags_of(name, asked)
-            if self._serving and self._serving.opened(asked, place_of(name, asked)[0], read_text(asked.pid, place_of(name, asked)[1]), flags):
-                return
+            if self._serving:
+                folder, address = place_of(name, asked)
+                if self._serving.opened(asked, folder, read_text(asked.pid, address), flags):
+                    return
             if not flags & os.O_CREAT:
                 self._listener.let_go(asked)
                 return
@@ -325,7 +330,7 @@ class Emulation:
                 return
             self._made(name, asked, who, target, place)
 
-    def _made(self, name: str, asked: Asked, who: Credentials, target: str, place: _File) -> None:
+    def _made(self, name: str, asked: Asked, who: Credentials, target: str, place: Found) -> None:
         mode, status = mode_of(name, asked) & ~umask_of(asked.pid), os.fstat(place.fd)
         inherited = status.st_mode & stat.S_ISGID
         owned = Owned(who.euid, (self._owner(place) or _ROOT).gid if inherited else who.egid)
@@ -333,7 +338,7 @@ class Emulation:
             flags = flags_of(name, asked)
             descriptor = os.open(target, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o7777)
             try:
-                with _File(os.dup(descriptor), target) as file:
+                with Found(os.dup(descriptor), target) as file:
                     self._note(file, owned)
                 self._listener.give(asked, descriptor, close_on_exec=bool(flags & os.O_CLOEXEC))
             finally:
@@ -347,13 +352,13 @@ class Emulation:
             os.symlink(read_text(asked.pid, asked.args[0]), target)
         else:
             owned = _node(mode, asked.args[3 if name == "mknodat" else 2], target, owned)
-        with _File(os.open(target, os.O_PATH | os.O_NOFOLLOW), target) as file:
+        with Found(os.open(target, os.O_PATH | os.O_NOFOLLOW), target) as file:
             self._note(file, owned)
         self._listener.answer(asked)
 
-    def _may_make(self, asked: Asked, place: _File, who: Credentials) -> None:
+    def _may_make(self, asked: Asked, place: Found, who: Credentials) -> None:
         """Raises where mode bits refuse: another user makes nothing in a folder of root's, nor in one that it cannot reach."""
-        with _File(_inside(asked.pid), "") as root:
+        with Found(_inside(asked.pid), "") as root:
             path = os.readlink(f"/proc/self/fd/{place.fd}")
             if self._root and not f"{path}/".startswith(f"{self._root}/"):
                 return  # PRoot's own affairs
@@ -362,7 +367,7 @@ class Emulation:
             steps = inner.split("/") if inner else []
             for count in range(len(steps) + 1):
                 folder = syscalls.openat2(root.fd, "/".join((self._root, *steps[:count])).lstrip("/") or ".", os.O_PATH | os.O_DIRECTORY, resolve=_INSIDE)
-                with _File(folder, "") as step:
+                with Found(folder, "") as step:
                     owner = self._owner(step) or _ROOT
                     wanted = 3 if count == len(steps) else 1
                     if not credentials.may(who, owner.uid, owner.gid, os.fstat(step.fd).st_mode, wanted):
@@ -370,25 +375,25 @@ class Emulation:
 
     # Finding what a call means
 
-    def _open(self, asked: Asked, folder: int, address: int, flags: int) -> _File:
+    def _open(self, asked: Asked, folder: int, address: int, flags: int, path: bytes = b"") -> Found:
         """Gives what a call's arguments name: `address` 0, or an empty path with AT_EMPTY_PATH, means the descriptor itself."""
-        path = read_text(asked.pid, address) if address else b""
+        path = path or (read_text(asked.pid, address) if address else b"")
         if not path:
             if folder == AT_FDCWD or (address and not flags & EMPTY_PATH):
                 raise FileNotFoundError
-            return _File(os.open(f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC), "")
+            return Found(os.open(f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC), "")
         return self._resolved(asked, folder, path, flags)
 
-    def _found(self, asked: Asked, folder: int, address: int, flags: int) -> _File:
+    def _found(self, asked: Asked, folder: int, address: int, flags: int) -> Found:
         found = self._open(asked, folder, address, flags)
         found.path = os.readlink(f"/proc/self/fd/{found.fd}")
         return found
 
-    def _resolved(self, asked: Asked, folder: int, path: bytes, flags: int) -> _File:
+    def _resolved(self, asked: Asked, folder: int, path: bytes, flags: int) -> Found:
         how = os.O_PATH | (os.O_NOFOLLOW if flags & NOFOLLOW else 0)
         if not path.startswith(b"/"):
             base = os.open(f"/proc/{asked.pid}/cwd" if folder == AT_FDCWD else f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
-            with _File(base, "") as start:
+            with Found(base, "") as start:
                 try:
                     return self._named(start.fd, path, how, _BELOW)
                 except OSError as error:
@@ -396,34 +401,18 @@ class Emulation:
                         raise
                 place = os.readlink(f"/proc/self/fd/{base}")
             path = os.fsencode(place.removeprefix(os.readlink(f"/proc/{asked.pid}/root").rstrip("/"))) + b"/" + path
-        with _File(_inside(asked.pid), "") as root:
+        with Found(_inside(asked.pid), "") as root:
             return self._named(root.fd, path, how, _INSIDE)
 
     @staticmethod
-    def _named(base: int, path: bytes, how: int, resolve: int) -> _File:
+    def _named(base: int, path: bytes, how: int, resolve: int) -> Found:
         found = syscalls.openat2(base, path, how, resolve=resolve)
-        if owners.takes_notes(os.fstat(found).st_mode):
-            return _File(found, "")
+        file = Found(found, "")
+        if owners.takes_notes(file.status.st_mode):
+            return file
         parent, _, name = path.rstrip(b"/").rpartition(b"/")
         folder = syscalls.openat2(base, parent or (b"/" if path.startswith(b"/") else b"."), os.O_PATH, resolve=resolve)
-        return _File(found, f"/proc/self/fd/{folder}/{os.fsdecode(name)}", folder)
-
-
-class _File:
-    """An open descriptor, and where its name stands where that is needed for a note."""
-
-    __slots__ = ("_folder", "fd", "named", "path")
-
-    def __init__(self, descriptor: int, named: str, folder: int = -1) -> None:
-        self.fd, self.named, self._folder, self.path = descriptor, named, folder, ""
-
-    def __enter__(self) -> _File:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
-        if self._folder >= 0:
-            os.close(self._folder)
+        return Found(found, f"/proc/self/fd/{folder}/{os.fsdecode(name)}", folder)
 
 
 _FAMILY = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -222,7 +223,7 @@ class _Target:
     def _link(self, folder: int, name: str, entry: Entry) -> None:
         parent, _, target = entry.link.rpartition("/")
         try:
-            os.link(target, name, src_dir_fd=self.folder(parent), dst_dir_fd=folder, follow_symlinks=False)
+            _link(self.folder(parent), target, folder, name)
         except FileNotFoundError:
             raise UnsafeArchive(
                 f"hard link /{entry.path} points to /{entry.link}, which the archive does not hold", entry=entry.path, hint="a hard link's target must stand before it in the same archive"
@@ -321,6 +322,17 @@ def _open_in_root(root: int, parent: int, name: str, path: str, flags: int) -> i
         if error.errno in (errno.ENOSYS, errno.EPERM, errno.ELOOP):
             raise UnsafeArchive(f"archive entry passes through the symlink /{path}", entry=path) from error
         raise
+
+
+def _link(parent: int, target: str, folder: int, name: str) -> None:
+    try:
+        os.link(target, name, src_dir_fd=parent, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        # A file system without hard links: the same content under both names.
+        with _opened(parent, target) as source, _opened(folder, ".") as place:
+            shutil.copy2(source, f"{place}/{name}", follow_symlinks=True)
 
 
 def _existing(make: Callable[[], object]) -> None:

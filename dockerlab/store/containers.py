@@ -7,6 +7,7 @@ link(2), so two containers can never hold the same. A container exists once its 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -99,7 +100,7 @@ class ContainerStore:
         try:
             with explain(draft):
                 draft.write_text(record.id)
-                os.link(draft, self.names / record.name)
+                _appear(draft, self.names / record.name)
         except FileExistsError:
             raise AlreadyExists(
                 f'Conflict. The container name "/{record.name}" is already in use by container "{self.holder(record.name)}". '
@@ -172,6 +173,20 @@ class ContainerStore:
         """Gives the folders that no name leads to, older than a minute: a process died while it made or removed them."""
         known, old = set(self.ids()), time.time() - 60
         return [f.name for f in self.root.iterdir() if f.name != "names" and f.name not in known and f.stat().st_mtime < old]
+
+
+def _appear(draft: Path, place: Path) -> None:
+    """Gives a written file a second name, whole or not at all; raises FileExistsError where the name is taken.
+
+    Without hard links the file is made in place: a name that was cut short holds no id, and counts as free.
+    """
+    try:
+        os.link(draft, place)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        with open(place, "xb") as file:
+            file.write(draft.read_bytes())
 
 
 def new_id() -> str:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,14 +47,47 @@ def publish(path: Path, data: bytes, *, sync: bool = False) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Holds the lock file for the block and gives True; with `wait=False` gives False where another holds it. flock(2)."""
+    """Holds the lock file for the block and gives True; with `wait=False` gives False where another holds it. flock(2).
+
+    A file system that keeps no locks (some network ones) gets a file beside it that only one process can make.
+    """
     with explain(path), open(path, "a+b") as file:
         try:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            with _made_alone(path.with_name(f"{path.name}.held"), wait) as held:
+                yield held
+            return
         yield True
+
+
+@contextlib.contextmanager
+def _made_alone(path: Path, wait: bool) -> Iterator[bool]:
+    """Holds a lock that is a file with its holder's process in it; one whose holder has ended is taken over."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            break
+        except FileExistsError:
+            with contextlib.suppress(OSError, ValueError):
+                if not os.path.exists(f"/proc/{int(path.read_text())}"):
+                    path.unlink()
+                    continue
+            if not wait:
+                yield False
+                return
+            time.sleep(0.01)
+    try:
+        os.write(descriptor, str(os.getpid()).encode())
+        yield True
+    finally:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ plain values, as JSON has them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -308,8 +309,7 @@ def copy_one(old: str, new: str, made: dict[tuple[int, int], str] | None = None)
     key = (status.st_dev, status.st_ino)
     if stat.S_ISDIR(status.st_mode):
         os.mkdir(new, 0o700)
-    elif key in made:
-        os.link(made[key], new, follow_symlinks=False)
+    elif key in made and linked(made[key], new):
         return
     elif stat.S_ISREG(status.st_mode):
         shutil.copyfile(old, new, follow_symlinks=False)
@@ -321,6 +321,17 @@ def copy_one(old: str, new: str, made: dict[tuple[int, int], str] | None = None)
     os.chown(new, status.st_uid, status.st_gid, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
         shutil.copystat(old, new, follow_symlinks=False)
+
+
+def linked(old: str, new: str) -> bool:
+    """Gives a file a second name; False on a file system without hard links."""
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            return False
+        raise
+    return True
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

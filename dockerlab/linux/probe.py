@@ -42,12 +42,17 @@ def probe(store: str) -> list[Finding]:
     """Gives what this host allows for a store in the folder `store`."""
     if sys.platform != "linux":
         return [Finding("kernel", f"platform is {sys.platform}", False, 0, "containers need a Linux kernel")]
+    with tempfile.TemporaryDirectory(prefix="dockerlab-probe-") as place:
+        return _findings(store, place)
+
+
+def _findings(store: str, place: str) -> list[Finding]:
     findings = [
         _tried("kernel", "system call numbers for this machine", lambda: syscalls.raw("close_range", 1 << 20, 1 << 20, 0) and None),
-        _tried("root", "unshare(NEWNS|NEWPID|NEWUTS|NEWIPC|NEWNET), mount tmpfs, bind, pivot_root", _root),
+        _tried("root", "unshare(NEWNS|NEWPID|NEWUTS|NEWIPC|NEWNET), mount tmpfs, bind, pivot_root", lambda: _root(place)),
         _tried("user namespace", "unshare(NEWUSER|…), write uid_map and gid_map, then sethostname", _user_namespace),
         _tried("id range", "newuidmap and newgidmap with the ranges of /etc/subuid and /etc/subgid", _id_range),
-        _tried("mount", "user namespace, then mount tmpfs, bind, pivot_root", _mounts_inside),
+        _tried("mount", "user namespace, then mount tmpfs, bind, pivot_root", lambda: _mounts_inside(place)),
         _tried("chroot inside", "user namespace, then chroot", _chroot_inside),
         _tried("chroot", "chroot as root, and Landlock around it", _chroot),
         _tried("listener", "a seccomp filter that reports to another process", _listener),
@@ -108,9 +113,9 @@ def _enter(extra: int = CLONE_NEWNS) -> None:
     idmap.write_own(idmap.single(0, uid), idmap.single(0, gid))
 
 
-def _root() -> None:
+def _root(place: str) -> None:
     syscalls.unshare(_ALL)
-    _mounts()
+    _mounts(place)
 
 
 def _user_namespace() -> None:
@@ -118,24 +123,19 @@ def _user_namespace() -> None:
     syscalls.sethostname("probe")
 
 
-def _mounts() -> None:
+def _mounts(place: str) -> None:
     syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
-    place = tempfile.mkdtemp()
-    try:
-        syscalls.mount("tmpfs", place, "tmpfs")
-        os.mkdir(f"{place}/bound")
-        syscalls.mount("/usr", f"{place}/bound", None, MS_BIND | MS_REC)
-        os.chdir(place)
-        syscalls.pivot_root(".", ".")
-        syscalls.umount2(".", syscalls.MNT_DETACH)
-    finally:
-        if os.path.exists(place):
-            os.rmdir(place)
+    syscalls.mount("tmpfs", place, "tmpfs")
+    os.mkdir(f"{place}/bound")
+    syscalls.mount("/usr", f"{place}/bound", None, MS_BIND | MS_REC)
+    os.chdir(place)
+    syscalls.pivot_root(".", ".")
+    syscalls.umount2(".", syscalls.MNT_DETACH)
 
 
-def _mounts_inside() -> None:
+def _mounts_inside(place: str) -> None:
     _enter()
-    _mounts()
+    _mounts(place)
 
 
 def _id_range() -> None:

@@ -45,10 +45,13 @@ def end(engine: Engine) -> None:
 def strongest() -> str:
     """Gives the tier that an engine takes here; skips where there is none."""
     with tempfile.TemporaryDirectory() as home:
+        engine = Engine(home)
         try:
-            return Engine(home).capabilities.tier
+            return engine.capabilities.tier
         except DockerlabError as error:
             pytest.skip(f"no tier works here: {error.message}")
+        finally:
+            shutil.rmtree(engine.settings.runtime, ignore_errors=True)
 
 
 @pytest.fixture(params=list(TIERS))

@@ -111,12 +111,14 @@ class Page:
         return "\n".join([*lines, *(["", "What would lift the limits:", *(f"- {_listed(self.abilities, lift)}: {lift}" for lift in lifts)] if lifts else [])])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        rows = []
+        rows, limited = [], any(a.lift for a in self.abilities)
         for a in self.abilities:
-            mark = html.cell(_WORDS[a.state], tint=_TINTS[a.state])
-            cells = [html.cell(html.escape(a.name), tag="th", scope="row"), mark, *(html.cell(html.escape(text)) for text in (a.how, a.lessons, a.lift))]
+            mark = html.cell(_WORDS[a.state], tint=_TINTS[a.state], style="white-space:nowrap")
+            texts = (a.how, a.lessons, *([a.lift] if limited else []))
+            cells = [html.cell(html.escape(a.name), tag="th", scope="row"), mark, *(html.cell(html.escape(text)) for text in texts)]
             rows.append(f"<tr>{''.join(cells)}</tr>")
-        shown = html.table(["a container here has", "", "how", "lessons", "what would lift it"], rows, caption=f"Tier {self.tier}: what this host can do")
+        head = ["a container here has", "", "how", "lessons", *(["what would lift it"] if limited else [])]
+        shown = html.table(head, rows, caption=f"Tier {self.tier}: what this host can do")
         return {"text/plain": str(self), "text/html": f"<p>{html.escape(self.says)}</p>{shown}"}
 
 

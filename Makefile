@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 
 # The host shapes in which containers can be run (tests/hosts/shapes.py has them all).
 SHAPES := ranged,single,no-mount,no-userns,refused,limited-root
+SUITES := tests/engine tests/notebooks tests/cli
 
 .PHONY: help demo lab test compat shapes host check bench soak clean
 help: ## Show this list
@@ -33,7 +34,7 @@ check: $(VENV)/ready ## Lint, types, order of the rooms
 	$(BIN)/lint-imports
 
 shapes: $(VENV)/ready ## Run the tests that speak to an engine in the other host shapes (root)
-	$(BIN)/python -m tests.hosts $(SHAPES) python -m pytest -q -n 2 -p no:cacheprovider tests/engine tests/notebooks tests/cli
+	$(BIN)/python -m tests.hosts $(SHAPES) python -m pytest -q -n 2 -p no:cacheprovider $(SUITES)
 
 host: $(VENV)/ready ## A shell in a host shape, as SHAPE=single (root; SHAPE=list names them)
 	$(BIN)/python -m tests.hosts $(or $(SHAPE),list)

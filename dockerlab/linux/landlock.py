@@ -18,6 +18,7 @@ READ = 1 << 2
 LIST = 1 << 3
 MAKE = sum(1 << n for n in range(4, 13)) | (1 << 13)  # remove, make of every kind, refer
 _OF_FILES = EXECUTE | WRITE | READ | (1 << 15)
+_SIGNALS = 1 << 1
 _KNOWN = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
 
 
@@ -27,7 +28,7 @@ def of_modes(rights: int) -> int:
 
 
 def restrict(rules: Iterable[tuple[str, int]]) -> bool:
-    """Leaves this thread only the given rights below the given paths. Gives False where the kernel has no Landlock.
+    """Leaves this thread only the given rights below the given paths, and signals to its like. Gives False where the kernel has no Landlock.
 
     A path that does not exist grants nothing. The caller has no_new_privs or CAP_SYS_ADMIN.
     """
@@ -35,7 +36,8 @@ def restrict(rules: Iterable[tuple[str, int]]) -> bool:
     if not abi:
         return False
     handled = _KNOWN.get(abi, (1 << 15) - 1)
-    attributes = struct.pack("Q", handled)
+    # From version 6 on, signals to processes outside can be shut as well; the middle word is about networks.
+    attributes = struct.pack("QQQ", handled, 0, _SIGNALS) if abi >= 6 else struct.pack("Q", handled)
     ruleset = syscalls.raw("landlock_create_ruleset", ctypes.c_char_p(attributes), len(attributes), 0)
     try:
         for path, rights in rules:

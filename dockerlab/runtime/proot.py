@@ -47,7 +47,7 @@ class ProotSandbox:
         mounts = tuple(mount for mount in spec.mounts if mount.type == "bind" and not mount.destination.startswith("/dev/"))
         process = msgspec.structs.replace(spec.process, no_new_privileges=True)
         absent: dict[str, Any] = {"names": list(_UNKNOWN), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
-        profile = seccomp.extended({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [absent]}, emulation.rules(copying=True))
+        profile = seccomp.extended(seccomp.default_profile(()), [absent, *emulation.rules(copying=True)])
         linux = msgspec.structs.replace(spec.linux, namespaces=(), seccomp=profile, masked_paths=(), readonly_paths=())
         return msgspec.structs.replace(spec, process=process, mounts=mounts, linux=linux, annotations={**spec.annotations, MARK: "proot"})
 
@@ -90,7 +90,7 @@ def command(spec: Spec, root: str, program: str) -> list[str]:
 
 def granted(spec: Spec, root: str, scratch: str) -> list[tuple[str, int]]:
     """Gives what Landlock allows (path, rights as mode bits): the container's files and volumes, and what PRoot itself needs of the host."""
-    rules = [(root, 5 if spec.root.readonly else 7), (f"{root}/dev", 7), (scratch, 7), ("/dev", 6), ("/proc", 6), *((folder, 5) for folder in _FOLDERS)]
+    rules = [(root, 5 if spec.root.readonly else 7), (f"{root}/dev", 7), (scratch, 7), ("/dev", 6), ("/proc", 4), *((folder, 5) for folder in _FOLDERS)]
     return [*rules, *((mount.source, 5 if "ro" in mount.options else 7) for mount in spec.mounts)]
 
 

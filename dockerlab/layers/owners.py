@@ -76,7 +76,7 @@ def note(place: str, owned: Owned) -> None:
     """Notes an owner; raises OSError where the file system keeps no attributes. The place's own times stay."""
     status = os.lstat(place)
     if takes_notes(status.st_mode):
-        os.setxattr(place, OWNER, owned.encode())
+        os.setxattr(place, OWNER, owned.encode(), follow_symlinks=False)
         return
     # Over a lower layer the thing itself has to come up as well, or nobody would see that it changed.
     os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)

@@ -1,12 +1,15 @@
 """Files and volumes without mount(2): copied into the container's folder before it starts, and volumes copied back after it has ended.
 
-Only what the container changed goes back, and only what it deleted is deleted: the host may have written to the folder meanwhile.
+Only what the container changed goes back, and only what it deleted is deleted: the host may have written to the folder meanwhile. So may another
+container, which has put a symlink where this one had a folder: nothing on the way to what is written is followed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -31,7 +34,7 @@ def prepare(root: str, mounts: Sequence[Mount], *, devices: bool) -> None:
     k, base = Door(), os.open(root, os.O_PATH | os.O_DIRECTORY)
     try:
         for mount in mounts:
-            os.close(init.place(k, base, mount.destination, is_file=not os.path.isdir(mount.source)))
+            _make_place(root, mount)
         for name in ("/proc", "/sys"):
             os.close(init.place(k, base, name, is_file=False))
         dev = init.place(k, base, "/dev", is_file=False)
@@ -59,16 +62,28 @@ def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str]) -> Laid:
     """
     laid: Laid = {}
     for mount in mounts:
+        _make_place(root, mount)  # again: laying a volume around it has emptied the folder
         with _Place(root, mount.destination) as place:
             if not os.path.isdir(mount.source):
+                # An image may have a device there: writing to it would be writing to the host's disk.
+                if not stat.S_ISREG(os.stat(place).st_mode):
+                    raise OSError(errno.EINVAL, "not an ordinary file", mount.destination)
                 shutil.copyfile(mount.source, place)
                 continue
             if mount.source not in fresh:
                 for name in os.listdir(place):
                     work.remove(f"{place}/{name}")
                 work.copy(f"{mount.source}/.", place)
-            laid[mount.destination] = {} if mount.source in fresh else dict(_states(place))
+            laid[mount.destination] = {} if mount.source in fresh else dict(_states(place, _inner(mount, mounts)))
     return laid
+
+
+def _make_place(root: str, mount: Mount) -> None:
+    base = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        os.close(init.place(Door(), base, mount.destination, is_file=not os.path.isdir(mount.source)))
+    finally:
+        os.close(base)
 
 
 def begin_fresh(root: str, mounts: Sequence[Mount], fresh: Sequence[str]) -> None:
@@ -86,21 +101,25 @@ def take_back(root: str, mounts: Sequence[Mount], laid: Laid) -> None:
             continue
         before = laid[mount.destination]
         with _Place(root, mount.destination) as place:
-            after = dict(_states(place))
-            for path in sorted(before.keys() - after.keys()):
-                work.remove(f"{mount.source}/{path}")
+            inner = _inner(mount, mounts)
+            after = dict(_states(place, inner))
+            for path in sorted(path for path in before.keys() - after.keys() if not _within(path, inner)):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError), _Place(mount.source, os.path.dirname(path), follow=False) as folder:
+                    work.remove(f"{folder}/{os.path.basename(path)}")
             for path in sorted(after, key=lambda path: path.split("/")):
                 if before.get(path) != after[path]:
-                    _carry(f"{place}/{path}", f"{mount.source}/{path}")
+                    with _Place(mount.source, os.path.dirname(path), follow=False) as folder:
+                        _carry(f"{place}/{path}", f"{folder}/{os.path.basename(path)}")
 
 
 class _Place:
-    """A path that leads to a place inside a root, whatever symlinks the container has made."""
+    """A path that leads to a place inside a root, whatever symlinks the container has made; without `follow` one on the way is an error (ELOOP)."""
 
-    def __init__(self, root: str, path: str) -> None:
+    def __init__(self, root: str, path: str, *, follow: bool = True) -> None:
         base = os.open(root, os.O_PATH | os.O_DIRECTORY)
         try:
-            self._descriptor = syscalls.openat2(base, path.strip("/") or ".", os.O_PATH)
+            resolve = syscalls.RESOLVE_IN_ROOT if follow else syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
+            self._descriptor = syscalls.openat2(base, path.strip("/") or ".", os.O_PATH, resolve=resolve)
         finally:
             os.close(base)
 
@@ -111,10 +130,21 @@ class _Place:
         os.close(self._descriptor)
 
 
-def _states(place: str) -> Iterator[tuple[str, list[int]]]:
+def _inner(mount: Mount, mounts: Sequence[Mount]) -> tuple[str, ...]:
+    """Gives the places below a mount where others are, as paths below it: what lies there is none of its own."""
+    prefix = f"{mount.destination.rstrip('/')}/"
+    return tuple(other.destination.rstrip("/").removeprefix(prefix) for other in mounts if other.destination.startswith(prefix))
+
+
+def _within(path: str, places: Sequence[str]) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
+def _states(place: str, apart: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
     for folder, names, leaves in os.walk(place):
         inner = folder[len(place) :].lstrip("/")
-        for name in names + leaves:
+        names[:] = [name for name in names if not _within(f"{inner}/{name}".lstrip("/"), apart)]
+        for name in names + [leaf for leaf in leaves if not _within(f"{inner}/{leaf}".lstrip("/"), apart)]:
             status = os.lstat(f"{folder}/{name}")
             yield f"{inner}/{name}" if inner else name, [status.st_mode, 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns, 0 if stat.S_ISDIR(status.st_mode) else status.st_size]
 
@@ -132,10 +162,15 @@ def _carry(source: str, target: str) -> None:
             there = None
         if there is None:
             os.mkdir(target)
-        shutil.copystat(source, target)
+        folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            shutil.copystat(source, f"/proc/self/fd/{folder}")
+        finally:
+            os.close(folder)
         return
     if there is not None and stat.S_ISDIR(there.st_mode):
         work.remove(target)
-    draft = f"{target}.dockerlab-{os.getpid()}"
+    # A name that nobody can have prepared: a symlink there would be written through.
+    draft = f"{target[: target.rindex('/')]}/.dockerlab-{secrets.token_hex(8)}"
     work.copy_one(source, draft)
     os.rename(draft, target)

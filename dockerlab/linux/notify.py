@@ -12,7 +12,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-__all__ = ["Asked", "Listener", "read_text", "write_memory"]
+__all__ = ["Asked", "Listener", "read_memory", "read_text"]
 
 _RECEIVE, _SEND, _VALID, _ADD_FD, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103, 0x40082104
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif with its struct seccomp_data
@@ -79,6 +79,13 @@ class Listener:
             return False
         return True
 
+    def write(self, asked: Asked, address: int, data: bytes) -> None:
+        """Writes into the caller's memory, if it still waits: a number whose process was killed may be a process of the host by now. Raises OSError."""
+        with _memory(asked.pid, os.O_RDWR) as memory:
+            if not self.waits(asked):
+                raise ProcessLookupError
+            os.pwrite(memory, data, address)
+
     def _send(self, asked: Asked, value: int, error: int, flags: int) -> None:
         with contextlib.suppress(FileNotFoundError):
             fcntl.ioctl(self.descriptor, _SEND, bytearray(_ANSWER.pack(asked.id, value, error, flags)))
@@ -104,12 +111,6 @@ def read_memory(pid: int, address: int, size: int) -> bytes:
     """Gives bytes of another process's memory; raises OSError."""
     with _memory(pid, os.O_RDONLY) as memory:
         return os.pread(memory, size, address)
-
-
-def write_memory(pid: int, address: int, data: bytes) -> None:
-    """Writes into another process's memory; raises OSError (EFAULT)."""
-    with _memory(pid, os.O_RDWR) as memory:
-        os.pwrite(memory, data, address)
 
 
 class _memory:

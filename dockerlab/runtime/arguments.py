@@ -10,7 +10,7 @@ from dockerlab.layers.owners import Owned
 from dockerlab.linux import syscalls
 from dockerlab.linux.notify import Asked
 
-__all__ = ["AT_FDCWD", "CHANGES", "EMPTY_PATH", "NOFOLLOW", "changed", "flags_of", "mode_of", "packed", "place_of", "signed", "umask_of"]
+__all__ = ["AT_FDCWD", "CHANGES", "EMPTY_PATH", "MARKS", "NOFOLLOW", "changed", "flags_of", "mode_of", "packed", "place_of", "signed", "umask_of"]
 
 AT_FDCWD, NOFOLLOW, EMPTY_PATH = -100, 0x100, 0x1000
 # Calls that change an existing file by its path: where folder (-1: there is none) and path stand, and flags for the last symlink (None: they follow it).
@@ -19,6 +19,8 @@ CHANGES: dict[str, tuple[int, int, int | None]] = {
     "chown": (-1, 0, None), "lchown": (-1, 0, -1), "fchownat": (0, 1, 4), "utime": (-1, 0, None), "utimes": (-1, 0, None), "futimesat": (0, 1, None),
     "utimensat": (0, 1, 3), "setxattr": (-1, 0, None), "lsetxattr": (-1, 0, -1), "link": (-1, 0, -1), "linkat": (0, 1, -1),
 }  # fmt: skip
+# Of these, and by descriptor, what no rule of Landlock is about; landlock(7), "Current limitations".
+MARKS = frozenset((*(name for name in CHANGES if name not in ("open", "openat", "creat", "truncate", "link", "linkat")), "fchmod", "fchown"))
 # Where the arguments of calls that make something hold folder (-1: there is none), path and mode (-1: there is none).
 _MAKES = {
     "open": (-1, 0, 2), "openat": (0, 1, 3), "creat": (-1, 0, 1), "mkdir": (-1, 0, 1), "mkdirat": (0, 1, 2), "mknod": (-1, 0, 1), "mknodat": (0, 1, 2),

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Sequence
+
+from dockerlab.linux import syscalls
 
 __all__ = ["CopyUp"]
 
@@ -37,14 +40,36 @@ class CopyUp:
         if (status.st_dev, status.st_ino) not in self._shared or status.st_nlink < 2:
             return
         place = os.readlink(f"/proc/self/fd/{descriptor}")
-        if not place.startswith(f"{self._root}/"):  # the container has its own mounts: the path is its own
-            place = self._root + place
-        if not os.path.samestat(os.lstat(place), status):
-            return
-        draft = f"{os.path.dirname(place)}/.copy-{secrets.token_hex(6)}"
-        folder = os.stat(os.path.dirname(place))
-        shutil.copyfile(place, draft, follow_symlinks=False)
-        os.chown(draft, status.st_uid, status.st_gid)
-        shutil.copystat(place, draft, follow_symlinks=False)
-        os.rename(draft, place)
-        os.utime(os.path.dirname(place), ns=(folder.st_atime_ns, folder.st_mtime_ns))
+        # Where the container has its own mounts, the path is its own.
+        folder, _, name = place.removeprefix(f"{self._root}/").lstrip("/").rpartition("/")
+        root = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # The container may rename what is on the way while this happens: no symlink is followed, and from here on no path is used.
+            parent = syscalls.openat2(root, folder or ".", os.O_PATH | os.O_DIRECTORY, resolve=syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS)
+        finally:
+            os.close(root)
+        try:
+            if os.path.samestat(os.stat(name, dir_fd=parent, follow_symlinks=False), status):
+                _apart(descriptor, status, parent, name)
+        finally:
+            os.close(parent)
+
+
+def _apart(descriptor: int, status: os.stat_result, parent: int, name: str) -> None:
+    times = os.fstat(parent)
+    draft = f".copy-{secrets.token_hex(6)}"
+    if stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink("", dir_fd=descriptor), draft, dir_fd=parent)
+        os.chown(draft, status.st_uid, status.st_gid, dir_fd=parent, follow_symlinks=False)
+        os.utime(draft, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=parent, follow_symlinks=False)
+    elif stat.S_ISREG(status.st_mode):
+        target = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+        with open(f"/proc/self/fd/{descriptor}", "rb") as source, open(target, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+            os.fchown(target, status.st_uid, status.st_gid)
+            file.flush()
+            shutil.copystat(f"/proc/self/fd/{descriptor}", f"/proc/self/fd/{target}")
+    else:
+        return
+    os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+    os.utime(f"/proc/self/fd/{parent}", ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -20,12 +20,12 @@ from typing import Any
 from dockerlab.layers import owners
 from dockerlab.layers.owners import Owned
 from dockerlab.linux import calls, syscalls
-from dockerlab.linux.notify import Asked, Listener, read_memory, read_text, write_memory
-from dockerlab.runtime import arguments, credentials
-from dockerlab.runtime.arguments import AT_FDCWD, EMPTY_PATH, NOFOLLOW, flags_of, mode_of, packed, place_of, signed, umask_of
+from dockerlab.linux.notify import Asked, Listener, read_memory, read_text
+from dockerlab.runtime import arguments, credentials, finding
+from dockerlab.runtime.arguments import AT_FDCWD, NOFOLLOW, flags_of, mode_of, packed, place_of, signed, umask_of
 from dockerlab.runtime.copyup import CopyUp
 from dockerlab.runtime.credentials import UNCHANGED, Credentials, Processes
-from dockerlab.runtime.found import Found
+from dockerlab.runtime.finding import File
 from dockerlab.runtime.serving import Serving
 
 __all__ = ["Circumstances", "Emulation", "copying_rules", "rules", "without_listener"]
@@ -38,9 +38,6 @@ _WATCHED = (
 # The C library does without these: with stat, openat and fchmodat, which are answered here.
 _ABSENT = ("statx", "openat2", "fchmodat2")
 _ROOT = Owned(0, 0)
-# Another process's directory descriptors lead here: what is answered must be the container's own files, whatever /proc offers.
-_INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
-_BELOW = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
 
 
 def rules(*, serving: bool = False, copying: bool = False) -> list[dict[str, Any]]:
@@ -91,7 +88,8 @@ class Circumstances:
     """What a container's host and image ask of the emulation.
 
     `users`: the kernel knows one user only. `anybody`: some file of the image is another's than root's. `set_uid`: such programs act. `serving`: opens what
-    only the host has. `root`: where the container's files stand, for PRoot. `copies`: the files are a whole copy, with the image's hard links.
+    only the host has. `root`: where the container's files stand, for PRoot. `writable`: with PRoot, the folders where it may change anything. `copies`: the files are
+    a whole copy, with the image's hard links.
     """
 
     users: bool = True
@@ -99,6 +97,7 @@ class Circumstances:
     set_uid: bool = True
     serving: Serving | None = None
     root: str = ""
+    writable: tuple[str, ...] = ()
     copies: CopyUp | None = None
 
 
@@ -126,6 +125,9 @@ class Emulation:
         if asked is None:
             return True
         name, handler = self._handlers.get(asked.number, (calls.name_of(asked.number), None))
+        if self._root and self._kept(name, asked):
+            self._listener.refuse(asked, errno.EROFS)
+            return True
         if self._copies:
             self._copy_up(name, asked)
         if not self._around.users or handler is None:
@@ -140,10 +142,23 @@ class Emulation:
             self._listener.let_go(asked)
         return True
 
+    def _kept(self, name: str, asked: Asked) -> bool:
+        """Tells whether a call would change mode, owner, times or attributes of what a container under PRoot may only read: Landlock has no word for these."""
+        if not self._root or name not in arguments.MARKS:
+            return False
+        where = (signed(asked.args[0]), 0, 0) if name in ("fchmod", "fchown") else arguments.changed(name, asked)
+        with contextlib.suppress(OSError), finding.opened(asked, *where) as file:
+            return not self._writable(file)
+        return False
+
+    def _writable(self, file: File) -> bool:
+        place = os.readlink(f"/proc/self/fd/{file.fd}")
+        return not self._root or any(f"{place}/".startswith(f"{folder}/") for folder in self._around.writable)
+
     def _copy_up(self, name: str, asked: Asked) -> None:
         folder, address, flags = arguments.changed(name, asked) if name in arguments.CHANGES else (AT_FDCWD, 0, 0)
         if address and self._copies:
-            with contextlib.suppress(OSError), self._open(asked, folder, address, flags) as file:
+            with contextlib.suppress(OSError), finding.opened(asked, folder, address, flags) as file:
                 self._copies.before_change(file.fd)
 
     # Users
@@ -191,7 +206,7 @@ class Emulation:
         who = self._processes.of(asked.pid)
         ids = (who.ruid, who.euid, who.suid) if name == "getresuid" else (who.rgid, who.egid, who.sgid)
         for address, value in zip(asked.args, ids, strict=False):
-            write_memory(asked.pid, address, struct.pack("=I", value))
+            self._listener.write(asked, address, struct.pack("=I", value))
         self._listener.answer(asked)
 
     def _getgroups(self, name: str, asked: Asked) -> None:
@@ -200,7 +215,7 @@ class Emulation:
         if room and room < len(groups):
             raise _Refused(errno.EINVAL)
         if room and groups:
-            write_memory(asked.pid, asked.args[1], struct.pack(f"={len(groups)}I", *groups))
+            self._listener.write(asked, asked.args[1], struct.pack(f"={len(groups)}I", *groups))
         self._listener.answer(asked, len(groups))
 
     def _exec(self, name: str, asked: Asked) -> None:
@@ -212,10 +227,12 @@ class Emulation:
             self._listener.let_go(asked)
             return
         folder, address, flags = (signed(asked.args[0]), asked.args[1], signed(asked.args[4])) if name == "execveat" else (AT_FDCWD, asked.args[0], 0)
-        with self._found(asked, folder, address, flags) as file:
+        with finding.found(asked, folder, address, flags) as file:
             status, owner = os.fstat(file.fd), self._owner(file) or _ROOT
-            with open(f"/proc/self/fd/{file.fd}", "rb", buffering=0) as program:
-                acts = stat.S_ISREG(status.st_mode) and program.read(2) != b"#!"
+            acts = stat.S_ISREG(status.st_mode)
+            if acts:  # to open a pipe would be to wait for its other end
+                with open(f"/proc/self/fd/{file.fd}", "rb", buffering=0) as program:
+                    acts = program.read(2) != b"#!"
             bits = status.st_mode if acts else 0
             uid = owner.uid if bits & stat.S_ISUID else who.euid
             gid = owner.gid if bits & stat.S_ISGID and bits & stat.S_IXGRP else who.egid
@@ -234,12 +251,16 @@ class Emulation:
         else:
             where = (signed(asked.args[0]) if name == "fchown" else AT_FDCWD, 0 if name == "fchown" else asked.args[0], NOFOLLOW if name == "lchown" else 0)
             uid, gid = _id(asked.args[1]), _id(asked.args[2])
-        with self._open(asked, *where) as file:
+        with finding.opened(asked, *where) as file:
+            if not self._writable(file):
+                raise _Refused(errno.EROFS)
             who, old = self._processes.of(asked.pid), self._owner(file) or _ROOT
             new = old._replace(uid=old.uid if uid == UNCHANGED else uid, gid=old.gid if gid == UNCHANGED else gid)
             own_group = new.uid == old.uid == who.euid and new.gid in (who.egid, *who.groups)
             if not (who.root or own_group):
                 raise _Refused(errno.EPERM)
+            if not self._listener.waits(asked):  # its number may be another's by now, and so all that was found with it
+                return
             if new != old:
                 self._note(file, new)
             status = os.fstat(file.fd)
@@ -252,7 +273,7 @@ class Emulation:
         if not who.root:
             folder = signed(asked.args[0]) if name in ("fchmod", "fchmodat") else AT_FDCWD
             address = 0 if name == "fchmod" else asked.args[1] if name == "fchmodat" else asked.args[0]
-            with self._open(asked, folder, address, 0) as file:
+            with finding.opened(asked, folder, address, 0) as file:
                 if (self._owner(file) or _ROOT).uid != who.euid:
                     raise _Refused(errno.EPERM)
         self._listener.let_go(asked)
@@ -269,18 +290,18 @@ class Emulation:
         folder, address, flags = where
         path = read_text(asked.pid, address) if address else b""
         if self._serving and path and (host := self._serving.of_path(asked, folder, path)):
-            write_memory(asked.pid, buffer, packed(os.stat(host), _ROOT))
+            self._listener.write(asked, buffer, packed(os.stat(host), _ROOT))
             self._listener.answer(asked)
             return
-        with self._open(asked, folder, address, flags, path) as file:
+        with finding.opened(asked, folder, address, flags, path) as file:
             owner, status = self._owner(file), file.status
         if owner is None or owner == self._shown:
             self._listener.let_go(asked)
             return
-        write_memory(asked.pid, buffer, packed(status, owner))
+        self._listener.write(asked, buffer, packed(status, owner))
         self._listener.answer(asked)
 
-    def _owner(self, file: Found) -> Owned | None:
+    def _owner(self, file: File) -> Owned | None:
         """Gives whose something is: what is noted, else root; None where that is the kernel's to say."""
         status = file.status
         try:
@@ -290,7 +311,7 @@ class Emulation:
         # What is not ours on disk came into the container from the host.
         return found or self._table.get((status.st_dev, status.st_ino)) or (_ROOT if status.st_uid == os.geteuid() else None)
 
-    def _note(self, file: Found, owned: Owned) -> None:
+    def _note(self, file: File, owned: Owned) -> None:
         self._any = True
         status = os.fstat(file.fd)
         try:
@@ -298,7 +319,9 @@ class Emulation:
                 owners.note_at(file.fd, owned)
             else:
                 owners.note(file.named, owned)
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EROFS:
+                raise _Refused(errno.EROFS) from None
             self._table[status.st_dev, status.st_ino] = owned
 
     # Making things
@@ -308,10 +331,8 @@ class Emulation:
         device = name.startswith("mknod") and stat.S_IFMT(mode_of(name, asked)) in (stat.S_IFCHR, stat.S_IFBLK)
         if name in ("open", "openat", "creat"):
             flags = flags_of(name, asked)
-            if self._serving:
-                folder, address = place_of(name, asked)
-                if self._serving.opened(asked, folder, read_text(asked.pid, address), flags):
-                    return
+            if self._serving and self._serving.opened(asked, place_of(name, asked)[0], read_text(asked.pid, place_of(name, asked)[1]), flags):
+                return
             if not flags & os.O_CREAT:
                 self._listener.let_go(asked)
                 return
@@ -321,16 +342,19 @@ class Emulation:
         folder, address = place_of(name, asked)
         path = read_text(asked.pid, address)
         parent, _, last = path.rstrip(b"/").rpartition(b"/")
-        with self._resolved(asked, folder, parent or (b"/" if path.startswith(b"/") else b"."), 0) as place:
+        with finding.resolved(asked, folder, parent or (b"/" if path.startswith(b"/") else b"."), 0) as place:
             if os.path.lexists(target := f"/proc/self/fd/{place.fd}/{os.fsdecode(last)}") or last in (b"", b".", b".."):
                 self._listener.let_go(asked)
+                return
+            if not self._writable(place):
+                self._listener.let_go(asked)  # Landlock decides
                 return
             self._may_make(asked, place, who)
             if not self._listener.waits(asked):
                 return
             self._made(name, asked, who, target, place)
 
-    def _made(self, name: str, asked: Asked, who: Credentials, target: str, place: Found) -> None:
+    def _made(self, name: str, asked: Asked, who: Credentials, target: str, place: File) -> None:
         mode, status = mode_of(name, asked) & ~umask_of(asked.pid), os.fstat(place.fd)
         inherited = status.st_mode & stat.S_ISGID
         owned = Owned(who.euid, (self._owner(place) or _ROOT).gid if inherited else who.egid)
@@ -338,7 +362,7 @@ class Emulation:
             flags = flags_of(name, asked)
             descriptor = os.open(target, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o7777)
             try:
-                with Found(os.dup(descriptor), target) as file:
+                with File(os.dup(descriptor), target) as file:
                     self._note(file, owned)
                 self._listener.give(asked, descriptor, close_on_exec=bool(flags & os.O_CLOEXEC))
             finally:
@@ -347,18 +371,20 @@ class Emulation:
         if name.startswith("mkdir"):
             os.mkdir(target, mode & 0o1777)
             if inherited:
-                os.chmod(target, stat.S_IMODE(os.stat(target).st_mode) | stat.S_ISGID)
+                # By a descriptor: under its name a symlink may stand by now.
+                with File(os.open(target, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC), "") as folder:
+                    os.chmod(f"/proc/self/fd/{folder.fd}", stat.S_IMODE(os.fstat(folder.fd).st_mode) | stat.S_ISGID)
         elif name.startswith("symlink"):
             os.symlink(read_text(asked.pid, asked.args[0]), target)
         else:
             owned = _node(mode, asked.args[3 if name == "mknodat" else 2], target, owned)
-        with Found(os.open(target, os.O_PATH | os.O_NOFOLLOW), target) as file:
+        with File(os.open(target, os.O_PATH | os.O_NOFOLLOW), target) as file:
             self._note(file, owned)
         self._listener.answer(asked)
 
-    def _may_make(self, asked: Asked, place: Found, who: Credentials) -> None:
+    def _may_make(self, asked: Asked, place: File, who: Credentials) -> None:
         """Raises where mode bits refuse: another user makes nothing in a folder of root's, nor in one that it cannot reach."""
-        with Found(_inside(asked.pid), "") as root:
+        with File(finding.inside(asked.pid), "") as root:
             path = os.readlink(f"/proc/self/fd/{place.fd}")
             if self._root and not f"{path}/".startswith(f"{self._root}/"):
                 return  # PRoot's own affairs
@@ -366,53 +392,12 @@ class Emulation:
             inner = path.removeprefix(base).strip("/")
             steps = inner.split("/") if inner else []
             for count in range(len(steps) + 1):
-                folder = syscalls.openat2(root.fd, "/".join((self._root, *steps[:count])).lstrip("/") or ".", os.O_PATH | os.O_DIRECTORY, resolve=_INSIDE)
-                with Found(folder, "") as step:
+                folder = syscalls.openat2(root.fd, "/".join((self._root, *steps[:count])).lstrip("/") or ".", os.O_PATH | os.O_DIRECTORY, resolve=finding.INSIDE)
+                with File(folder, "") as step:
                     owner = self._owner(step) or _ROOT
                     wanted = 3 if count == len(steps) else 1
                     if not credentials.may(who, owner.uid, owner.gid, os.fstat(step.fd).st_mode, wanted):
                         raise _Refused(errno.EACCES)
-
-    # Finding what a call means
-
-    def _open(self, asked: Asked, folder: int, address: int, flags: int, path: bytes = b"") -> Found:
-        """Gives what a call's arguments name: `address` 0, or an empty path with AT_EMPTY_PATH, means the descriptor itself."""
-        path = path or (read_text(asked.pid, address) if address else b"")
-        if not path:
-            if folder == AT_FDCWD or (address and not flags & EMPTY_PATH):
-                raise FileNotFoundError
-            return Found(os.open(f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC), "")
-        return self._resolved(asked, folder, path, flags)
-
-    def _found(self, asked: Asked, folder: int, address: int, flags: int) -> Found:
-        found = self._open(asked, folder, address, flags)
-        found.path = os.readlink(f"/proc/self/fd/{found.fd}")
-        return found
-
-    def _resolved(self, asked: Asked, folder: int, path: bytes, flags: int) -> Found:
-        how = os.O_PATH | (os.O_NOFOLLOW if flags & NOFOLLOW else 0)
-        if not path.startswith(b"/"):
-            base = os.open(f"/proc/{asked.pid}/cwd" if folder == AT_FDCWD else f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
-            with Found(base, "") as start:
-                try:
-                    return self._named(start.fd, path, how, _BELOW)
-                except OSError as error:
-                    if error.errno != errno.EXDEV:
-                        raise
-                place = os.readlink(f"/proc/self/fd/{base}")
-            path = os.fsencode(place.removeprefix(os.readlink(f"/proc/{asked.pid}/root").rstrip("/"))) + b"/" + path
-        with Found(_inside(asked.pid), "") as root:
-            return self._named(root.fd, path, how, _INSIDE)
-
-    @staticmethod
-    def _named(base: int, path: bytes, how: int, resolve: int) -> Found:
-        found = syscalls.openat2(base, path, how, resolve=resolve)
-        file = Found(found, "")
-        if owners.takes_notes(file.status.st_mode):
-            return file
-        parent, _, name = path.rstrip(b"/").rpartition(b"/")
-        folder = syscalls.openat2(base, parent or (b"/" if path.startswith(b"/") else b"."), os.O_PATH, resolve=resolve)
-        return Found(found, f"/proc/self/fd/{folder}/{os.fsdecode(name)}", folder)
 
 
 _FAMILY = {
@@ -433,7 +418,3 @@ def _node(mode: int, number: int, target: str, owned: Owned) -> Owned:
         raise _Refused(errno.EPERM)
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, stat.S_IMODE(mode)))
     return owned._replace(kind="char" if kind == stat.S_IFCHR else "block", device=(os.major(number), os.minor(number)))
-
-
-def _inside(pid: int) -> int:
-    return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

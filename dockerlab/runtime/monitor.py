@@ -236,6 +236,7 @@ class Monitor:
             set_uid=not request.get("no_new_privileges", False),
             serving=Serving(listener, self.spec, self._tell_once) if chroot.is_chroot(self.spec) else None,
             root=root if proot.is_proot(self.spec) else "",
+            writable=proot.writable(self.spec, root),
             copies=CopyUp(root, request["links"]) if request.get("links") else None,
         )
         self.emulation = Emulation(listener, first, self._tell_once, around)

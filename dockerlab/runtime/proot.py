@@ -20,7 +20,7 @@ from dockerlab.runtime import emulation
 from dockerlab.runtime.chroot import MARK
 from dockerlab.runtime.sandbox import Capabilities
 
-__all__ = ["ProotSandbox", "command", "find_program", "granted", "is_proot", "read_inside", "variables"]
+__all__ = ["ProotSandbox", "command", "find_program", "granted", "is_proot", "read_inside", "variables", "writable"]
 
 _SAYS = (
     "PRoot without namespaces: owners, users and devices are kept by the engine; processes and network are this machine's, everything is several times "
@@ -92,6 +92,12 @@ def granted(spec: Spec, root: str, scratch: str) -> list[tuple[str, int]]:
     """Gives what Landlock allows (path, rights as mode bits): the container's files and volumes, and what PRoot itself needs of the host."""
     rules = [(root, 5 if spec.root.readonly else 7), (f"{root}/dev", 7), (scratch, 7), ("/dev", 6), ("/proc", 4), *((folder, 5) for folder in _FOLDERS)]
     return [*rules, *((mount.source, 5 if "ro" in mount.options else 7) for mount in spec.mounts)]
+
+
+def writable(spec: Spec, root: str) -> tuple[str, ...]:
+    """Gives the folders of the host where the container may change modes, owners and times, with all symlinks followed."""
+    own = [f"{root}/dev"] if spec.root.readonly else [root]
+    return tuple(os.path.realpath(place) for place in (*own, "/dev", "/proc", *(mount.source for mount in spec.mounts if "ro" not in mount.options)))
 
 
 def find_program(root: str, word: str, paths: str) -> tuple[str, int]:

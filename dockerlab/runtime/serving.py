@@ -27,6 +27,14 @@ def _number_inside(pid: int) -> str:
         return next((line.split()[-1] for line in file if line.startswith("NSpid:")), "")
 
 
+def _allows(host: str, flags: int) -> bool:
+    """Tells whether a descriptor, `/proc/PID/fd/N`, is open for what is asked: to open it anew would give rights that its owner does not have (landlock(7))."""
+    with open(host.replace("/fd/", "/fdinfo/")) as file:
+        held = next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
+    mode = held & os.O_ACCMODE
+    return not held & os.O_PATH and mode in (os.O_RDWR, flags & os.O_ACCMODE) and (mode != os.O_RDONLY or not flags & os.O_TRUNC)
+
+
 class Serving:
     """The answers to open(2) for one container. `told` is given, once a kind, what a person should know."""
 
@@ -92,6 +100,9 @@ class Serving:
 
     def _open(self, asked: Asked, host: str, flags: int) -> None:
         reading = os.O_RDONLY if host.startswith("/proc/") and "/fd/" not in host else flags
+        if "/fd/" in host and not _allows(host, flags):
+            self._listener.refuse(asked, errno.EACCES)
+            return
         descriptor = os.open(host, (reading & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_NOFOLLOW)) | os.O_CLOEXEC | os.O_NOCTTY)
         try:
             self._listener.give(asked, descriptor, close_on_exec=bool(flags & os.O_CLOEXEC))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -26,6 +27,8 @@ from dockerlab.version import __version__
 __all__ = ["Session", "World"]
 
 _CODE = "import sys; sys.path[:] = {path!r}; from dockerlab.runtime.launcher import main; main()"
+
+_MFD_EXEC = 0x10
 
 
 class Session:
@@ -75,12 +78,37 @@ def _stamp() -> str:
     return f"{zlib.crc32(f'{__version__} {newest}'.encode()):08x}"
 
 
+def _sealed(program: str) -> int:
+    """Gives a copy of a program in memory that nobody can write to, -1 for none.
+
+    A container's first process is this program until execve, and `/proc/self/exe` as its program runs it again: with the container's libraries, and the
+    host's own file within its reach (CVE-2019-5736).
+    """
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    try:
+        try:
+            copy = os.memfd_create("dockerlab", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | _MFD_EXEC)
+        except OSError:  # before Linux 6.3
+            copy = os.memfd_create("dockerlab", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError:
+        return -1
+    try:
+        with open(program, "rb") as file:
+            while os.sendfile(copy, file.fileno(), None, 1 << 30):
+                pass
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, seals)
+    except OSError:
+        os.close(copy)
+        return -1
+    return copy
+
+
 class World:
     """Where containers live: the launcher of one engine."""
 
     def __init__(self, capabilities: Capabilities, folder: Path) -> None:
         self.capabilities, self._folder = capabilities, folder
-        self._path = str(folder / f"launcher-{capabilities.tier}-{_stamp()}")
+        self._path, self._log = str(folder / f"launcher-{capabilities.tier}-{_stamp()}"), folder / "launcher.log"
 
     def call(self, name: str, *, descriptor: int | None = None, **options: Any) -> Any:
         """Runs one of `store.work`'s functions as the container's root and gives what it gives; raises what it raises."""
@@ -141,18 +169,29 @@ class World:
                 return
             settings = json.dumps(asdict(self.capabilities))
             code = _CODE.format(path=[entry for entry in sys.path if entry] or [os.getcwd()])
-            log = self._folder / "launcher.log"
-            with open(log, "wb") as output:
-                process = subprocess.Popen(
-                    [sys.executable, "-S", "-E", "-c", code, self._path, settings],
-                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env={"PATH": os.environ.get("PATH", "")},
-                )  # fmt: skip
-            deadline = time.monotonic() + 20
-            while not self._answers():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    last = (log.read_text(errors="replace").strip().splitlines() or ["no answer"])[-1]
+            words = [sys.executable, "-S", "-E", "-c", code, self._path, settings]
+            copy = _sealed(os.path.realpath(sys.executable))
+            try:
+                # An interpreter that finds its libraries relative to itself does not start as a copy.
+                if not (copy >= 0 and self._started(words, copy)) and not self._started(words):
+                    last = (self._log.read_text(errors="replace").strip().splitlines() or ["no answer"])[-1]
                     raise NotSupportedHere(f"the launcher does not start: {last}", reason=last, hint="look at `docker info`")
-                time.sleep(0.002)
+            finally:
+                if copy >= 0:
+                    os.close(copy)
+
+    def _started(self, words: list[str], program: int = -1) -> bool:
+        with open(self._log, "wb") as output:
+            process = subprocess.Popen(
+                words, executable=f"/proc/self/fd/{program}" if program >= 0 else None, pass_fds=[program] if program >= 0 else [],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env={"PATH": os.environ.get("PATH", "")},
+            )  # fmt: skip
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            if process.poll() is not None or time.monotonic() > deadline:
+                return False
+            time.sleep(0.002)
+        return True
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

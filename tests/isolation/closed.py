@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,11 @@ def import_tools(engine: Engine, folder: Path, links: dict[str, str] | None = No
     own = {f"bin/{applet}": "busybox" for applet in _APPLETS}
     with open(folder / f"{name}.tar", "wb") as file:
         closure.make(file.write, ["busybox", "perl"], {"etc/passwd": (_PASSWD, 0o644), "etc/shadow": (b"TOKEN-OF-ROOT", 0o600)}, own | (links or {}))
-    engine.images.import_(folder / f"{name}.tar", name=name)
+    with tarfile.open(folder / f"{name}.tar") as old, tarfile.open(folder / f"{name}-own.tar", "w") as new:
+        for member in old:
+            if not (member.isdir() and member.name.strip("/") in (links or {})):
+                new.addfile(member, old.extractfile(member) if member.isreg() else None)
+    engine.images.import_(folder / f"{name}-own.tar", name=name)
 
 
 def said(engine: Engine, command: Sequence[str], options: RunOptions | None = None, *, image: str = "tools") -> str:

@@ -114,6 +114,7 @@ def test_errors_are_the_same(shim: Shim) -> None:
 def test_a_signal_reaches_the_program(shim: Shim, number: int) -> None:
     process = shim.popen("run", "--rm", "--name", "s1", "busybox", "sh", "-c", "trap 'echo got; exit 5' INT TERM; echo up; while :; do sleep 0.1; done")
     assert process.stdout is not None and process.stdout.readline() == b"up\n"
+    time.sleep(0.5)  # the program may be up before its client watches it
     process.send_signal(number)
     out, _ = process.communicate(timeout=20)
     assert (process.returncode, out) == (5, b"got\n")

@@ -44,7 +44,7 @@ def test_a_program_that_cannot_be_started_has_dockers_code(engine: Engine, words
 def test_a_container_sees_its_own_world(engine: Engine) -> None:
     if not engine.capabilities.mounts:
         pytest.skip("a chroot shares parts of the host's world: README's host table")
-    _, text = run(engine, "sh", "-c", "id -u; hostname; echo $$; cat /etc/hostname; ls /; ls /proc | grep -c '^[0-9]'", hostname="box")
+    _, text = run(engine, "sh", "-c", "id -u; hostname; echo $$; cat /etc/hostname; ls /; ls /proc 2>/dev/null | grep -c '^[0-9]'", hostname="box")
     lines = text.split()
     assert lines[:4] == ["0", "box", "1", "box"]
     assert set(lines[4:-1]) == {"bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "var"}

@@ -55,10 +55,10 @@ def prepare(root: str, mounts: Sequence[Mount], *, devices: bool) -> None:
         os.close(base)
 
 
-def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str]) -> Laid:
+def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str], store: str = "") -> Laid:
     """Copies files and volumes to the places where mounts would be and gives what was laid; a `fresh` volume begins with what the image has there.
 
-    `root` is the container's folder, in which the places exist. Raises OSError.
+    `root` is the container's folder, in which the places exist; `store`, which holds it, is not copied into itself. Raises OSError.
     """
     laid: Laid = {}
     for mount in mounts:
@@ -73,7 +73,7 @@ def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str]) -> Laid:
             if mount.source not in fresh:
                 for name in os.listdir(place):
                     work.remove(f"{place}/{name}")
-                work.copy(f"{mount.source}/.", place)
+                work.copy(f"{mount.source}/.", place, store)
             laid[mount.destination] = {} if mount.source in fresh else dict(_states(place, _inner(mount, mounts)))
     return laid
 

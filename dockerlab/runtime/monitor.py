@@ -340,7 +340,7 @@ class Monitor:
             laying.begin_fresh(root, self.spec.mounts, self.request.get("fresh", ()))
             return
         self._take_back()
-        laid = laying.lay_in(root, self.spec.mounts, self.request.get("fresh", ()))
+        laid = laying.lay_in(root, self.spec.mounts, self.request.get("fresh", ()), str(self.folder.parent.parent))
         if laid:
             self._say({"note": "this host refuses mount(2): volumes are copied in, and what the container changes is copied back at its end"})
         publish(self.folder / "laid.json", json.dumps(laid).encode())

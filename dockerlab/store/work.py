@@ -268,13 +268,19 @@ def folders(paths: list[str], like: str) -> None:
             os.chown(path, status.st_uid, status.st_gid)
 
 
-def copy(source: str, target: str) -> None:
-    """Copies a tree with owners, modes, times, attributes, devices and hard links; a folder where something else is mounted stays empty."""
+def copy(source: str, target: str, apart: str = "") -> None:
+    """Copies a tree with owners, modes, times, attributes, devices and hard links; a folder where something else is mounted stays empty.
+
+    The folder `apart` is left out: a store would be copied into itself.
+    """
     made: dict[tuple[int, int], str] = {}
     device = os.stat(source).st_dev
+    left_out = os.stat(apart) if apart else None
     settle = [(source, target)]
     for folder, names, leaves in os.walk(source):
         here = target + folder[len(source) :]
+        if left_out is not None:
+            names[:] = [name for name in names if not os.path.samestat(os.lstat(f"{folder}/{name}"), left_out)]
         mounted = [name for name in names if os.lstat(f"{folder}/{name}").st_dev != device]
         for name in mounted:
             os.mkdir(f"{here}/{name}", 0o755)

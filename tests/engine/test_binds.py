@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dockerlab.engine import Engine, RunOptions
 from dockerlab.engine.binds import Bind, made, parse
 from dockerlab.errors import InvalidArgument, InvalidRequest
 from dockerlab.store.volumes import VolumeStore
+from tests.conftest import strongest
 
 
 @pytest.mark.parametrize(
@@ -41,3 +45,14 @@ def test_a_file_of_the_host_is_a_mount_as_well(tmp_path: Path) -> None:
     assert (volume.source, volume.target, names) == (str(tmp_path / "file"), "/x", ())
     with pytest.raises(InvalidRequest, match="Duplicate mount point: /x"):
         made(store, ["a:/x", "b:/x"], [])
+
+
+def test_a_volume_that_holds_the_store_is_not_copied_into_itself(make_engine: Callable[[str], Engine], tmp_path: Path) -> None:
+    engine = make_engine(strongest() if os.environ.get("DOCKERLAB_SHAPE") else "single-chroot")
+    (tmp_path / "mine").write_text("x\n")
+    said: list[bytes] = []
+    engine.containers.run("busybox", ["sh", "-c", "ls /here; echo y > /here/made"], RunOptions(volume=(f"{tmp_path}:/here",)), stdout=said.append)
+    assert "mine" in b"".join(said).decode().split()
+    assert (tmp_path / "made").read_text() == "y\n" and engine.system.check() == []
+    if not engine.capabilities.binds:
+        assert "home" not in b"".join(said).decode().split()

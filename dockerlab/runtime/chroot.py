@@ -15,7 +15,7 @@ from dockerlab.oci.runtime import Namespace, Spec
 from dockerlab.runtime import emulation
 from dockerlab.runtime.sandbox import Capabilities
 
-__all__ = ["MARK", "ChrootSandbox", "adapted", "is_chroot"]
+__all__ = ["MARK", "ChrootSandbox", "adapted", "is_chroot", "refuse_network"]
 
 MARK = "org.dockerlab.root"
 _SAYS = (
@@ -35,11 +35,16 @@ class ChrootSandbox:
 
     def adapt(self, spec: Spec) -> Spec:
         """Gives the spec for a chroot without namespaces; raises NotSupportedHere for a network of its own."""
-        if any(namespace.type == "network" for namespace in spec.linux.namespaces):
-            raise NotSupportedHere("this host gives a container no network of its own", reason="no namespaces", hint="leave --net none away: the container shares this machine's network")
+        refuse_network(spec)
         spec = adapted(spec, namespaces=False)
         linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.copying_rules()) or None)
         return msgspec.structs.replace(spec, linux=linux)
+
+
+def refuse_network(spec: Spec) -> None:
+    """Raises NotSupportedHere for a network of its own, which no host without namespaces gives."""
+    if any(namespace.type == "network" for namespace in spec.linux.namespaces):
+        raise NotSupportedHere("this host gives a container no network of its own", reason="no namespaces", hint="leave --net none away: the container shares this machine's network")
 
 
 def adapted(spec: Spec, *, namespaces: bool) -> Spec:

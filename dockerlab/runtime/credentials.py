@@ -82,11 +82,6 @@ class Processes:
         self.first = first
         self._known: dict[int, tuple[str, Credentials]] = {}
 
-    @property
-    def plain(self) -> bool:
-        """Whether nobody ever became somebody else."""
-        return not self._known
-
     def of(self, pid: int) -> Credentials:
         """Gives those of a process, by any of its threads."""
         if not self._known:

@@ -13,11 +13,10 @@ from typing import Any
 
 import msgspec
 
-from dockerlab.errors import NotSupportedHere
 from dockerlab.linux import seccomp, syscalls
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import emulation
-from dockerlab.runtime.chroot import MARK
+from dockerlab.runtime.chroot import MARK, refuse_network
 from dockerlab.runtime.sandbox import Capabilities
 
 __all__ = ["ProotSandbox", "command", "find_program", "granted", "is_proot", "read_inside", "variables", "writable"]
@@ -42,8 +41,7 @@ class ProotSandbox:
 
     def adapt(self, spec: Spec) -> Spec:
         """Gives the spec for PRoot; raises NotSupportedHere for a network of its own."""
-        if any(namespace.type == "network" for namespace in spec.linux.namespaces):
-            raise NotSupportedHere("this host gives a container no network of its own", reason="no namespaces", hint="leave --net none away: the container shares this machine's network")
+        refuse_network(spec)
         mounts = tuple(mount for mount in spec.mounts if mount.type == "bind" and not mount.destination.startswith("/dev/"))
         process = msgspec.structs.replace(spec.process, no_new_privileges=True)
         absent: dict[str, Any] = {"names": list(_UNKNOWN), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}

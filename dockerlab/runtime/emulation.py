@@ -21,11 +21,11 @@ from dockerlab.layers import owners
 from dockerlab.layers.owners import Owned
 from dockerlab.linux import calls, syscalls
 from dockerlab.linux.notify import Asked, Listener, read_memory, read_text
-from dockerlab.runtime import arguments, credentials, finding
+from dockerlab.runtime import arguments, credentials
 from dockerlab.runtime.arguments import AT_FDCWD, NOFOLLOW, flags_of, mode_of, packed, place_of, signed, umask_of
 from dockerlab.runtime.copyup import CopyUp
 from dockerlab.runtime.credentials import UNCHANGED, Credentials, Processes
-from dockerlab.runtime.finding import File
+from dockerlab.runtime.finding import INSIDE, File, Finder
 from dockerlab.runtime.serving import Serving
 
 __all__ = ["Circumstances", "Emulation", "copying_rules", "rules", "without_listener"]
@@ -89,7 +89,7 @@ class Circumstances:
 
     `users`: the kernel knows one user only. `anybody`: some file of the image is another's than root's. `set_uid`: such programs act. `serving`: opens what
     only the host has. `root`: where the container's files stand, for PRoot. `writable`: with PRoot, the folders where it may change anything. `copies`: the files are
-    a whole copy, with the image's hard links.
+    a whole copy, with the image's hard links. `stays`: the root that no process of the container can change, if so.
     """
 
     users: bool = True
@@ -99,6 +99,7 @@ class Circumstances:
     root: str = ""
     writable: tuple[str, ...] = ()
     copies: CopyUp | None = None
+    stays: str = ""
 
 
 class Emulation:
@@ -107,6 +108,7 @@ class Emulation:
     def __init__(self, listener: Listener, first: Credentials, told: Callable[[str, str], object], around: Circumstances) -> None:
         self._listener, self._told, self._around = listener, told, around
         self._processes = Processes(first)
+        self._find = Finder(around.stays)
         # Whether any file of the container may have an owner: until then stat(2) needs no look.
         self._any = around.anybody or not first.root or bool(around.root)
         self._serving, self._root, self._copies = around.serving, around.root, around.copies
@@ -147,7 +149,7 @@ class Emulation:
         if name not in arguments.MARKS:
             return False
         where = (signed(asked.args[0]), 0, 0) if name in ("fchmod", "fchown") else arguments.changed(name, asked)
-        with contextlib.suppress(OSError), finding.opened(asked, *where) as file:
+        with contextlib.suppress(OSError), self._find.opened(asked, *where) as file:
             return not self._writable(file)
         return False
 
@@ -158,7 +160,7 @@ class Emulation:
     def _copy_up(self, name: str, asked: Asked) -> None:
         folder, address, flags = arguments.changed(name, asked) if name in arguments.CHANGES else (AT_FDCWD, 0, 0)
         if address and self._copies:
-            with contextlib.suppress(OSError), finding.opened(asked, folder, address, flags) as file:
+            with contextlib.suppress(OSError), self._find.opened(asked, folder, address, flags) as file:
                 self._copies.before_change(file.fd)
 
     # Users
@@ -227,7 +229,7 @@ class Emulation:
             self._listener.let_go(asked)
             return
         folder, address, flags = (signed(asked.args[0]), asked.args[1], signed(asked.args[4])) if name == "execveat" else (AT_FDCWD, asked.args[0], 0)
-        with finding.found(asked, folder, address, flags) as file:
+        with self._find.found(asked, folder, address, flags) as file:
             status, owner = os.fstat(file.fd), self._owner(file) or _ROOT
             acts = stat.S_ISREG(status.st_mode)
             if acts:  # to open a pipe would be to wait for its other end
@@ -251,7 +253,7 @@ class Emulation:
         else:
             where = (signed(asked.args[0]) if name == "fchown" else AT_FDCWD, 0 if name == "fchown" else asked.args[0], NOFOLLOW if name == "lchown" else 0)
             uid, gid = _id(asked.args[1]), _id(asked.args[2])
-        with finding.opened(asked, *where) as file:
+        with self._find.opened(asked, *where) as file:
             if not self._writable(file):
                 raise _Refused(errno.EROFS)
             who, old = self._processes.of(asked.pid), self._owner(file) or _ROOT
@@ -273,7 +275,7 @@ class Emulation:
         if not who.root:
             folder = signed(asked.args[0]) if name in ("fchmod", "fchmodat") else AT_FDCWD
             address = 0 if name == "fchmod" else asked.args[1] if name == "fchmodat" else asked.args[0]
-            with finding.opened(asked, folder, address, 0) as file:
+            with self._find.opened(asked, folder, address, 0) as file:
                 if (self._owner(file) or _ROOT).uid != who.euid:
                     raise _Refused(errno.EPERM)
         self._listener.let_go(asked)
@@ -293,7 +295,7 @@ class Emulation:
             self._listener.write(asked, buffer, packed(os.stat(host), _ROOT))
             self._listener.answer(asked)
             return
-        with finding.opened(asked, folder, address, flags, path) as file:
+        with self._find.opened(asked, folder, address, flags, path) as file:
             owner, status = self._owner(file), file.status
         if owner is None or owner == self._shown:
             self._listener.let_go(asked)
@@ -342,7 +344,7 @@ class Emulation:
         folder, address = place_of(name, asked)
         path = read_text(asked.pid, address)
         parent, _, last = path.rstrip(b"/").rpartition(b"/")
-        with finding.resolved(asked, folder, parent or (b"/" if path.startswith(b"/") else b"."), 0) as place:
+        with self._find.resolved(asked, folder, parent or (b"/" if path.startswith(b"/") else b"."), 0) as place:
             if os.path.lexists(target := f"/proc/self/fd/{place.fd}/{os.fsdecode(last)}") or last in (b"", b".", b".."):
                 self._listener.let_go(asked)
                 return
@@ -384,7 +386,7 @@ class Emulation:
 
     def _may_make(self, asked: Asked, place: File, who: Credentials) -> None:
         """Raises where mode bits refuse: another user makes nothing in a folder of root's, nor in one that it cannot reach."""
-        with File(finding.inside(asked.pid), "") as root:
+        with self._find.root(asked.pid) as root:
             path = os.readlink(f"/proc/self/fd/{place.fd}")
             if self._root and not f"{path}/".startswith(f"{self._root}/"):
                 return  # PRoot's own affairs
@@ -392,7 +394,7 @@ class Emulation:
             inner = path.removeprefix(base).strip("/")
             steps = inner.split("/") if inner else []
             for count in range(len(steps) + 1):
-                folder = syscalls.openat2(root.fd, "/".join((self._root, *steps[:count])).lstrip("/") or ".", os.O_PATH | os.O_DIRECTORY, resolve=finding.INSIDE)
+                folder = syscalls.openat2(root.fd, "/".join((self._root, *steps[:count])).lstrip("/") or ".", os.O_PATH | os.O_DIRECTORY, resolve=INSIDE)
                 with File(folder, "") as step:
                     owner = self._owner(step) or _ROOT
                     wanted = 3 if count == len(steps) else 1

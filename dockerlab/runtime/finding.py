@@ -10,7 +10,7 @@ from dockerlab.linux import syscalls
 from dockerlab.linux.notify import Asked, read_text
 from dockerlab.runtime.arguments import AT_FDCWD, EMPTY_PATH, NOFOLLOW
 
-__all__ = ["INSIDE", "File", "found", "inside", "opened", "resolved"]
+__all__ = ["INSIDE", "File", "Finder"]
 
 # Another process's directory descriptors lead here: what is answered must be the container's own files, whatever /proc offers.
 INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
@@ -18,12 +18,12 @@ _BELOW = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
 
 
 class File:
-    """An open descriptor, and where its name stands where that is needed for a note."""
+    """An open descriptor, and where its name stands where that is needed for a note; with `kept` it stays open."""
 
-    __slots__ = ("_folder", "_status", "fd", "named", "path")
+    __slots__ = ("_folder", "_kept", "_status", "fd", "named", "path")
 
-    def __init__(self, descriptor: int, named: str, folder: int = -1) -> None:
-        self.fd, self.named, self._folder, self.path = descriptor, named, folder, ""
+    def __init__(self, descriptor: int, named: str, folder: int = -1, *, kept: bool = False) -> None:
+        self.fd, self.named, self._folder, self._kept, self.path = descriptor, named, folder, kept, ""
         self._status: os.stat_result | None = None
 
     @property
@@ -37,43 +37,57 @@ class File:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
+        if not self._kept:
+            os.close(self.fd)
         if self._folder >= 0:
             os.close(self._folder)
 
 
-def opened(asked: Asked, folder: int, address: int, flags: int, path: bytes = b"") -> File:
-    """Gives what a call's arguments name: `address` 0, or an empty path with AT_EMPTY_PATH, means the descriptor itself; `path` where it is read already."""
-    path = path or (read_text(asked.pid, address) if address else b"")
-    if not path:
-        if folder == AT_FDCWD or (address and not flags & EMPTY_PATH):
-            raise FileNotFoundError
-        return File(os.open(f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC), "")
-    return resolved(asked, folder, path, flags)
+class Finder:
+    """Finds for one container. `root`: where all its processes stay once they are there, since none may chroot(2); "" where they may."""
 
+    def __init__(self, root: str = "") -> None:
+        self._place, self._root = root, -1
 
-def found(asked: Asked, folder: int, address: int, flags: int) -> File:
-    """The same, with its path as this process sees it."""
-    file = opened(asked, folder, address, flags)
-    file.path = os.readlink(f"/proc/self/fd/{file.fd}")
-    return file
+    def opened(self, asked: Asked, folder: int, address: int, flags: int, path: bytes = b"") -> File:
+        """Gives what a call's arguments name: `address` 0, or an empty path with AT_EMPTY_PATH, means the descriptor itself; `path` where it is read already."""
+        path = path or (read_text(asked.pid, address) if address else b"")
+        if not path:
+            if folder == AT_FDCWD or (address and not flags & EMPTY_PATH):
+                raise FileNotFoundError
+            return File(os.open(f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC), "")
+        return self.resolved(asked, folder, path, flags)
 
+    def found(self, asked: Asked, folder: int, address: int, flags: int) -> File:
+        """The same, with its path as this process sees it."""
+        file = self.opened(asked, folder, address, flags)
+        file.path = os.readlink(f"/proc/self/fd/{file.fd}")
+        return file
 
-def resolved(asked: Asked, folder: int, path: bytes, flags: int) -> File:
-    """Gives what a path means to the process that asks."""
-    how = os.O_PATH | (os.O_NOFOLLOW if flags & NOFOLLOW else 0)
-    if not path.startswith(b"/"):
-        base = os.open(f"/proc/{asked.pid}/cwd" if folder == AT_FDCWD else f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
-        with File(base, "") as start:
-            try:
-                return _named(start.fd, path, how, _BELOW)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-            place = os.readlink(f"/proc/self/fd/{base}")
-        path = os.fsencode(place.removeprefix(os.readlink(f"/proc/{asked.pid}/root").rstrip("/"))) + b"/" + path
-    with File(inside(asked.pid), "") as root:
-        return _named(root.fd, path, how, INSIDE)
+    def resolved(self, asked: Asked, folder: int, path: bytes, flags: int) -> File:
+        """Gives what a path means to the process that asks."""
+        how = os.O_PATH | (os.O_NOFOLLOW if flags & NOFOLLOW else 0)
+        if not path.startswith(b"/"):
+            base = os.open(f"/proc/{asked.pid}/cwd" if folder == AT_FDCWD else f"/proc/{asked.pid}/fd/{folder}", os.O_PATH | os.O_CLOEXEC)
+            with File(base, "") as start:
+                try:
+                    return _named(start.fd, path, how, _BELOW)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                place = os.readlink(f"/proc/self/fd/{base}")
+            path = os.fsencode(place.removeprefix(os.readlink(f"/proc/{asked.pid}/root").rstrip("/"))) + b"/" + path
+        with self.root(asked.pid) as root:
+            return _named(root.fd, path, how, INSIDE)
+
+    def root(self, pid: int) -> File:
+        """Gives the root of a process."""
+        if self._root >= 0:
+            return File(self._root, "", kept=True)
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if self._place and os.readlink(f"/proc/self/fd/{root}") == self._place:
+            self._root = root
+        return File(root, "", kept=self._root >= 0)
 
 
 def _named(base: int, path: bytes, how: int, resolve: int) -> File:
@@ -84,8 +98,3 @@ def _named(base: int, path: bytes, how: int, resolve: int) -> File:
     parent, _, name = path.rstrip(b"/").rpartition(b"/")
     folder = syscalls.openat2(base, parent or (b"/" if path.startswith(b"/") else b"."), os.O_PATH, resolve=resolve)
     return File(found, f"/proc/self/fd/{folder}/{os.fsdecode(name)}", folder)
-
-
-def inside(pid: int) -> int:
-    """Gives a descriptor of a process's root."""
-    return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -238,6 +238,8 @@ class Monitor:
             root=root if proot.is_proot(self.spec) else "",
             writable=proot.writable(self.spec, root),
             copies=CopyUp(root, request["links"]) if request.get("links") else None,
+            # Without mounts nobody has CAP_SYS_CHROOT; PRoot makes its own roots up.
+            stays=os.path.realpath(root) if chroot.is_chroot(self.spec) else "/" if proot.is_proot(self.spec) else "",
         )
         self.emulation = Emulation(listener, first, self._tell_once, around)
 

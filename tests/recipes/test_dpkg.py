@@ -61,7 +61,7 @@ def test_the_database_is_what_dpkg_itself_reads(tmp_path: Path) -> None:
     out = io.BytesIO()
     made.write(out.write)
     root = tmp_path / "root"
-    tarfile.open(fileobj=io.BytesIO(out.getvalue())).extractall(root, filter="data")
+    tarfile.open(fileobj=io.BytesIO(out.getvalue())).extractall(root)  # noqa: S202  # our own, and the first Pythons of 3.11 have no filter
     asked = ["dpkg", f"--admindir={root}/var/lib/dpkg", f"--instdir={root}"]
     shown = subprocess.run([*asked, "-l"], capture_output=True, text=True, check=True).stdout
     assert "ii  one" in shown

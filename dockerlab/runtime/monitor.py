@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from dockerlab.errors import StoreError
 from dockerlab.linux import cgroups, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.linux.notify import Listener
@@ -325,8 +326,15 @@ class Monitor:
 
     def _note(self, **facts: Any) -> None:
         self.state = msgspec.structs.replace(self.state, **facts)
-        with contextlib.suppress(FileNotFoundError):
-            publish(self.folder / "state.json", msgspec.json.encode(self.state))
+        path, text = self.folder / "state.json", msgspec.json.encode(self.state)
+        try:
+            publish(path, text)
+        except StoreError:
+            # The disk is full, by this container perhaps: how it ended still goes into the place that the old state has. Less than a page, so no reader sees a part.
+            with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
+                file.write(text.ljust(os.fstat(file.fileno()).st_size))
+        except FileNotFoundError:
+            return
 
     def _say(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):

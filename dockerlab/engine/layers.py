@@ -103,7 +103,8 @@ class Layers:
         except NotSupportedHere:  # images can be made where no container can be run
             return
         if isinstance(snapshotter, NativeSnapshotter):
-            snapshotter.make_spare(chain[-1])
+            # Who has waited for an image waits this second too, rather than before the first container's output.
+            snapshotter.make_spare(chain[-1], wait=True)
 
     @staticmethod
     def _check(diff_id: DiffId, facts: dict[str, Any]) -> None:

@@ -57,10 +57,11 @@ class NativeSnapshotter(FolderSnapshotter):
     def _spare(self, chain_id: ChainId) -> Path:
         return self.root / "spare" / self.committed(chain_id).name
 
-    def make_spare(self, chain_id: ChainId) -> None:
-        """Has a copy of a committed snapshot made for the next container, without waiting for it."""
-        if self._later is not None:
-            self._later("spare", source=str(self.committed(chain_id) / "fs"), target=str(self._spare(chain_id)))
+    def make_spare(self, chain_id: ChainId, *, wait: bool = False) -> None:
+        """Has a copy of a committed snapshot made for the next container, by default without waiting for it."""
+        make = self.work if wait else self._later
+        if make is not None:
+            make("spare", source=str(self.committed(chain_id) / "fs"), target=str(self._spare(chain_id)))
 
     def _take_spare(self, chain_id: ChainId, place: Path) -> bool:
         try:

@@ -14,7 +14,7 @@ import pytest
 from dockerlab.commands.system import write_shim
 from dockerlab.engine import Engine
 
-ROUNDS = int(os.environ.get("DOCKERLAB_SOAK_ROUNDS", "100"))
+ROUNDS = int(os.environ.get("DOCKERLAB_SOAK_ROUNDS", "200"))
 DEEDS = (
     "docker run --rm busybox sh -c 'echo x > /x; sleep 0.05'",
     "docker run --name c{n} busybox touch /f; docker commit c{n} image:{n}; docker rm c{n}",
@@ -37,7 +37,7 @@ def relatives(home: Path, runtime: Path) -> list[int]:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("served", ["1", "0"], ids=["command server", "ordinary path"])
 def test_killed_anywhere_the_store_stays_sound(tmp_path: Path, runtime: Path, served: str) -> None:
     home = tmp_path / "home"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Iterator
 
 from dockerlab.errors import BuildFailed
+from dockerlab.linux import signals
 
 __all__ = ["checked_signal", "ports"]
 
 _PORT = re.compile(r"(?:[^/]*:)?(\d{1,5})(?:-(\d{1,5}))?")
-_REAL_TIME = re.compile(r"RTM(?:IN|AX)(?:[+-]\d{1,2})?")
 
 
 def ports(word: str) -> Iterator[str]:
@@ -29,8 +28,8 @@ def ports(word: str) -> Iterator[str]:
 
 def checked_signal(word: str) -> str:
     """Gives the word as it is, if it names a signal or is the number of one."""
-    name = word.upper().removeprefix("SIG")
-    known = 0 < int(word) <= 64 if word.isascii() and word.isdigit() else f"SIG{name}" in signal.Signals.__members__ or _REAL_TIME.fullmatch(name)
-    if not known:
-        raise BuildFailed(f"Invalid signal: {word}", hint="write a name such as SIGTERM, or a number")
+    try:
+        signals.number(word)
+    except ValueError:
+        raise BuildFailed(f"Invalid signal: {word}", hint="write a name such as SIGTERM, or a number") from None
     return word

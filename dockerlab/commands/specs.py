@@ -49,6 +49,8 @@ _FILTER = Flag("filter", "list", "f", help="Filter output based on conditions pr
 _QUIET = Flag("quiet", "bool", "q", help="Only display IDs")
 _NO_TRUNC = Flag("no-trunc", "bool", help="Don't truncate output")
 _TEMPLATE = Flag("format", "string", "f", help="Format output using a custom template")
+_SIGNAL = Flag("signal", "string", "s", help="Signal to send to the container")
+_TIMEOUT = Flag("timeout", "int", "t", 0, "Seconds to wait before killing the container")
 _FORCE = Flag("force", "bool", "f", help="Do not prompt for confirmation")
 
 COMMANDS: tuple[Command, ...] = (
@@ -79,6 +81,15 @@ COMMANDS: tuple[Command, ...] = (
             (Flag("force", "bool", "f", help="Force the removal of a running container (uses SIGKILL)"),
              Flag("volumes", "bool", "v", help="Remove anonymous volumes associated with the container")),
             1, None, aliases=("docker container rm", "docker container remove", "docker rm"), refused=_refused("link l")),
+    Command("stop", "docker stop [OPTIONS] CONTAINER [CONTAINER...]", "Stop one or more running containers", (_SIGNAL, _TIMEOUT), 1, None,
+            aliases=("docker container stop", "docker stop")),
+    Command("kill", "docker kill [OPTIONS] CONTAINER [CONTAINER...]", "Kill one or more running containers", (_SIGNAL,), 1, None,
+            aliases=("docker container kill", "docker kill")),
+    Command("wait", "docker wait CONTAINER [CONTAINER...]", "Block until one or more containers stop, then print their exit codes", (), 1, None,
+            aliases=("docker container wait", "docker wait")),
+    Command("restart", "docker restart [OPTIONS] CONTAINER [CONTAINER...]", "Restart one or more containers", (_SIGNAL, _TIMEOUT), 1, None,
+            aliases=("docker container restart", "docker restart")),
+    Command("rename", "docker rename CONTAINER NEW_NAME", "Rename a container", (), 2, 2, aliases=("docker container rename", "docker rename")),
     Command("ps", "docker ps [OPTIONS]", "List containers",
             (Flag("all", "bool", "a", help="Show all containers (default shows just running)"), _FILTER, _FORMAT,
              Flag("last", "int", "n", -1, "Show n last created containers (includes all states)"),

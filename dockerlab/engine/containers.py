@@ -11,7 +11,6 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +20,16 @@ from dockerlab.engine import binds, hostfiles
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.interrupts import interrupts_for
 from dockerlab.engine.names import invent
+from dockerlab.engine.options import Attach, RunOptions, merged
 from dockerlab.engine.settings import source_date
-from dockerlab.errors import ContainerError, Interrupted, InUse, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
+from dockerlab.errors import ContainerError, Interrupted, InUse, InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.layers import folders, permissions
 from dockerlab.layers.diff import Change
-from dockerlab.linux import landlock
-from dockerlab.oci.config import History, RunConfig, env_map, env_words
+from dockerlab.linux import landlock, signals
+from dockerlab.oci.config import History, RunConfig
 from dockerlab.oci.digest import ChainId
 from dockerlab.oci.reference import Reference
-from dockerlab.runtime import users
+from dockerlab.runtime import control, users
 from dockerlab.runtime.generate import Options, Volume, generate
 from dockerlab.runtime.world import Session
 from dockerlab.store.containers import Record, State, new_id, read_log, started_at
@@ -42,44 +42,6 @@ __all__ = ["Attach", "Container", "Containers", "RunOptions"]
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 Sink = Callable[[bytes], object]
 Note = Callable[[str], object]
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What `docker run` may say beside image and command; names are docker's flags."""
-
-    name: str = ""
-    env: Mapping[str, str] = field(default_factory=dict)
-    workdir: str = ""
-    user: str = ""
-    volume: tuple[str, ...] = ()
-    label: Mapping[str, str] = field(default_factory=dict)
-    hostname: str = ""
-    entrypoint: str | None = None
-    network: str = "host"
-    read_only: bool = False
-    cap_add: tuple[str, ...] = ()
-    cap_drop: tuple[str, ...] = ()
-    no_new_privileges: bool = False
-    interactive: bool = False
-    tty: bool = False
-    rm: bool = False
-    replace: bool = False
-    explain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Attach:
-    """The descriptors that an attached container reads from and writes to."""
-
-    stdin: int | None = None
-    stdout: int | None = None
-    stderr: int | None = None
-
-    def given(self) -> dict[str, int]:
-        """Gives those that are there."""
-        pairs = (("stdin", self.stdin), ("stdout", self.stdout), ("stderr", self.stderr))
-        return {name: descriptor for name, descriptor in pairs if descriptor is not None}
 
 
 class Container:
@@ -208,8 +170,18 @@ class Container:
                     waiting[source](data)
         return code or 0
 
+    @property
+    def _folder(self) -> Path:
+        return self._engine.container_store.folder(self.id)
+
     def wait(self, *, timeout: float | None = None) -> int:
-        """Gives the exit code once the container has ended."""
+        """Gives the exit code once the container has ended, at once where it does not run; raises TimeoutError after so many seconds."""
+        try:
+            told = control.ask(self._folder, {"wait": True}, timeout=timeout)
+        except TimeoutError:
+            raise TimeoutError(f"container {self.name} still runs") from None
+        if told and "exit" in told:
+            return int(told["exit"])
         deadline = None if timeout is None else time.monotonic() + timeout
         while (state := self.state).status == "running":
             with contextlib.suppress(OSError):
@@ -219,15 +191,42 @@ class Container:
                 finally:
                     os.close(descriptor)
             if deadline and time.monotonic() > deadline:
-                raise InvalidArgument(f"container {self.name} still runs")
+                raise TimeoutError(f"container {self.name} still runs")
         return state.exit_code
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """Sends a signal to the program, if it still is the one that was started."""
+    def kill(self, number: int = signal.SIGKILL, *, keep: bool = False) -> None:
+        """Sends a signal to the program, if it still is the one that was started; with `keep` a container of `--rm` stays after its end. Raises InvalidRequest."""
         state = self.state
-        if state.status == "running" and started_at(state.pid) == state.began:
+        if state.status != "running":
+            raise InvalidRequest(f"Cannot kill container: {self.name}: Container {self.id} is not running", hint=f"docker start {self.name}")
+        if control.ask(self._folder, {"signal": number, "keep": keep}, timeout=5) is None and started_at(state.pid) == state.began:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(state.pid, number)
+
+    def stop(self, *, number: int = 0, timeout: float | None = None, keep: bool = False) -> None:
+        """Asks the program to end, by its image's signal unless another is named, and ends it after `timeout` seconds (10; below zero: never)."""
+        patience = 10.0 if timeout is None else timeout
+        with contextlib.suppress(InvalidRequest):  # it does not run, or no longer
+            self.kill(number or signals.number(self.config.stop_signal or "SIGTERM"), keep=keep)
+            try:
+                self.wait(timeout=None if patience < 0 else patience)
+            except TimeoutError:
+                self.kill(keep=keep)
+                self.wait(timeout=10)
+
+    def restart(self, *, number: int = 0, timeout: float | None = None) -> None:
+        """Stops the container and starts it again, detached."""
+        self.stop(number=number, timeout=timeout, keep=True)
+        self.start(detach=True).close()
+
+    def rename(self, name: str) -> None:
+        """Gives the container another name; raises AlreadyExists, InvalidRequest."""
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(f"Error when allocating new name: Invalid container name (/{name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        if name == self.name:
+            raise InvalidRequest("Renaming a container with the same name as its current name", hint="choose another name")
+        self.record = self._engine.container_store.rename(self.record, name)
+        self.name = name
 
     def logs(self) -> Iterator[tuple[int, int, bytes]]:
         """Yields (time in nanoseconds, 1 for stdout or 2 for stderr, bytes)."""
@@ -298,7 +297,8 @@ class Container:
                     f"You cannot remove a running container {self.id}. Stop the container before attempting removal or force remove",
                     by=self.name, hint=f"docker rm -f {self.name}",
                 )  # fmt: skip
-            self.kill()
+            with contextlib.suppress(InvalidRequest):  # it has ended meanwhile
+                self.kill()
             self.wait(timeout=10)
         self._engine.container_store.discard(self.record)
         self._engine.snapshotter.remove(self.id)
@@ -399,18 +399,6 @@ class Containers:
                     os.close(descriptor)
         container.exit_code = code
         return container
-
-
-def merged(image: RunConfig, command: Sequence[str], chosen: RunOptions) -> RunConfig:
-    """Gives the settings of a container: the image's, with what was asked for on top. A new entrypoint forgets the image's command."""
-    env = {**chosen.env, **{k: v for k, v in env_map(image.env).items() if k not in chosen.env}}
-    entrypoint, cmd = image.entrypoint, image.cmd
-    if chosen.entrypoint is not None:
-        entrypoint, cmd = ((chosen.entrypoint,) if chosen.entrypoint else None), None
-    return msgspec.structs.replace(
-        image, env=env_words(env), entrypoint=entrypoint, cmd=tuple(command) if command else cmd, user=chosen.user or image.user,
-        working_dir=chosen.workdir or image.working_dir, labels={**image.labels, **chosen.label},
-    )  # fmt: skip
 
 
 def _small_file(stack: Sequence[str], name: str) -> str:

@@ -118,6 +118,8 @@ class System:
         problems = [*self._images(repair), *self._containers(repair)]
         for ident in self._engine.container_store.leftovers():
             self._engine.world.call("remove", path=str(self._engine.container_store.folder(ident)))
+        for name in self._engine.container_store.old_names():
+            (self._engine.container_store.names / name).unlink(missing_ok=True)
         known = set(self._engine.container_store.ids())
         for key in self._engine.snapshotter.keys() - known:
             if self._idle(key):

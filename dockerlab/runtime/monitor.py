@@ -25,7 +25,7 @@ from dockerlab.linux import cgroups, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.linux.notify import Listener
 from dockerlab.oci.runtime import Spec
-from dockerlab.runtime import chroot, confined, descendants, init, laying, proot, wire
+from dockerlab.runtime import chroot, confined, control, descendants, init, laying, proot, wire
 from dockerlab.runtime.copyup import CopyUp
 from dockerlab.runtime.credentials import Credentials
 from dockerlab.runtime.emulation import Circumstances, Emulation, without_listener
@@ -62,6 +62,8 @@ class Monitor:
         self.state = State()
         self.grace = float(request.get("grace", 1.0))
         self.stopping = 0.0
+        self.asked: socket.socket | None = None
+        self.waiting: list[socket.socket] = []
 
     def run(self) -> None:
         """Sees the container through."""
@@ -257,10 +259,12 @@ class Monitor:
             self._say({"note": text})
 
     def _watch(self, parent: int, first: int, status: int) -> int:
+        self.asked = control.listen(self.folder)
         self._note(status="running", pid=first, began=started_at(first), monitor=os.getpid(), monitor_began=started_at(os.getpid()), started=_now())
         self._say({"started": first})
         poller, streams = select.poll(), self.streams
-        for descriptor in (status, self.connection.fileno(), *([self.listener] if self.emulation else [])):
+        asked = self.asked.fileno() if self.asked else -1
+        for descriptor in (status, self.connection.fileno(), *([self.listener] if self.emulation else []), *([asked] if self.asked else [])):
             poller.register(descriptor, select.POLLIN)
         streams.begin(poller)
         code: int | None = None
@@ -277,6 +281,8 @@ class Monitor:
                 elif descriptor == self.listener:
                     if not self._answer():
                         poller.unregister(descriptor)
+                elif descriptor == asked:
+                    self._obey(first)
                 else:
                     streams.carry(descriptor)
             if code is not None and streams.late and self.state.status == "running":
@@ -317,6 +323,21 @@ class Monitor:
             self._signal(first, message["signal"])
             if message.get("grace") is not None:
                 self.stopping = time.monotonic() + message["grace"]
+
+    def _obey(self, first: int) -> None:
+        """Does what another process asks for: a signal, `keep` a container that would be removed at its end, the exit code once there is one."""
+        question = control.put(self.asked) if self.asked else None
+        if question is None:
+            return
+        message, connection = question
+        if message.get("keep"):
+            self.request["remove"] = []
+        if "signal" in message:
+            self._signal(first, int(message["signal"]))
+        if message.get("wait"):
+            self.waiting.append(connection)
+        else:
+            control.answer(connection, {})
 
     def _signal(self, first: int, number: int) -> None:
         # PRoot lets most signals pass by: what it runs is its child.
@@ -368,6 +389,10 @@ class Monitor:
             self._say({"note": f"a volume could not be copied back: {error.strerror}; the container still has it"})
         if group := self.request.get("cgroup"):
             cgroups.remove(group)
+        if self.asked:
+            self.asked.close()
+        for connection in self.waiting:
+            control.answer(connection, {"exit": code})
         if self.request.get("remove"):
             store = ContainerStore(self.folder.parent.parent)
             with contextlib.suppress(Exception):

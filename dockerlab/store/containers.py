@@ -1,6 +1,6 @@
 """Containers on disk: `containers/<id>/{container.json, state.json, bundle/config.json, log}` and their names.
 
-`container.json` is written once, by who creates the container. `state.json` has one writer, the container's monitor. A name is a file made by
+`container.json` is written by who creates the container, and once more by who renames it. `state.json` has one writer, the container's monitor. A name is a file made by
 link(2), so two containers can never hold the same. A container exists once its name does; a folder without one is what a killed process left.
 """
 
@@ -29,7 +29,7 @@ _FRAME = struct.Struct("<QBI")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What a container was created with; never changes."""
+    """What a container was created with; nothing of it changes but the name."""
 
     id: str
     name: str
@@ -95,6 +95,15 @@ class ContainerStore:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
+    def rename(self, record: Record, name: str) -> Record:
+        """Gives a container another name and what it is known as from now on; raises AlreadyExists. Killed half-way, the old name still is the one."""
+        renamed = msgspec.structs.replace(record, name=name)
+        self._claim(renamed)
+        publish(self.folder(record.id) / "container.json", msgspec.json.format(msgspec.json.encode(renamed), indent=1))
+        with contextlib.suppress(FileNotFoundError):
+            (self.names / record.name).unlink()
+        return renamed
+
     def _claim(self, record: Record) -> None:
         draft = self.names / f".{scratch_name()}"
         try:
@@ -120,7 +129,16 @@ class ContainerStore:
 
     def ids(self) -> list[str]:
         """Gives the ids of all containers."""
-        return [ident for name in self.names.iterdir() if not name.name.startswith(".") and (ident := self.holder(name.name))]
+        return sorted({ident for name in self.names.iterdir() if not name.name.startswith(".") and (ident := self.holder(name.name))})
+
+    def old_names(self) -> list[str]:
+        """Gives the names, older than a minute, that lead to a container which is called otherwise: a process died while it renamed one."""
+        found, old = [], time.time() - 60
+        for name in self.names.iterdir():
+            with contextlib.suppress(FileNotFoundError, NotFound, CorruptContent):
+                if name.stat().st_mtime < old and (ident := self.holder(name.name)) and self.get(ident).name != name.name:
+                    found.append(name.name)
+        return found
 
     def get(self, ident: str) -> Record:
         """Gives what a container was created with; raises NotFound, CorruptContent."""

@@ -330,7 +330,26 @@ MANAGEMENT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("lines", [*IMAGES_FROM_CONTAINERS, *REFERENCES, *BUILDS, *SOURCES, *STEPS, *CONTAINERS, *MANAGEMENT])
+_LOOP = "sh -c 'trap \"exit 7\" TERM; trap \"echo user\" USR1; while :; do sleep 0.05; done'"
+LIFECYCLE = [
+    _same("stop", f"docker run -d --name c1 busybox {_LOOP}", "sleep 1; docker stop c1", "docker ps -a --format '{{.Names}} {{.State}}'", "docker inspect -f '{{.State.ExitCode}}' c1",
+          "docker stop c1", "docker stop nosuch c1", "docker stop", "docker stop -t x c1", "docker start c1", "docker container stop -t 0 c1", "docker stop --help"),
+    _same("stop of what does not listen", "docker run -d --name c1 busybox sleep 50", "docker stop -t 1 c1", "docker inspect -f '{{.State.ExitCode}}' c1",
+          "printf 'FROM busybox\nSTOPSIGNAL USR1\n' > Dockerfile; docker build -qt s . 2>/dev/null", f"docker run -d --name c2 s {_LOOP}", "sleep 1; docker stop -t 1 c2", "docker logs c2"),
+    _same("kill", f"docker run -d --name c1 busybox {_LOOP}", "sleep 1; docker kill -s USR1 c1", "sleep 1; docker logs c1", "docker kill --signal sigterm c1", "docker wait c1", "docker kill c1",
+          "docker kill nosuch", "docker start c1", "docker kill -s FOO c1", "docker kill -s 99 c1", "docker kill -s 9 c1 nosuch", "docker wait c1", "docker kill --help", "docker kill"),
+    _same("wait", "docker run -d --name c1 busybox sh -c 'sleep 1; exit 5'", "docker wait c1", "docker wait c1 nosuch c1",
+          "docker run -d --rm --name c2 busybox sh -c 'sleep 2; exit 6'", "docker wait c2",
+          "docker create --name c3 busybox", "docker wait", "docker wait --help"),
+    _same("restart", "docker run --name c1 busybox sh -c 'echo x >> /f; wc -l /f'", "docker restart c1", "docker wait c1; docker logs c1",
+          f"docker run -d --rm --name c2 busybox {_LOOP}", "docker restart -t 5 c2",
+          "docker ps --format '{{.Names}} {{.State}}'", "docker stop c2; sleep 1; docker ps -a --format '{{.Names}}'", "docker restart nosuch", "docker restart --help"),
+    _same("rename", "docker create --name c1 busybox", "docker create --name c2 busybox", "docker rename c1 c3", "docker ps -a --format '{{.Names}}'", "docker rename c3 c2", "docker rename nosuch x1",
+          "docker rename c3 c3", "docker rename c3 'a b'", "docker rename c3 /c4", "docker ps -a --format '{{.Names}}'", "docker rename c4", "docker rename c4 ''", "docker rename --help"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", [*IMAGES_FROM_CONTAINERS, *REFERENCES, *BUILDS, *SOURCES, *STEPS, *CONTAINERS, *MANAGEMENT, *LIFECYCLE])
 def test_docker_says_the_same(both: Both, lines: tuple[str, ...]) -> None:
     theirs, ours = both(lines)
     assert "\n".join(plain(ours, theirs=False)) == "\n".join(plain(theirs, theirs=True))

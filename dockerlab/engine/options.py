@@ -1,0 +1,62 @@
+"""What a person may ask of a new container, and what becomes of it together with the image's own settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from dockerlab.oci.config import RunConfig, env_map, env_words
+
+__all__ = ["Attach", "RunOptions", "merged"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `docker run` may say beside image and command; names are docker's flags."""
+
+    name: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    user: str = ""
+    volume: tuple[str, ...] = ()
+    label: Mapping[str, str] = field(default_factory=dict)
+    hostname: str = ""
+    entrypoint: str | None = None
+    network: str = "host"
+    read_only: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    interactive: bool = False
+    tty: bool = False
+    rm: bool = False
+    replace: bool = False
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """The descriptors that an attached container reads from and writes to."""
+
+    stdin: int | None = None
+    stdout: int | None = None
+    stderr: int | None = None
+
+    def given(self) -> dict[str, int]:
+        """Gives those that are there."""
+        pairs = (("stdin", self.stdin), ("stdout", self.stdout), ("stderr", self.stderr))
+        return {name: descriptor for name, descriptor in pairs if descriptor is not None}
+
+
+def merged(image: RunConfig, command: Sequence[str], chosen: RunOptions) -> RunConfig:
+    """Gives the settings of a container: the image's, with what was asked for on top. A new entrypoint forgets the image's command."""
+    env = {**chosen.env, **{k: v for k, v in env_map(image.env).items() if k not in chosen.env}}
+    entrypoint, cmd = image.entrypoint, image.cmd
+    if chosen.entrypoint is not None:
+        entrypoint, cmd = ((chosen.entrypoint,) if chosen.entrypoint else None), None
+    return msgspec.structs.replace(
+        image, env=env_words(env), entrypoint=entrypoint, cmd=tuple(command) if command else cmd, user=chosen.user or image.user,
+        working_dir=chosen.workdir or image.working_dir, labels={**image.labels, **chosen.label},
+    )  # fmt: skip

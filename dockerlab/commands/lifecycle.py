@@ -73,7 +73,7 @@ def rename(call: Call) -> Outcome:
     """docker rename."""
     old, new = call.args[0], call.args[1].removeprefix("/")
     if not old or not new:
-        raise InvalidArgument("Neither old nor new names may be empty", hint="docker rename OLD NEW")
+        raise InvalidArgument("Error: Neither old nor new names may be empty", hint="docker rename OLD NEW")
 
     def again(name: str) -> None:
         try:

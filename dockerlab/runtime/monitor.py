@@ -335,7 +335,11 @@ class Monitor:
         if "signal" in message:
             self._signal(first, int(message["signal"]))
         if message.get("wait"):
-            self.waiting.append(connection)
+            # Who waited and went away has closed its end, which reads as an end of file.
+            gone, _, _ = select.select(self.waiting, [], [], 0)
+            for old in gone:
+                old.close()
+            self.waiting = [*(old for old in self.waiting if old not in gone), connection]
         else:
             control.answer(connection, {})
 

@@ -71,6 +71,22 @@ def test_wait_hears_the_end_of_a_container_that_is_removed(engine: Engine) -> No
         left.remove(force=True)
 
 
+def test_who_waits_and_goes_away_leaves_nothing_in_the_monitor(engine: Engine) -> None:
+    container = begun(engine)
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            container.wait(timeout=0.01)
+    folder = f"/proc/{container.state.monitor}/fd"
+    if os.access(folder, os.R_OK):  # where the launcher lives in a user namespace nobody outside may look
+        before = len(os.listdir(folder))
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                container.wait(timeout=0.01)
+        assert len(os.listdir(folder)) == before
+    container.stop()
+    assert container.state.exit_code == 7
+
+
 def test_restart_keeps_what_the_container_wrote(engine: Engine) -> None:
     container = begun(engine, "echo x >> /f; echo ready; trap 'exit 0' TERM; while :; do sleep 0.05; done", rm=True)
     container.restart()

@@ -21,26 +21,26 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BIDI = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The rows under their headings, one line each, aligned as docker aligns them; cells are made safe for a terminal."""
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, least: int = _CELL) -> str:
+    """The rows under their headings, one line each, aligned as docker aligns them, columns at least so wide; cells are made safe for a terminal."""
     lines = ["\t".join(map(escape, row)) for row in (headers, *rows)]
-    return _aligned("".join(f"{line}\n" for line in lines))
+    return _aligned("".join(f"{line}\n" for line in lines), least)
 
 
-def _aligned(text: str) -> str:
+def _aligned(text: str, least: int = _CELL) -> str:
     """Go's text/tabwriter with a minimum of 10, a gap of 3 and spaces; the last cell of a line is left as it is."""
     lines = [line.split("\t") for line in text.split("\n")]
     opened: dict[int, list[list[str]]] = {}
     for cells in (*lines, [""]):
         for column in [column for column in opened if column >= len(cells) - 1]:
-            _pad(column, opened.pop(column))
+            _pad(column, opened.pop(column), least)
         for column in range(len(cells) - 1):
             opened.setdefault(column, []).append(cells)
     return "\n".join(map("".join, lines))
 
 
-def _pad(column: int, block: list[list[str]]) -> None:
-    width = max(_CELL, *(len(cells[column]) + _GAP for cells in block))
+def _pad(column: int, block: list[list[str]], least: int) -> None:
+    width = max(least, *(len(cells[column]) + _GAP for cells in block))
     for cells in block:
         cells[column] = cells[column].ljust(width)
 

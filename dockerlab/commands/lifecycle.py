@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+
 from dockerlab.commands.call import Call, Outcome
+from dockerlab.commands.columns import table
 from dockerlab.commands.each import attempts, told
-from dockerlab.errors import AlreadyExists, InvalidArgument, InvalidRequest, NotFound
+from dockerlab.errors import AlreadyExists, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
 
-__all__ = ["kill", "rename", "restart", "stop", "wait"]
+__all__ = ["kill", "rename", "restart", "stop", "top", "wait"]
 
 
 def _signal(call: Call) -> int:
@@ -86,3 +89,22 @@ def rename(call: Call) -> Outcome:
     if failed:
         call.surface.err(f"Error: failed to rename container named {old}\n")
     return Outcome(exit_code=code)
+
+
+def top(call: Call) -> Outcome:
+    """docker top: the host's own ps(1), of whose lines those of the container are shown."""
+    pids = {str(pid) for pid in call.engine.containers.get(call.args[0]).processes()}
+    words = list(call.args[1:]) or ["-ef"]
+    try:
+        done = subprocess.run(["ps", *words], capture_output=True, text=True, errors="replace", check=False)
+    except FileNotFoundError:
+        raise NotSupportedHere("this host has no ps", reason="ps(1) is missing", hint="an administrator installs the package procps") from None
+    if done.returncode:
+        raise InvalidRequest(f"ps: {' '.join(done.stderr.split())}", hint="ps(1) names the options")
+    head, *lines = done.stdout.splitlines()
+    titles = head.split()
+    if "PID" not in titles:
+        raise InvalidRequest("Couldn't find PID field in ps output", hint="name pid among the columns")
+    cells = [line.split(None, len(titles) - 1) for line in lines]
+    call.out(table(titles, [row for row in cells if row[titles.index("PID")] in pids], least=20).rstrip("\n"))
+    return Outcome()

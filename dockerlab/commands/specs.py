@@ -90,6 +90,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("restart", "docker restart [OPTIONS] CONTAINER [CONTAINER...]", "Restart one or more containers", (_SIGNAL, _TIMEOUT), 1, None,
             aliases=("docker container restart", "docker restart")),
     Command("rename", "docker rename CONTAINER NEW_NAME", "Rename a container", (), 2, 2, aliases=("docker container rename", "docker rename")),
+    Command("top", "docker top CONTAINER [ps OPTIONS]", "Display the running processes of a container", (), 1, None, False,
+            aliases=("docker container top", "docker top")),
     Command("ps", "docker ps [OPTIONS]", "List containers",
             (Flag("all", "bool", "a", help="Show all containers (default shows just running)"), _FILTER, _FORMAT,
              Flag("last", "int", "n", -1, "Show n last created containers (includes all states)"),

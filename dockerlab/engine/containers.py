@@ -29,7 +29,7 @@ from dockerlab.linux import landlock, signals
 from dockerlab.oci.config import History, RunConfig
 from dockerlab.oci.digest import ChainId
 from dockerlab.oci.reference import Reference
-from dockerlab.runtime import control, users
+from dockerlab.runtime import control, descendants, users
 from dockerlab.runtime.generate import Options, Volume, generate
 from dockerlab.runtime.world import Session
 from dockerlab.store.containers import Record, State, new_id, read_log, started_at
@@ -227,6 +227,16 @@ class Container:
             raise InvalidRequest("Renaming a container with the same name as its current name", hint="choose another name")
         self.record = self._engine.container_store.rename(self.record, name)
         self.name = name
+
+    def processes(self) -> list[int]:
+        """Gives the container's processes by their ids on this host; raises InvalidRequest where it does not run."""
+        state = self.state
+        if state.status != "running":
+            raise InvalidRequest(f"Container {self.id} is not running", hint=f"docker start {self.name}")
+        with contextlib.suppress(OSError), open(f"/proc/{state.pid}/stat", "rb") as file:
+            # Its parent is the engine's own, and takes in what loses its own parent where no pid namespace does.
+            return sorted(descendants.below(int(file.read().rpartition(b")")[2].split()[1])))
+        return []
 
     def logs(self) -> Iterator[tuple[int, int, bytes]]:
         """Yields (time in nanoseconds, 1 for stdout or 2 for stderr, bytes)."""

@@ -1,4 +1,4 @@
-"""The processes below this one, where no pid namespace ends them together; prctl(2), PR_SET_CHILD_SUBREAPER."""
+"""The processes below another; and an end for them where no pid namespace brings it, prctl(2), PR_SET_CHILD_SUBREAPER."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 
-__all__ = ["children", "end"]
+__all__ = ["below", "children", "end"]
 
 
 def end() -> None:
@@ -22,10 +22,23 @@ def end() -> None:
 
 def children(parent: int) -> list[int]:
     """Gives the children of a process; proc(5)."""
-    found = []
+    return _families().get(parent, [])
+
+
+def below(parent: int) -> list[int]:
+    """Gives the children of a process and all of theirs."""
+    families, found, left = _families(), [], [parent]
+    while left:
+        inner = families.get(left.pop(), [])
+        found += inner
+        left += inner
+    return found
+
+
+def _families() -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
-                if int(file.read().rpartition(b")")[2].split()[1]) == parent:
-                    found.append(int(name))
+                found.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
     return found

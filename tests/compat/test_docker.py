@@ -344,6 +344,9 @@ LIFECYCLE = [
     _same("restart", "docker run --name c1 busybox sh -c 'echo x >> /f; wc -l /f'", "docker restart c1", "docker wait c1; docker logs c1",
           f"docker run -d --rm --name c2 busybox {_LOOP}", "docker restart -t 5 c2",
           "docker ps --format '{{.Names}} {{.State}}'", "docker stop c2; sleep 1; docker ps -a --format '{{.Names}}'", "docker restart nosuch", "docker restart --help"),
+    _same("top", "docker run -d --name c1 busybox sh -c 'sleep 50 & (sleep 51 & ); wait'", "sleep 1; docker top c1 | wc -l", "docker top c1 -o pid,args | awk '{print $2, $3, $4, $5}' | sort",
+          "docker top c1 -eo pid,comm,stat | cut -c20- ", "docker top c1 -o comm", "docker top c1 --nope 2>&1 | head -n 1 | cut -c 1-40", "docker top nosuch", "docker kill c1", "docker top c1",
+          "docker top", "docker top --help"),
     _same("rename", "docker create --name c1 busybox", "docker create --name c2 busybox", "docker rename c1 c3", "docker ps -a --format '{{.Names}}'", "docker rename c3 c2", "docker rename nosuch x1",
           "docker rename c3 c3", "docker rename c3 'a b'", "docker rename c3 /c4", "docker ps -a --format '{{.Names}}'", "docker rename c4", "docker rename c4 ''", "docker rename --help"),
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +95,17 @@ def test_restart_keeps_what_the_container_wrote(engine: Engine) -> None:
     assert [str(change) for change in container.diff()] == ["A /f"]
     container.stop()
     until(lambda: not engine.containers.list(all=True))  # --rm holds for the last end
+
+
+def test_processes_of_a_container_are_its_own(engine: Engine) -> None:
+    container, other = begun(engine, "sleep 50 & (sleep 51 & ); echo ready; wait"), begun(engine, "echo ready; exec sleep 52")
+    until(lambda: len(container.processes()) > 2)
+    words = [Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")[-1] for pid in container.processes()]
+    assert {b"50", b"51"} <= set(words) and b"52" not in words
+    for left in (container, other):
+        left.remove(force=True)
+    with pytest.raises(InvalidRequest, match="is not running"):
+        engine.containers.create("busybox", ["true"]).processes()
 
 
 def test_rename(engine: Engine) -> None:

@@ -20,6 +20,7 @@ DEEDS = (
     "docker run --name c{n} busybox touch /f; docker commit c{n} image:{n}; docker rm c{n}",
     "printf 'FROM busybox\\nRUN echo {n} > /n\\nRUN sleep 0.05\\n' > D{n}; docker build -q -f D{n} -t built:{n} .; docker rmi built:{n}",
     "docker system prune -f",
+    "docker run -d --name d{n} busybox sleep 3; docker rename d{n} e{n}; docker restart -t 0 e{n}; docker stop -t 0 e{n}; docker rm e{n}",
 )
 
 

@@ -17,7 +17,7 @@ from dockerlab.errors import DockerlabError, InvalidArgument, InvalidRequest, No
 from dockerlab.oci.config import EMPTY_TIME, Healthcheck, RunConfig
 from dockerlab.oci.reference import Reference
 
-__all__ = ["container", "image", "inspect"]
+__all__ = ["container", "image", "inspect", "shown"]
 
 _OBJECTS = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
 
@@ -27,20 +27,21 @@ def inspect(call: Call) -> Outcome:
     kind = call.flag("type")
     if kind not in ("", *_OBJECTS):
         raise InvalidArgument(f'unknown type: "{kind}": must be one of {", ".join(map(quoted, _OBJECTS))}', hint="name container or image")
-    return _inspect(call, {"": _any, "container": _container, "image": _image}.get(kind, partial(_none, kind)))
+    return shown(call, {"": _any, "container": _container, "image": _image}.get(kind, partial(_none, kind)))
 
 
 def container(call: Call) -> Outcome:
     """docker container inspect."""
-    return _inspect(call, _container)
+    return shown(call, _container)
 
 
 def image(call: Call) -> Outcome:
     """docker image inspect."""
-    return _inspect(call, _image)
+    return shown(call, _image)
 
 
-def _inspect(call: Call, look: Callable[[Call, str], dict[str, Any]]) -> Outcome:
+def shown(call: Call, look: Callable[[Call, str], dict[str, Any]]) -> Outcome:
+    """Shows what `look` finds of each argument, and says at the end what it did not find."""
     template = _template(call.flag("format"))
     found: list[dict[str, Any]] = []
     rendered: list[str] = []

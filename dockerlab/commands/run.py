@@ -29,6 +29,7 @@ _VERBS = {
     "info": "system:info", "doctor": "doctor:doctor", "version": "system:version", "system check": "system:check", "system df": "system:df", "system prune": "system:prune",
     "container prune": "system:prune_containers", "image prune": "system:prune_images",
     **{name: f"lifecycle:{name}" for name in ("stop", "kill", "wait", "restart", "rename", "top")},
+    **{f"volume {name}": f"volumes:{name}" for name in ("create", "inspect", "ls", "rm")},
     "shim install": "system:shim_install", "shim remove": "system:shim_remove",
 }  # fmt: skip
 _MANAGED = {"container ls": "ps", "image ls": "images", "image rm": "rmi", "image build": "build"}

@@ -45,8 +45,8 @@ class Lesson:
             store.forget(record.id)
         for name, (raw, manifest) in made.items():
             store.add(raw, manifest, name=Reference.parse(name), when=now())
-        for name in self.engine.volumes.names():
-            self.engine.volumes.remove(name)
+        for name in self.engine.volume_store.names():
+            self.engine.volume_store.remove(name)
         for name in self.images:
             self.engine.images.resolve(name)
         shutil.rmtree(self.engine.home / "told", ignore_errors=True)

@@ -15,6 +15,7 @@ from dockerlab.engine.containers import Container, Containers, RunOptions
 from dockerlab.engine.images import Image, Images
 from dockerlab.engine.settings import Settings
 from dockerlab.engine.system import System
+from dockerlab.engine.volumes import Volumes
 from dockerlab.linux import probe
 from dockerlab.linux.probe import Finding, situation
 from dockerlab.runtime import sandbox
@@ -47,6 +48,7 @@ class Engine:
         self.images = Images(self)
         self.containers = Containers(self)
         self.builds = Builds(self)
+        self.volumes = Volumes(self)
         self.system = System(self)
 
     def first_time(self, topic: str) -> bool:
@@ -101,6 +103,6 @@ class Engine:
         return NativeSnapshotter(folder / f"native-{able.tier}", self.world.call, owners=able.owners, devices=able.direct and able.owners, later=self.world.later)
 
     @cached_property
-    def volumes(self) -> VolumeStore:
-        """Named volumes."""
+    def volume_store(self) -> VolumeStore:
+        """Where named volumes are kept."""
         return VolumeStore(self.home, self.world.call)

@@ -135,7 +135,7 @@ class Container:
         return sorted({path for pair in pairs for path in pair})
 
     def _removals(self) -> list[str]:
-        volumes = [str(self._engine.volumes.root / name) for name in self.record.volumes]
+        volumes = [str(self._engine.volume_store.root / name) for name in self.record.volumes]
         return [str(Path(self._engine.snapshotter.stack(self.id).upper).parent), *volumes]
 
     def watch(self, session: Session, pipes: Mapping[int, Sink], *, note: Note = lambda _: None) -> int:
@@ -313,7 +313,7 @@ class Container:
         self._engine.container_store.discard(self.record)
         self._engine.snapshotter.remove(self.id)
         for name in self.record.volumes if volumes else ():
-            self._engine.volumes.remove(name)
+            self._engine.volume_store.remove(name)
 
     def __repr__(self) -> str:
         return f"<Container {self.name} {self.short_id} {self.state.status}>"
@@ -359,7 +359,7 @@ class Containers:
     def _create(self, image: str, source: Image, config: RunConfig, chosen: RunOptions) -> Container:
         ident, engine = new_id(), self._engine
         chain = engine.images.layers.ensure_unpacked(source.record)
-        volumes, anonymous = binds.made(engine.volumes, chosen.volume, config.volumes)
+        volumes, anonymous = binds.made(engine.volume_store, chosen.volume, config.volumes)
         hostname = chosen.hostname or ident[:12]
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
         options = Options(

@@ -104,8 +104,8 @@ class System:
         return Usage("Containers", len(containers), len(running), sum(sizes.values()), sum(sizes.values()) - sum(sizes[c] for c in running))
 
     def _of_volumes(self) -> Usage:
-        root = self._engine.volumes.root
-        sizes = {name: self._engine.world.call("usage", path=str(root / name))[0] for name in self._engine.volumes.names()}
+        root = self._engine.volume_store.root
+        sizes = {name: self._engine.world.call("usage", path=str(root / name))[0] for name in self._engine.volume_store.names()}
         mounted = {mount["source"] for c in self._engine.container_store.records() for mount in c.host["mounts"]}
         used = [name for name in sizes if str(root / name / "_data") in mounted]
         return Usage("Local Volumes", len(sizes), len(used), sum(sizes.values()), sum(sizes.values()) - sum(sizes[name] for name in used))

@@ -288,10 +288,13 @@ class Monitor:
             if code is not None and streams.late and self.state.status == "running":
                 # The program has ended, whether or not somebody reads what it wrote.
                 self._note(status="exited", exit_code=code, finished=_now(), pid=0)
+                self._tell_waiting(code)
             if code is not None and not events and not streams.late:
                 # Whoever still holds the pipe's other end is no process of the container: they all ended with the first.
                 break
         os.waitpid(parent, 0)
+        if not any(namespace.type == "pid" for namespace in self.spec.linux.namespaces):
+            descendants.end()  # where the parent was killed, what it watched over is ours
         if self.state.status == "running":
             self._note(status="exited", exit_code=code, finished=_now(), pid=0)
         return code
@@ -334,7 +337,9 @@ class Monitor:
             self.request["remove"] = []
         if "signal" in message:
             self._signal(first, int(message["signal"]))
-        if message.get("wait"):
+        if message.get("wait") and self.state.status != "running":
+            control.answer(connection, {"exit": self.state.exit_code})
+        elif message.get("wait"):
             # Who waited and went away has closed its end, which reads as an end of file.
             gone, _, _ = select.select(self.waiting, [], [], 0)
             for old in gone:
@@ -342,6 +347,11 @@ class Monitor:
             self.waiting = [*(old for old in self.waiting if old not in gone), connection]
         else:
             control.answer(connection, {})
+
+    def _tell_waiting(self, code: int) -> None:
+        for connection in self.waiting:
+            control.answer(connection, {"exit": code})
+        self.waiting = []
 
     def _signal(self, first: int, number: int) -> None:
         # PRoot lets most signals pass by: what it runs is its child.
@@ -395,8 +405,7 @@ class Monitor:
             cgroups.remove(group)
         if self.asked:
             self.asked.close()
-        for connection in self.waiting:
-            control.answer(connection, {"exit": code})
+        self._tell_waiting(code)
         if self.request.get("remove"):
             store = ContainerStore(self.folder.parent.parent)
             with contextlib.suppress(Exception):

@@ -1,17 +1,28 @@
-"""Named volumes: `volumes/<name>/_data`."""
+"""Named volumes: `volumes/<name>/_data`, with `volume.json` beside it where there is more to say than a name."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from dockerlab.errors import InvalidRequest
-from dockerlab.store.files import explain
+from dockerlab.store.files import explain, publish
 from dockerlab.store.snapshots import Work
 
-__all__ = ["VolumeStore"]
+__all__ = ["Facts", "VolumeStore"]
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a volume beside its name; `labels` is None for one that was made by mounting it."""
+
+    created: str = ""
+    labels: Mapping[str, str] | None = None
 
 
 class VolumeStore:
@@ -22,17 +33,40 @@ class VolumeStore:
         with explain(root):
             self.root.mkdir(exist_ok=True)
 
-    def ensure(self, name: str) -> tuple[Path, bool]:
+    def place(self, name: str) -> Path:
+        """Gives the folder that is mounted."""
+        return self.root / name / "_data"
+
+    def ensure(self, name: str, *, labels: Mapping[str, str] | None = None) -> tuple[Path, bool]:
         """Gives the volume's folder, made if missing, and whether it is empty; raises InvalidRequest in docker's words."""
         if not _NAME.fullmatch(name):
             raise InvalidRequest(
                 f'create {name}: "{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
                 "If you intended to pass a host directory, use absolute path"
             )
-        folder = self.root / name / "_data"
+        folder = self.place(name)
         with explain(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.exists():
+                folder.parent.mkdir(exist_ok=True)
+                if labels is not None:  # before the folder that makes it a volume: who reads now sees it with its labels or not at all
+                    publish(folder.parent / "volume.json", msgspec.json.encode(Facts(labels=labels)))
+            folder.mkdir(exist_ok=True)
         return folder, not any(folder.iterdir())
+
+    def facts(self, name: str) -> Facts | None:
+        """Gives what is known of a volume; None where there is none."""
+        if not _NAME.fullmatch(name):
+            return None
+        try:
+            begun = datetime.fromtimestamp(self.place(name).parent.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self.place(name).stat()
+        except OSError:
+            return None
+        try:
+            found = msgspec.json.decode((self.root / name / "volume.json").read_bytes(), type=Facts)
+        except (FileNotFoundError, msgspec.DecodeError):
+            found = Facts()
+        return msgspec.structs.replace(found, created=begun)
 
     def names(self) -> list[str]:
         """Gives the names of all volumes."""

@@ -1,0 +1,37 @@
+"""Volumes by name: made, listed, kept while somebody mounts them."""
+
+from __future__ import annotations
+
+import pytest
+
+from dockerlab.engine import Engine, RunOptions
+from dockerlab.errors import InUse, InvalidRequest, NotFound
+
+
+def test_a_volume_outlives_its_containers_and_is_kept_for_them(engine: Engine) -> None:
+    made = engine.volumes.create("data", labels={"course": "yes"})
+    engine.containers.run("busybox", ["sh", "-c", "echo kept > /d/f"], RunOptions(name="one", volume=("data:/d",)))
+    assert (made.mountpoint / "f").read_text() == "kept\n"
+    with pytest.raises(InUse, match=f"remove data: volume is in use - \\[{engine.containers.get('one').id}\\]"):
+        made.remove()
+    engine.containers.get("one").remove()
+    assert engine.volumes.create("data").labels == {"course": "yes"}, "one that is there stays as it is"
+    made.remove()
+    with pytest.raises(NotFound, match="get data: no such volume"):
+        engine.volumes.get("data")
+
+
+def test_volumes_are_listed_by_name(engine: Engine) -> None:
+    engine.containers.create("busybox", ["true"], RunOptions(volume=("by-mount:/x",)))
+    unnamed = engine.volumes.create()
+    engine.volumes.create("a")
+    assert [volume.name for volume in engine.volumes.list()] == sorted(["a", "by-mount", unnamed.name])
+    assert engine.volumes.get("by-mount").labels is None and len(unnamed.name) == 64
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".", "..", "-a", "ü", "a\n"])
+def test_names_that_are_none(engine: Engine, name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        engine.volumes.create(name)
+    with pytest.raises(NotFound):
+        engine.volumes.get(name)

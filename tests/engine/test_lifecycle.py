@@ -80,10 +80,10 @@ def test_who_waits_and_goes_away_leaves_nothing_in_the_monitor(engine: Engine) -
     folder = f"/proc/{container.state.monitor}/fd"
     if os.access(folder, os.R_OK):  # where the launcher lives in a user namespace nobody outside may look
         before = len(os.listdir(folder))
-        for _ in range(5):
+        for _ in range(20):
             with pytest.raises(TimeoutError):
                 container.wait(timeout=0.01)
-        assert len(os.listdir(folder)) == before
+        assert len(os.listdir(folder)) < before + 5  # the last ones may be under way still
     container.stop()
     assert container.state.exit_code == 7
 

@@ -7,6 +7,7 @@ itself, so those do not exist inside; and it must not filter itself, since the k
 from __future__ import annotations
 
 import errno
+import contextlib
 import os
 import shutil
 from typing import Any
@@ -55,6 +56,9 @@ def variables(scratch: str) -> dict[str, str]:
     found = {"PROOT_NO_SECCOMP": "1", "PROOT_TMP_DIR": scratch}
     place = f"{scratch}/loader"
     if program := _loader(shutil.which("proot") or ""):
+        # A first start has left one that nobody may write to.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place)
         with open(place, "wb") as file:
             file.write(program)
         os.chmod(place, 0o500)

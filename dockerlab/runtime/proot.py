@@ -6,8 +6,8 @@ itself, so those do not exist inside; and it must not filter itself, since the k
 
 from __future__ import annotations
 
-import errno
 import contextlib
+import errno
 import os
 import shutil
 from typing import Any

@@ -28,7 +28,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, least: int =
 
 
 def _aligned(text: str, least: int = _CELL) -> str:
-    """Go's text/tabwriter with a minimum of 10, a gap of 3 and spaces; the last cell of a line is left as it is."""
+    """Go's text/tabwriter with columns at least so wide, a gap of 3 and spaces; the last cell of a line is left as it is."""
     lines = [line.split("\t") for line in text.split("\n")]
     opened: dict[int, list[list[str]]] = {}
     for cells in (*lines, [""]):

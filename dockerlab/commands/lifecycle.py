@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import table
 from dockerlab.commands.each import attempts, told
+from dockerlab.engine.containers import Container
 from dockerlab.errors import AlreadyExists, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
 
@@ -25,14 +27,19 @@ def _patience(call: Call) -> float | None:
     return float(call.flag("timeout")) if "timeout" in call.parsed.given else None
 
 
-def stop(call: Call) -> Outcome:
-    """docker stop."""
+def _each(call: Call, deed: Callable[[Container], object]) -> Outcome:
+    """Does something to every container that is named, and says the names of those where it was done."""
 
-    def end(name: str) -> None:
-        call.engine.containers.get(name).stop(number=_signal(call), timeout=_patience(call))
+    def do(name: str) -> None:
+        deed(call.engine.containers.get(name))
         call.out(name)
 
-    return Outcome(exit_code=told(call, attempts(end, call.args)))
+    return Outcome(exit_code=told(call, attempts(do, call.args)))
+
+
+def stop(call: Call) -> Outcome:
+    """docker stop."""
+    return _each(call, lambda container: container.stop(number=_signal(call), timeout=_patience(call)))
 
 
 def kill(call: Call) -> Outcome:
@@ -64,12 +71,7 @@ def wait(call: Call) -> Outcome:
 
 def restart(call: Call) -> Outcome:
     """docker restart."""
-
-    def again(name: str) -> None:
-        call.engine.containers.get(name).restart(number=_signal(call), timeout=_patience(call))
-        call.out(name)
-
-    return Outcome(exit_code=told(call, attempts(again, call.args)))
+    return _each(call, lambda container: container.restart(number=_signal(call), timeout=_patience(call)))
 
 
 def rename(call: Call) -> Outcome:

@@ -233,9 +233,9 @@ class Container:
         state = self.state
         if state.status != "running":
             raise InvalidRequest(f"Container {self.id} is not running", hint=f"docker start {self.name}")
-        with contextlib.suppress(OSError), open(f"/proc/{state.pid}/stat", "rb") as file:
+        with contextlib.suppress(OSError, IndexError):
             # Its parent is the engine's own, and takes in what loses its own parent where no pid namespace does.
-            return sorted(descendants.below(int(file.read().rpartition(b")")[2].split()[1])))
+            return sorted(descendants.below(descendants.parent(state.pid)))
         return []
 
     def logs(self) -> Iterator[tuple[int, int, bytes]]:

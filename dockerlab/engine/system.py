@@ -106,8 +106,8 @@ class System:
     def _of_volumes(self) -> Usage:
         root = self._engine.volume_store.root
         sizes = {name: self._engine.world.call("usage", path=str(root / name))[0] for name in self._engine.volume_store.names()}
-        mounted = {mount["source"] for c in self._engine.container_store.records() for mount in c.host["mounts"]}
-        used = [name for name in sizes if str(root / name / "_data") in mounted]
+        mounted = self._engine.volumes.users()
+        used = [name for name in sizes if name in mounted]
         return Usage("Local Volumes", len(sizes), len(used), sum(sizes.values()), sum(sizes.values()) - sum(sizes[name] for name in used))
 
     def check(self, *, repair: bool = False) -> list[Problem]:

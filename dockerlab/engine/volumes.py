@@ -30,8 +30,7 @@ class VolumeInfo:
     @property
     def users(self) -> list[str]:
         """The ids of the containers, running or not, that mount it."""
-        place = str(self.mountpoint)
-        return [record.id for record in self._engine.container_store.records() if any(mount["source"] == place for mount in record.host["mounts"])]
+        return self._engine.volumes.users().get(self.name, [])
 
     def remove(self) -> None:
         """Removes the volume with all that it holds; raises InUse while a container, running or not, mounts it."""
@@ -61,6 +60,15 @@ class Volumes:
         if facts is None:
             raise NotFound(f"get {name}: no such volume", kind="volume", name=name, hint="list the volumes with `docker volume ls`")
         return VolumeInfo(self._engine, name, facts)
+
+    def users(self) -> dict[str, list[str]]:
+        """Gives, for each volume that is mounted, the ids of the containers, running or not, that mount it."""
+        places = {str(self._engine.volume_store.place(name)): name for name in self._engine.volume_store.names()}
+        found: dict[str, list[str]] = {}
+        for record in self._engine.container_store.records():
+            for name in {places[mount["source"]] for mount in record.host["mounts"] if mount["source"] in places}:
+                found.setdefault(name, []).append(record.id)
+        return found
 
     def list(self) -> list[VolumeInfo]:
         """Gives all volumes, by name."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 
-__all__ = ["below", "children", "end"]
+__all__ = ["below", "children", "end", "parent"]
 
 
 def end() -> None:
@@ -20,14 +20,14 @@ def end() -> None:
                 os.waitpid(pid, 0)
 
 
-def children(parent: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """Gives the children of a process; proc(5)."""
-    return _families().get(parent, [])
+    return _families().get(pid, [])
 
 
-def below(parent: int) -> list[int]:
+def below(pid: int) -> list[int]:
     """Gives the children of a process and all of theirs."""
-    families, found, left = _families(), [], [parent]
+    families, found, left = _families(), [], [pid]
     while left:
         inner = families.get(left.pop(), [])
         found += inner
@@ -35,10 +35,16 @@ def below(parent: int) -> list[int]:
     return found
 
 
+def parent(pid: int) -> int:
+    """Gives the parent of a process; proc(5), stat field 4. Raises OSError, IndexError where it has ended."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])
+
+
 def _families() -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
-            with contextlib.suppress(OSError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
-                found.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
+            with contextlib.suppress(OSError, IndexError):
+                found.setdefault(parent(int(name)), []).append(int(name))
     return found

@@ -19,7 +19,7 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a volume beside its name; `labels` is None for one that was made by mounting it."""
+    """What is known of a volume beside its name: `created` is its folder's time, `labels` are on disk, None for one that was made by mounting it."""
 
     created: str = ""
     labels: Mapping[str, str] | None = None
@@ -49,7 +49,7 @@ class VolumeStore:
             if not folder.exists():
                 folder.parent.mkdir(exist_ok=True)
                 if labels is not None:  # before the folder that makes it a volume: who reads now sees it with its labels or not at all
-                    publish(folder.parent / "volume.json", msgspec.json.encode(Facts(labels=labels)))
+                    publish(folder.parent / "volume.json", msgspec.json.encode({"labels": labels}))
             folder.mkdir(exist_ok=True)
         return folder, not any(folder.iterdir())
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from dockerlab.oci.digest import ChainId
-from dockerlab.store.files import explain
+from dockerlab.store.files import explain, locked
 from dockerlab.store.folders import FolderSnapshotter
 from dockerlab.store.snapshots import Mount, Stack, Work
 
@@ -64,10 +64,15 @@ class NativeSnapshotter(FolderSnapshotter):
             make("spare", source=str(self.committed(chain_id) / "fs"), target=str(self._spare(chain_id)))
 
     def _take_spare(self, chain_id: ChainId, place: Path) -> bool:
-        try:
-            os.rename(self._spare(chain_id), place)
-        except OSError:
-            return False
+        spare = self._spare(chain_id)
+        if not _renamed(spare, place):
+            under_way = spare.with_name(f"{spare.name}.lock")
+            if not under_way.exists():
+                return False
+            with locked(under_way, shared=True):  # what is left to copy is less than all of it
+                pass
+            if not _renamed(spare, place):
+                return False
         self.make_spare(chain_id)
         return True
 
@@ -75,7 +80,7 @@ class NativeSnapshotter(FolderSnapshotter):
         """Removes committed snapshots that nobody keeps with their spare copies, and what killed processes left; gives how many folders went."""
         kept = {self.committed(chain_id).name for chain_id in keep}
         for folder in (self.root / "spare").glob("*"):
-            if folder.name not in kept:
+            if folder.name.removesuffix(".lock") not in kept:
                 self.work("remove", path=str(folder))
         return super().prune(keep)
 
@@ -94,3 +99,11 @@ class NativeSnapshotter(FolderSnapshotter):
         for name in ("copied", "parents"):
             os.unlink(folder / name)
         self._name(folder, chain_id)
+
+
+def _renamed(old: Path, new: Path) -> bool:
+    try:
+        os.rename(old, new)
+    except OSError:
+        return False
+    return True

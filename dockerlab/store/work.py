@@ -18,6 +18,7 @@ import tempfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import msgspec
@@ -26,7 +27,7 @@ from dockerlab.errors import CorruptContent
 from dockerlab.layers import archive, diff, index, owners, packing, tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
-from dockerlab.store.files import scratch_name
+from dockerlab.store.files import locked, scratch_name
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -295,17 +296,18 @@ def copy(source: str, target: str, apart: str = "") -> None:
 
 
 def spare(source: str, target: str) -> None:
-    """Makes a copy of a tree under a name where it is found whole or not at all; one that is there already stays."""
-    if os.path.isdir(target):
-        return
+    """Makes a copy of a tree under a name where it is found whole or not at all; one that is there, or under way, stays. Holds `<target>.lock` meanwhile."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    draft = f"{os.path.dirname(target)}/{scratch_name()}"
-    os.mkdir(draft)
-    try:
-        copy(source, draft)
-        os.rename(draft, target)
-    except OSError:  # another was quicker, the disk is full, or the image is gone: whoever needs a copy makes one
-        remove(draft)
+    with locked(Path(f"{target}.lock"), wait=False) as held:
+        if not held or os.path.isdir(target):
+            return
+        draft = f"{os.path.dirname(target)}/{scratch_name()}"
+        os.mkdir(draft)
+        try:
+            copy(source, draft)
+            os.rename(draft, target)
+        except OSError:  # the disk is full, or the image is gone: whoever needs a copy makes one
+            remove(draft)
 
 
 def copy_one(old: str, new: str, made: dict[tuple[int, int], str] | None = None) -> None:

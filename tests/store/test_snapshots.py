@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dockerlab.layers.index import Entry
 from dockerlab.linux import syscalls
 from dockerlab.oci.digest import ChainId
 from dockerlab.oci.manifest import LAYER_TAR
+from dockerlab.store.files import locked
 from dockerlab.store.native import NativeSnapshotter
 from dockerlab.store.overlay import OverlaySnapshotter
 from dockerlab.store.snapshots import Snapshotter
@@ -126,3 +128,23 @@ def test_a_copy_that_does_not_fit_is_said_and_can_be_removed(tmp_path: Path) -> 
             raise
 
     assert on_tmpfs(disk, fill).startswith("StoreError")
+
+
+def test_a_copy_that_is_being_made_ahead_is_waited_for(tmp_path: Path) -> None:
+    chain = ChainId("sha256:" + "1" * 64)
+    layer = tmp_path / "layer"
+    layer.write_bytes(tar.header(Entry("f", "file", 0o644, size=1)) + b"x" + tar.padding(1) + tar.END)
+    snapshotter = NativeSnapshotter(tmp_path / "snapshots", work, owners=False, devices=False)
+    snapshotter.unpack(chain, None, (layer, LAYER_TAR))
+    spare = tmp_path / "snapshots" / "spare" / snapshotter.committed(chain).name
+    spare.mkdir(parents=True)
+    (spare / "f").write_text("made ahead")
+    spare.rename(draft := spare.with_name("draft"))
+    with ThreadPoolExecutor() as pool, locked(spare.with_name(f"{spare.name}.lock")):
+        taken = pool.submit(snapshotter.prepare, "one", (chain,))
+        with pytest.raises(TimeoutError):
+            taken.result(timeout=0.2)
+        draft.rename(spare)
+    assert Path(taken.result(timeout=10)[0].source, "f").read_text() == "made ahead"
+    # A maker that was killed holds no lock: nobody waits for it.
+    assert Path(snapshotter.prepare("two", (chain,))[0].source, "f").read_text() == "x"

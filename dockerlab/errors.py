@@ -26,7 +26,7 @@ from __future__ import annotations
 __all__ = [
     "AlreadyExists",
     "BuildFailed",
-    "ContainerError",
+    "ContainerError", "ExecError",
     "CorruptContent",
     "DockerfileError",
     "DockerlabError",
@@ -158,6 +158,13 @@ class ContainerError(DockerlabError):
     def __init__(self, message: str, *, exit_code: int = 125, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.exit_code = exit_code
+
+
+class ExecError(ContainerError):
+    """A program that could not be started in a container that runs."""
+
+    def __init__(self, message: str, *, exit_code: int = 126, hint: str = "") -> None:
+        super().__init__(message, exit_code=exit_code, hint=hint)
 
 
 class Interrupted(DockerlabError):

@@ -7,9 +7,9 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dockerlab.commands.call import Surface
 from dockerlab.commands.grammar import find, shown
@@ -20,6 +20,7 @@ from dockerlab.errors import (
     ContainerError,
     DockerfileError,
     DockerlabError,
+    ExecError,
     InUse,
     InvalidArgument,
     InvalidRequest,
@@ -29,7 +30,8 @@ from dockerlab.errors import (
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
-    from dockerlab.engine.containers import Attach, Container
+    from dockerlab.engine.options import Attach
+    from dockerlab.runtime.world import Session
 
 __all__ = ["Terminal", "main"]
 
@@ -65,12 +67,14 @@ class Terminal(Surface):
             raise InvalidArgument("cowardly refusing to save to a terminal. Use the -o flag or redirect")
         return 1
 
-    def attached(self, container: Container, wanted: Attach, *, interactive: bool) -> int:
-        """Gives the container our own descriptors; signals go to its program."""
-        if interactive and not sys.stdin.isatty() and wanted.stdin is not None:
-            container.remove(force=True)
+    def check_terminal(self) -> None:
+        """Raises InvalidArgument where standard input is no terminal."""
+        if not sys.stdin.isatty():
             raise InvalidArgument("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
-        session = container.start(wanted)
+
+    def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str) -> int:
+        """Gives the program our own descriptors; signals go to it."""
+        session = start(wanted)
         with _raw(interactive and sys.stdin.isatty()), _forwarded(session, with_keys=not interactive):
             if interactive:
                 self._resize(session)
@@ -83,7 +87,7 @@ class Terminal(Surface):
                     return int(message["exit"])
 
     @staticmethod
-    def _resize(session: Any) -> None:
+    def _resize(session: Session) -> None:
         with contextlib.suppress(OSError):
             size = os.get_terminal_size(1)
             session.resize(size.lines, size.columns)
@@ -106,7 +110,7 @@ def _raw(wanted: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _forwarded(session: Any, *, with_keys: bool) -> Iterator[None]:
+def _forwarded(session: Session, *, with_keys: bool) -> Iterator[None]:
     numbers = [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT] + ([signal.SIGINT] if with_keys else [])
     before = {number: signal.signal(number, lambda n, _: session.signal(n)) for number in numbers}
     try:
@@ -128,7 +132,7 @@ def complaint(error: DockerlabError, command: str, program: str) -> str:
     words = str(error).removesuffix(hint)
     if isinstance(error, NotFound) and error.kind == "image to pull":
         return words + hint + "\n"
-    if isinstance(error, _DAEMONS):
+    if isinstance(error, _DAEMONS) and not isinstance(error, ExecError):
         words = f"Error response from daemon: {words}"
     if command.endswith("run"):
         words = f"{program}: {words}\n\nRun '{program} run --help' for more information"

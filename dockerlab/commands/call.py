@@ -12,7 +12,8 @@ from dockerlab.commands.rows import Text
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
-    from dockerlab.engine.containers import Attach, Container
+    from dockerlab.engine.options import Attach
+    from dockerlab.runtime.world import Session
 
 __all__ = ["Call", "Outcome", "Surface"]
 
@@ -36,8 +37,12 @@ class Surface:
         """Shows a remark of the engine's."""
         self.aside(Text(f"note: {text}"))
 
-    def attached(self, container: Container, wanted: Attach, *, interactive: bool) -> int:
-        """Starts a container with its streams here and gives its exit code."""
+    def check_terminal(self) -> None:
+        """Raises InvalidArgument where nobody could type into a program's terminal."""
+        raise NotImplementedError
+
+    def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str) -> int:
+        """Starts a program of the container `name` with its streams here and gives its exit code."""
         raise NotImplementedError
 
     def stdin(self) -> bytes:

@@ -66,6 +66,8 @@ def create(call: Call) -> Outcome:
 
 def run(call: Call) -> Outcome:
     """docker run."""
+    if call.flag("tty") and call.flag("interactive") and not call.flag("detach"):
+        call.surface.check_terminal()
     container = _made(call)
     if not {"network", "net"} & call.parsed.given and call.engine.first_time("network"):
         call.surface.note("containers share this machine's network for now; --net none gives them none")
@@ -74,7 +76,7 @@ def run(call: Call) -> Outcome:
         call.out(container.id)
         return Outcome(container)
     wanted = Attach(stdin=0 if call.flag("interactive") else None, stdout=1, stderr=2)
-    code = call.surface.attached(container, wanted, interactive=call.flag("tty"))
+    code = call.surface.attached(container.start, wanted, interactive=call.flag("tty"), name=container.name)
     if call.flag("explain"):
         call.surface.aside(Explanation(container.explained()))
         if call.flag("rm"):
@@ -88,8 +90,11 @@ def start(call: Call) -> Outcome:
         if len(call.args) > 1:
             raise InvalidArgument("you cannot start and attach multiple containers at once", hint="start them one by one, or without -a")
         container = call.engine.containers.get(call.args[0])
+        tty = container.record.host["tty"]
+        if tty and call.flag("interactive"):
+            call.surface.check_terminal()
         wanted = Attach(0 if call.flag("interactive") else None, 1, 2)
-        return Outcome(exit_code=call.surface.attached(container, wanted, interactive=container.record.host["tty"]))
+        return Outcome(exit_code=call.surface.attached(container.start, wanted, interactive=tty, name=container.name))
 
     def begin(name: str) -> None:
         call.engine.containers.get(name).start(detach=True).close()

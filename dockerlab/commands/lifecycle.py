@@ -8,11 +8,16 @@ from collections.abc import Callable
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import table
 from dockerlab.commands.each import attempts, told
-from dockerlab.engine.containers import Container
+from dockerlab.commands.environment import variables
+from dockerlab.engine.container import Container
+from dockerlab.engine.execution import ExecOptions
+from dockerlab.engine.options import Attach
+from dockerlab.engine.settings import host_environment
 from dockerlab.errors import AlreadyExists, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
+from dockerlab.runtime.world import Session
 
-__all__ = ["kill", "rename", "restart", "stop", "top", "wait"]
+__all__ = ["exec_", "kill", "rename", "restart", "stop", "top", "wait"]
 
 
 def _signal(call: Call) -> int:
@@ -35,6 +40,24 @@ def _each(call: Call, deed: Callable[[Container], object]) -> Outcome:
         call.out(name)
 
     return Outcome(exit_code=told(call, attempts(do, call.args)))
+
+
+def exec_(call: Call) -> Outcome:
+    """docker exec."""
+    tty, stdin = call.flag("tty"), call.flag("interactive")
+    if tty and stdin and not call.flag("detach"):
+        call.surface.check_terminal()
+    env = variables(call.folder, call.flag("env-file"), call.flag("env"), host_environment())
+    options = ExecOptions(env=env, workdir=call.flag("workdir"), user=call.flag("user"), tty=tty)
+    container, command = call.engine.containers.get(call.args[0]), call.args[1:]
+    if call.flag("detach"):
+        container.exec(command, options, detach=True).close()
+        return Outcome()
+
+    def start(attach: Attach) -> Session:
+        return container.exec(command, options, attach)
+
+    return Outcome(exit_code=call.surface.attached(start, Attach(0 if stdin else None, 1, 2), interactive=tty, name=container.name))
 
 
 def stop(call: Call) -> Outcome:

@@ -28,7 +28,7 @@ _VERBS = {
     "image inspect": "inspect:image", "container inspect": "inspect:container",
     "info": "system:info", "doctor": "doctor:doctor", "version": "system:version", "system check": "system:check", "system df": "system:df", "system prune": "system:prune",
     "container prune": "system:prune_containers", "image prune": "system:prune_images",
-    **{name: f"lifecycle:{name}" for name in ("stop", "kill", "wait", "restart", "rename", "top")},
+    "exec": "lifecycle:exec_", **{name: f"lifecycle:{name}" for name in ("stop", "kill", "wait", "restart", "rename", "top")},
     **{f"volume {name}": f"volumes:{name}" for name in ("create", "inspect", "ls", "rm")},
     "shim install": "system:shim_install", "shim remove": "system:shim_remove",
 }  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dockerlab.engine.builds import Builds
 from dockerlab.engine.containers import Container, Containers, RunOptions
+from dockerlab.engine.execution import ExecOptions
 from dockerlab.engine.images import Image, Images
 from dockerlab.engine.settings import Settings
 from dockerlab.engine.system import System
@@ -30,7 +31,7 @@ from dockerlab.store.overlay import OverlaySnapshotter
 from dockerlab.store.snapshots import Snapshotter
 from dockerlab.store.volumes import VolumeStore
 
-__all__ = ["Container", "Containers", "Engine", "Image", "Images", "RunOptions"]
+__all__ = ["Container", "Containers", "Engine", "ExecOptions", "Image", "Images", "RunOptions"]
 
 
 class Engine:

@@ -18,7 +18,7 @@ NUMBERS: dict[str, tuple[int, int]] = {
     "open": (2, -1), "openat": (257, 56), "openat2": (437, 437), "creat": (85, -1), "mkdir": (83, -1), "mkdirat": (258, 34), "mknod": (133, -1), "mknodat": (259, 33),
     "symlink": (88, -1), "symlinkat": (266, 36), "execve": (59, 221), "execveat": (322, 281), "prctl": (157, 167),
     "utime": (132, -1), "utimes": (235, -1), "futimesat": (261, -1), "utimensat": (280, 88), "truncate": (76, 45), "setxattr": (188, 5), "lsetxattr": (189, 6),
-    "link": (86, -1), "linkat": (265, 37),
+    "link": (86, -1), "linkat": (265, 37), "exit_group": (231, 94),
 }  # fmt: skip
 _COLUMN = 1 if syscalls.MACHINE == "aarch64" else 0
 _NAMES = {numbers[_COLUMN]: name for name, numbers in NUMBERS.items() if numbers[_COLUMN] >= 0}

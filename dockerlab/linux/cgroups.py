@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-__all__ = ["create", "join", "processes", "remove", "roots"]
+__all__ = ["create", "folders", "join", "processes", "remove", "roots"]
 
 _ROOT = Path("/sys/fs/cgroup")
 _VERSION_1 = ("memory", "pids", "cpu", "cpuacct", "freezer", "devices", "blkio", "cpuset")
@@ -48,6 +48,11 @@ def join(folders: list[Path], pid: int = 0) -> None:
     """Moves a process, by default this one, into the group. Raises OSError."""
     for folder in folders:
         (folder / "cgroup.procs").write_text(str(pid))
+
+
+def folders(name: str) -> list[Path]:
+    """Gives the group's folder in every hierarchy that has it."""
+    return [folder for root in roots() if (folder := root / name).is_dir()]
 
 
 def processes(name: str) -> set[int]:

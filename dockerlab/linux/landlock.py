@@ -27,8 +27,8 @@ def of_modes(rights: int) -> int:
     return (READ | LIST if rights & 4 else 0) | (WRITE | MAKE if rights & 2 else 0) | (EXECUTE if rights & 1 else 0)
 
 
-def restrict(rules: Iterable[tuple[str, int]]) -> bool:
-    """Leaves this thread only the given rights below the given paths, and signals to its like. Gives False where the kernel has no Landlock.
+def restrict(rules: Iterable[tuple[str, int]], *, signals: bool = False) -> bool:
+    """Leaves this thread only the given rights below the given paths, and signals to its like unless `signals` lets it reach all. Gives False without Landlock.
 
     A path that does not exist grants nothing. The caller has no_new_privs or CAP_SYS_ADMIN.
     """
@@ -37,7 +37,7 @@ def restrict(rules: Iterable[tuple[str, int]]) -> bool:
         return False
     handled = _KNOWN.get(abi, (1 << 15) - 1)
     # From version 6 on, signals to processes outside can be shut as well; the middle word is about networks.
-    attributes = struct.pack("QQQ", handled, 0, _SIGNALS) if abi >= 6 else struct.pack("Q", handled)
+    attributes = struct.pack("QQQ", handled, 0, _SIGNALS) if abi >= 6 and not signals else struct.pack("Q", handled)
     ruleset = syscalls.raw("landlock_create_ruleset", ctypes.c_char_p(attributes), len(attributes), 0)
     try:
         for path, rights in rules:

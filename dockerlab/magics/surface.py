@@ -10,13 +10,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from dockerlab.commands.call import Surface
-from dockerlab.engine.containers import Attach
+from dockerlab.engine.options import Attach
+from dockerlab.engine.watching import watch
 from dockerlab.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dockerlab.engine.containers import Container
+    from dockerlab.runtime.world import Session
 
 __all__ = ["Cell"]
 
@@ -51,19 +52,21 @@ class Cell(Surface):
         """A cell has no place for raw bytes."""
         raise InvalidArgument("a cell cannot show raw bytes", hint="use -o FILE")
 
-    def attached(self, container: Container, wanted: Attach, *, interactive: bool) -> int:
-        """Starts a container and carries its output here as it comes; an interrupt stops it."""
-        if interactive and self._body is None:
-            container.remove(force=True)
+    def check_terminal(self) -> None:
+        """Raises InvalidArgument where there is no body to be typed."""
+        if self._body is None:
             raise InvalidArgument(
                 "an interactive terminal in a notebook comes later", hint="write the commands below it: a %%docker or %%container cell feeds them to the shell"
             )
+
+    def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str) -> int:
+        """Starts a program and carries its output here as it comes; an interrupt stops it."""
         feed_out, feed_in = os.pipe()
         out_in, out = os.pipe()
         err_in, err = os.pipe()
         theirs, ours = [feed_out, out, err], [out_in, err_in]
         try:
-            session = container.start(Attach(feed_out if wanted.stdin is not None else None, out, err))
+            session = start(Attach(feed_out if wanted.stdin is not None else None, out, err))
         except BaseException:
             for descriptor in (*theirs, *ours, feed_in):
                 os.close(descriptor)
@@ -72,7 +75,8 @@ class Cell(Surface):
             os.close(descriptor)
         self._feed(feed_in)
         try:
-            return container.watch(session, {out_in: _decoded(self.out), err_in: _decoded(self.err)}, note=self.note)
+            pipes = {out_in: _decoded(self.out), err_in: _decoded(self.err)}
+            return watch(session, pipes, note=self.note, interrupted=f"interrupted: the program in container {name} was stopped")
         finally:
             for descriptor in ours:
                 os.close(descriptor)

@@ -10,7 +10,8 @@ from pathlib import Path
 from dockerlab.linux import capabilities, landlock, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.runtime import init, proot, users
-from dockerlab.runtime.init import InitFailed, Start
+from dockerlab.runtime.failing import InitFailed, not_executable, not_started
+from dockerlab.runtime.init import Start
 
 __all__ = ["run"]
 
@@ -32,9 +33,9 @@ def _by_chroot(k: Door, start: Start) -> None:
     k.chroot(start.mounts[0].source)
     k.chdir("/")
     kinds = {namespace.type for namespace in spec.linux.namespaces}
-    if spec.hostname and "uts" in kinds:
+    if spec.hostname and "uts" in kinds and not start.joins:
         k.sethostname(spec.hostname)
-    if "network" in kinds:
+    if "network" in kinds and not start.joins:
         init.loopback_up(k)
     written = [mount.destination for mount in spec.mounts if "ro" not in mount.options]
     rules = [("/", 5 if spec.root.readonly else 7), *((path, 7) for path in (*written, "/dev"))]
@@ -52,11 +53,11 @@ def _by_proot(k: Door, start: Start) -> None:
     scratch = f"{os.path.dirname(start.rootfs)}/proot"
     os.makedirs(scratch, 0o700, exist_ok=True)
     variables = init.environment(process.env, who.home)
-    _make_folder(root, process.cwd)
+    _make_folder(root, process.cwd, make=not start.joins)
     program, code = proot.find_program(root, process.args[0], variables.get("PATH", ""))
     if code:
         reason = "permission denied" if code == 126 else f"stat {process.args[0]}: no such file or directory" if "/" in process.args[0] else "executable file not found in $PATH"
-        raise init.not_started(f'exec: "{process.args[0]}": {reason}', code)
+        raise not_started(f'exec: "{process.args[0]}": {reason}', code)
     words, own = proot.command(start.spec, root, program), proot.variables(scratch)
     rules = tuple((path, landlock.of_modes(bits)) for path, bits in proot.granted(start.spec, root, scratch))
     if start.only_id is not None:  # paths of the container, which lie below its root
@@ -69,10 +70,10 @@ def _by_proot(k: Door, start: Start) -> None:
     try:
         k.execve(words[0], words, {**variables, **own})
     except OSError as error:
-        raise init.not_executable("proot", error) from error
+        raise not_executable("proot", error) from error
 
 
-def _make_folder(root: str, path: str) -> None:
+def _make_folder(root: str, path: str, *, make: bool) -> None:
     base = os.open(root, os.O_PATH | os.O_DIRECTORY)
     try:
         place = ""
@@ -81,6 +82,8 @@ def _make_folder(root: str, path: str) -> None:
             try:
                 os.close(syscalls.openat2(base, place.lstrip("/"), os.O_PATH | os.O_DIRECTORY))
             except FileNotFoundError:
+                if not make:
+                    raise not_started(f'chdir to cwd ("{path}") set in config.json failed: no such file or directory', 126) from None
                 parent = syscalls.openat2(base, place.rpartition("/")[0].lstrip("/") or ".", os.O_PATH | os.O_DIRECTORY)
                 os.mkdir(part, 0o755, dir_fd=parent)
                 os.close(parent)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dockerlab.runtime import wire
 
-__all__ = ["answer", "ask", "listen", "put"]
+__all__ = ["answer", "ask", "call", "listen", "put"]
 
 _NAME = "control"
 _PATIENCE = 1.0  # seconds that a monitor waits for who connects and then says nothing
@@ -31,8 +32,8 @@ def listen(folder: Path) -> socket.socket | None:
     return made
 
 
-def put(listening: socket.socket) -> tuple[dict[str, Any], socket.socket] | None:
-    """Gives the next question and where its answer goes; None for one that came to nothing."""
+def put(listening: socket.socket) -> tuple[dict[str, Any], socket.socket, list[int]] | None:
+    """Gives the next question, where its answer goes, and the descriptors that came with it; None for one that came to nothing."""
     try:
         connection, _ = listening.accept()
     except OSError:
@@ -42,10 +43,10 @@ def put(listening: socket.socket) -> tuple[dict[str, Any], socket.socket] | None
         message, descriptors = wire.receive(connection)
     except (OSError, ValueError):
         message, descriptors = None, []
+    if isinstance(message, dict):
+        return message, connection, descriptors
     for descriptor in descriptors:
         os.close(descriptor)
-    if isinstance(message, dict):
-        return message, connection
     connection.close()
     return None
 
@@ -58,14 +59,29 @@ def answer(connection: socket.socket, message: dict[str, Any]) -> None:
 
 def ask(folder: Path, message: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any] | None:
     """Gives a monitor's answer; None where no monitor listens, or it ended without one. Raises TimeoutError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
+    connection = call(folder, message, timeout=timeout)
+    if connection is None:
+        return None
+    with connection:
         try:
-            with wire.address(str(folder / _NAME)) as place:
-                connection.connect(place)
-            wire.send(connection, message)
             return wire.receive(connection)[0]
         except TimeoutError:
             raise
         except OSError:
             return None
+
+
+def call(folder: Path, message: dict[str, Any], descriptors: Sequence[int] = (), *, timeout: float | None = None) -> socket.socket | None:
+    """Asks something of a monitor that it answers more than once; gives where the answers come, None where no monitor listens. Raises TimeoutError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout)
+    try:
+        with wire.address(str(folder / _NAME)) as place:
+            connection.connect(place)
+        wire.send(connection, message, descriptors)
+    except OSError as error:
+        connection.close()
+        if isinstance(error, TimeoutError):
+            raise
+        return None
+    return connection

@@ -89,7 +89,8 @@ class Circumstances:
 
     `users`: the kernel knows one user only. `anybody`: some file of the image is another's than root's. `set_uid`: such programs act. `serving`: opens what
     only the host has. `root`: where the container's files stand, for PRoot. `writable`: with PRoot, the folders where it may change anything. `copies`: the files are
-    a whole copy, with the image's hard links. `stays`: the root that no process of the container can change, if so.
+    a whole copy, with the image's hard links. `stays`: the root that no process of the container can change, if so. `ending` is told of each process that
+    is about to end by itself, and its exit code.
     """
 
     users: bool = True
@@ -100,6 +101,7 @@ class Circumstances:
     writable: tuple[str, ...] = ()
     copies: CopyUp | None = None
     stays: str = ""
+    ending: Callable[[int, int], object] | None = None
 
 
 class Emulation:
@@ -130,6 +132,8 @@ class Emulation:
         if self._root and self._kept(name, asked):
             self._listener.refuse(asked, errno.EROFS)
             return True
+        if name == "exit_group" and self._around.ending:
+            self._around.ending(asked.pid, asked.args[0] & 0xFF)
         if self._copies:
             self._copy_up(name, asked)
         if not self._around.users or handler is None:

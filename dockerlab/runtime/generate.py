@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from dockerlab.linux import capabilities, seccomp
 from dockerlab.oci.config import RunConfig, env_map, env_words
 from dockerlab.oci.runtime import Capabilities, Linux, Mount, Namespace, Process, Root, Spec
 
-__all__ = ["Options", "Volume", "generate"]
+__all__ = ["Options", "Volume", "environment", "generate", "sets"]
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _MASKED = ("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
@@ -46,13 +47,12 @@ class Options:
 def generate(config: RunConfig, options: Options) -> Spec:
     """Gives the spec for one container; raises InvalidArgument for an unknown capability."""
     names = capabilities.chosen(options.cap_add, options.cap_drop)
-    root_names = names if config.user.partition(":")[0] in ("", "0", "root") else ()
     process = Process(
         terminal=options.terminal,
         args=(*(config.entrypoint or ()), *(config.cmd or ())),
-        env=_environment(config, options),
+        env=environment(config, options.hostname, terminal=options.terminal),
         cwd=config.working_dir or "/",
-        capabilities=Capabilities(bounding=names, effective=root_names, permitted=root_names),
+        capabilities=sets(names, config.user),
         no_new_privileges=options.no_new_privileges,
     )
     linux = Linux(
@@ -65,9 +65,16 @@ def generate(config: RunConfig, options: Options) -> Spec:
     return Spec(process=process, root=Root(readonly=options.readonly), hostname=options.hostname, mounts=_mounts(options), linux=linux)
 
 
-def _environment(config: RunConfig, options: Options) -> tuple[str, ...]:
-    own = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME": options.hostname}
-    return env_words({**own, **({"TERM": "xterm"} if options.terminal else {}), **env_map(config.env)})
+def environment(config: RunConfig, hostname: str, *, terminal: bool, more: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Gives the words of a program's environment: ours, the config's over them, and what `exec` adds over both."""
+    own = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME": hostname}
+    return env_words({**own, **({"TERM": "xterm"} if terminal else {}), **env_map(config.env), **(more or {})})
+
+
+def sets(names: tuple[str, ...], user: str) -> Capabilities:
+    """Gives a program's capability sets: what root may have, a user has none of."""
+    held = names if user.partition(":")[0] in ("", "0", "root") else ()
+    return Capabilities(bounding=names, effective=held, permitted=held)
 
 
 def _namespaces(options: Options) -> tuple[str, ...]:

@@ -20,12 +20,10 @@ from dockerlab.linux import capabilities, idmap, landlock, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Mount, Spec
 from dockerlab.runtime import users
+from dockerlab.runtime.failing import InitFailed, not_executable, not_started, told
 from dockerlab.store import snapshots
 
-__all__ = [
-    "InitFailed", "Start", "become_the_program", "environment", "install_filter", "loopback_up", "not_executable", "not_started", "place", "ready", "restrict", "run",
-    "told",
-]  # fmt: skip
+__all__ = ["Start", "become_the_program", "environment", "install_filter", "loopback_up", "place", "ready", "restrict", "run"]
 
 _FLAGS = {
     "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
@@ -34,22 +32,12 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def told(reason: str) -> str:
-    """Gives docker's words for what went wrong in here: those of runc, between those of the daemon."""
-    return f"failed to create task: {reason}: unknown"
-
-
-class InitFailed(Exception):
-    """A step that did not succeed, in docker's words; `code` is docker's exit code for it."""
-
-    def __init__(self, message: str, code: int = 125) -> None:
-        super().__init__(message)
-        self.message, self.code = message, code
-
-
 @dataclass(slots=True)
 class Start:
-    """What the first process is told: the bundle's spec, the snapshot's mounts, the user as typed, and for a terminal where to send it."""
+    """What the first process is told: the bundle's spec, the snapshot's mounts, the user as typed, and for a terminal where to send it.
+
+    With `joins` the container is there already, and the process in its namespaces: `docker exec`.
+    """
 
     spec: Spec
     rootfs: str
@@ -64,11 +52,15 @@ class Start:
     trace: int = -1
     only_id: tuple[tuple[str, int], ...] | None = None
     confined: tuple[tuple[str, int], ...] | None = None
+    joins: bool = False
 
 
 def run(k: Door, start: Start) -> None:
     """Builds the container around this process and becomes its program; raises InitFailed, or OSError with the call's name."""
-    build_the_world(k, start)
+    if start.joins:
+        join_the_world(k, start)
+    else:
+        build_the_world(k, start)
     become_the_program(k, start)
 
 
@@ -115,6 +107,15 @@ def build_the_world(k: Door, start: Start) -> None:
         loopback_up(k)
 
 
+def join_the_world(k: Door, start: Start) -> None:
+    """The same for one program more: its parent has entered the namespaces of a container that runs, whose root is now the root."""
+    k.setsid()
+    if start.spec.process.terminal:
+        root = k.open("/", os.O_PATH | os.O_DIRECTORY)
+        os.close(_new_terminal(k, root, start))
+        os.close(root)
+
+
 def become_the_program(k: Door, start: Start) -> None:
     """Steps 7 to 11: from root of the container's world to the program, with no more rights than it shall have."""
     process = start.spec.process
@@ -123,7 +124,7 @@ def become_the_program(k: Door, start: Start) -> None:
     who = _identity(start.user)
     uid, gid = who.uid, who.gid
     variables = environment(process.env, who.home)
-    _enter_folder(k, process.cwd)
+    _enter_folder(k, process.cwd, make=not start.joins)
     program = _find_program(process.args[0], variables)
 
     # 8. Rights are dropped in an order that the kernel forces: the bounding set while we still may, the filter while we still may,
@@ -187,7 +188,7 @@ def _become_in_place(k: Door, start: Start, uid: int, gid: int) -> None:
         k.prctl(syscalls.PR_SET_DUMPABLE, 1)  # otherwise /proc/self belongs to somebody who is not in here
         k.unshare(syscalls.CLONE_NEWUSER)
         idmap.write_own(idmap.single(uid, 0), idmap.single(gid, 0))
-    if not k.through("landlock_restrict_self", f"{len(rules)} rules", action=lambda: landlock.restrict(rules)):
+    if not k.through("landlock_restrict_self", f"{len(rules)} rules", action=lambda: landlock.restrict(rules, signals=_among_its_own(start))):
         raise InitFailed(told(f"user {uid}: this kernel has no Landlock to hold a user to their rights where a host gives one id only"))
 
 
@@ -195,8 +196,13 @@ def restrict(k: Door, start: Start, rules: tuple[tuple[str, int], ...]) -> None:
     """Leaves this process what Landlock's rules grant and nothing else; raises InitFailed on a kernel without Landlock."""
     if start.spec.process.no_new_privileges:
         k.through("prctl", "PR_SET_NO_NEW_PRIVS", 1, action=capabilities.no_new_privileges)
-    if not k.through("landlock_restrict_self", f"{len(rules)} rules", action=lambda: landlock.restrict(rules)):
+    if not k.through("landlock_restrict_self", f"{len(rules)} rules", action=lambda: landlock.restrict(rules, signals=_among_its_own(start))):
         raise InitFailed(told("this kernel has no Landlock to hold a container in its folder where mount(2) is refused"))
+
+
+def _among_its_own(start: Start) -> bool:
+    """Tells whether no signal can reach the host anyway: then those between a container's programs, each with rules of its own, are the kernel's affair."""
+    return any(namespace.type == "pid" for namespace in start.spec.linux.namespaces)
 
 
 def _drop_bounding(k: Door, keep: int) -> None:
@@ -319,20 +325,26 @@ def _fill_dev(k: Door, root: int) -> None:
 
 
 def _open_terminal(k: Door, root: int, start: Start) -> None:
+    slave = _new_terminal(k, root, start)
+    console = place(k, root, "/dev/console", is_file=True)
+    k.mount(f"/proc/self/fd/{slave}", f"/proc/self/fd/{console}", None, syscalls.MS_BIND)
+    os.close(console)
+    os.close(slave)
+
+
+def _new_terminal(k: Door, root: int, start: Start) -> int:
+    """Opens a terminal of the container's own devpts and makes it this session's; gives its program's end."""
     master = k.openat2(root, "dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
     fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK: unlock
     number = struct.unpack("i", fcntl.ioctl(master, 0x80045430, bytes(4)))[0]  # TIOCGPTN: its number
-    slave = k.openat2(root, f"dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
+    slave: int = k.openat2(root, f"dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
     if start.console is not None:
         socket.send_fds(start.console, [b"pty"], [master])
     os.close(master)
     fcntl.ioctl(slave, 0x540E, 0)  # TIOCSCTTY
     for descriptor in (0, 1, 2):
         os.dup2(slave, descriptor)
-    console = place(k, root, "/dev/console", is_file=True)
-    k.mount(f"/proc/self/fd/{slave}", f"/proc/self/fd/{console}", None, syscalls.MS_BIND)
-    os.close(console)
-    os.close(slave)
+    return slave
 
 
 def _mask(k: Door, path: str) -> None:
@@ -377,9 +389,10 @@ def environment(words: tuple[str, ...], home: str) -> dict[str, str]:
     return variables
 
 
-def _enter_folder(k: Door, path: str) -> None:
+def _enter_folder(k: Door, path: str, *, make: bool) -> None:
     try:
-        os.makedirs(path, 0o755, exist_ok=True)
+        if make:
+            os.makedirs(path, 0o755, exist_ok=True)
         k.chdir(path)
     except RecursionError:
         raise InitFailed(f"Cannot mkdir: {path[:40]}… is too deep") from None
@@ -401,18 +414,6 @@ def _find_program(word: str, variables: dict[str, str]) -> str:
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return candidate
     raise not_started(f'exec: "{word}": executable file not found in $PATH', 127)
-
-
-def not_executable(word: str, error: OSError) -> InitFailed:
-    """Gives docker's words and code for an execve(2) that failed."""
-    reason = {errno.EACCES: "permission denied", errno.ENOEXEC: "exec format error", errno.ENOENT: "no such file or directory"}
-    code = 127 if error.errno == errno.ENOENT else 126
-    return not_started(f'exec: "{word}": {reason.get(error.errno or 0, error.strerror)}', code)
-
-
-def not_started(reason: str, code: int) -> InitFailed:
-    """Gives a failure in runc's words."""
-    return InitFailed(told(f"unable to start container process: {reason}"), code)
 
 
 def reset_signals() -> None:

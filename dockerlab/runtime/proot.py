@@ -46,7 +46,9 @@ class ProotSandbox:
         mounts = tuple(mount for mount in spec.mounts if mount.type == "bind" and not mount.destination.startswith("/dev/"))
         process = msgspec.structs.replace(spec.process, no_new_privileges=True)
         absent: dict[str, Any] = {"names": list(_UNKNOWN), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
-        profile = seccomp.extended(seccomp.default_profile(()), [absent, *emulation.rules(copying=True)])
+        # PRoot waits for all that it traces, and a container ends with its first program (`Supervisor`).
+        ends: dict[str, Any] = {"names": ["exit_group"], "action": "SCMP_ACT_NOTIFY"}
+        profile = seccomp.extended(seccomp.default_profile(()), [absent, ends, *emulation.rules(copying=True)])
         linux = msgspec.structs.replace(spec.linux, namespaces=(), seccomp=profile, masked_paths=(), readonly_paths=())
         return msgspec.structs.replace(spec, process=process, mounts=mounts, linux=linux, annotations={**spec.annotations, MARK: "proot"})
 

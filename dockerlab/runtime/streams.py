@@ -19,12 +19,12 @@ _CHUNK = 1 << 16
 
 
 class Streams:
-    """The streams of one container. `given` are the person's descriptors by name, `log` is where the output is kept."""
+    """The streams of one program. `given` are the person's descriptors by name, `log` is where the output is kept, if anywhere."""
 
-    def __init__(self, given: dict[str, int], log: Path, *, terminal: bool) -> None:
+    def __init__(self, given: dict[str, int], log: Path | None, *, terminal: bool) -> None:
         self.client = {name: descriptor if name == "stdin" else _unblocked(descriptor) for name, descriptor in given.items()}
         self.terminal = terminal
-        self.log = open(log, "ab", buffering=0)
+        self.log = open(log, "ab", buffering=0) if log else None
         self.full = False
         self.pending = b""
         self.ours: dict[str, int] = {}
@@ -49,7 +49,7 @@ class Streams:
 
     def held(self) -> list[int]:
         """Gives every descriptor that the program must not inherit."""
-        return [*self.ours.values(), *self.client.values(), self.log.fileno()]
+        return [*self.ours.values(), *self.client.values(), *([self.log.fileno()] if self.log else [])]
 
     def begin(self, poller: select.poll) -> None:
         """Watches the streams with `poller` from now on."""
@@ -100,7 +100,7 @@ class Streams:
     def _keep(self, chunk: bytes) -> None:
         """Writes to the log; a full disk ends the log, not the program."""
         try:
-            while chunk and not self.full:
+            while chunk and self.log and not self.full:
                 chunk = chunk[self.log.write(chunk) :]
         except OSError:
             self.full = True

@@ -1,0 +1,318 @@
+"""One container: start, watch, look at, commit, remove."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dockerlab.engine import execution, watching
+from dockerlab.engine.execution import ExecOptions, ExecResult
+from dockerlab.engine.images import Image, now
+from dockerlab.engine.options import Attach
+from dockerlab.engine.settings import source_date
+from dockerlab.engine.watching import Note, Sink
+from dockerlab.errors import ContainerError, InUse, InvalidRequest
+from dockerlab.layers import folders, permissions
+from dockerlab.layers.diff import Change
+from dockerlab.linux import landlock, signals
+from dockerlab.oci.config import History, RunConfig
+from dockerlab.oci.reference import Reference
+from dockerlab.runtime import control, users
+from dockerlab.runtime.world import Session
+from dockerlab.store.containers import Record, State, read_log, started_at
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+
+__all__ = ["NAME", "Container", "Note", "Sink"]
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+
+
+class Container:
+    """One container of an engine."""
+
+    def __init__(self, engine: Engine, record: Record) -> None:
+        self._engine, self.record = engine, record
+        self.id, self.name = record.id, record.name
+        self.exit_code: int | None = None
+
+    @property
+    def short_id(self) -> str:
+        """Twelve digits."""
+        return self.id[:12]
+
+    @property
+    def state(self) -> State:
+        """How it is now."""
+        return self._engine.container_store.state(self.id)
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings that it runs with."""
+        return msgspec.convert(self.record.config, RunConfig)
+
+    @property
+    def image(self) -> Image:
+        """The image that it was made from; raises NotFound once that is gone."""
+        return self._engine.images.get(self.record.image_id)
+
+    def start(self, attach: Attach | None = None, *, detach: bool = False) -> Session:
+        """Starts the program; raises InUse when it runs already, ContainerError (125, 126, 127) when it cannot be started."""
+        if self.state.status == "running":
+            raise InUse(f"container {self.short_id} is running", by=self.name, hint=f"wait for it, or `docker rm -f {self.name}`")
+        given = (attach or Attach()).given()
+        session = self._engine.world.run(self._request(given, detach), list(given.values()))
+        try:
+            message = session.next()
+        except BaseException:
+            session.close()  # an attached container ends with whoever holds this
+            raise
+        if "failed" in message:
+            with contextlib.suppress(OSError):
+                session.next()
+            raise ContainerError(message["failed"], exit_code=message["code"])
+        if "exit" in message:
+            raise ContainerError("the container's monitor was killed", exit_code=125)
+        return session
+
+    def _request(self, given: dict[str, int], detach: bool) -> dict[str, Any]:
+        host, snapshotter = self.record.host, self._engine.snapshotter
+        mounts = [{"type": m.type, "source": m.source, "options": m.options, "base": m.base} for m in snapshotter.mounts(self.id)]
+        return {
+            "folder": str(self.folder), "mounts": mounts, "attach": list(given), "detach": detach,
+            "user": self.config.user, "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []), "explain": host.get("explain", False),
+            "remove": self._removals() if host.get("rm") else [],
+            "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
+        }  # fmt: skip
+
+    def _who(self, user: str) -> users.Identity:
+        stack = self._engine.snapshotter.stack(self.id)
+        try:
+            return users.identify(user, _small_file(stack.folders, "passwd"), _small_file(stack.folders, "group"))
+        except LookupError as error:
+            raise ContainerError(str(error.args[0]), exit_code=125) from error
+
+    def only_id(self, user: str) -> list[tuple[str, int]] | None:
+        """Gives the rules that hold another user than root to its rights, where the host gives one id and files cannot."""
+        if self._engine.capabilities.owners or user.partition(":")[0] in ("", "0", "root"):
+            return None
+        who = self._who(user)
+        if who.uid == 0:
+            return None
+        union = self._engine.images.layers.union(self.image.record)
+        image = [(path, landlock.of_modes(rights)) for path, rights in permissions.rules(union, who.uid, (who.gid, *who.groups))]
+        kernel = [("/proc", 6), ("/sys", 4), ("/dev", 6), ("/etc/hosts", 4), ("/etc/hostname", 4), ("/etc/resolv.conf", 4)]
+        volumes = [(mount["target"], 5 if mount["readonly"] else 7) for mount in self.record.host["mounts"]]
+        return image + [(path, landlock.of_modes(rights)) for path, rights in kernel + volumes]
+
+    def _owned(self) -> bool:
+        """Tells whether any file of the image is another's than root's, or a device, where the engine itself has to say so."""
+        if self._engine.capabilities.owners:
+            return False
+        return any(entry.uid or entry.gid or entry.kind in ("char", "block") for table in self._engine.images.layers.tables(self.image.record) for entry in table)
+
+    def _links(self) -> list[str]:
+        """Gives the paths that share a file with another in the image, where the container has a whole copy of it."""
+        if self._engine.capabilities.overlay:
+            return []
+        pairs = [(entry.path, entry.link) for table in self._engine.images.layers.tables(self.image.record) for entry in table if entry.kind == "link"]
+        return sorted({path for pair in pairs for path in pair})
+
+    def _removals(self) -> list[str]:
+        volumes = [str(self._engine.volume_store.root / name) for name in self.record.volumes]
+        return [str(Path(self._engine.snapshotter.stack(self.id).upper).parent), *volumes]
+
+    def watch(self, session: Session, pipes: Mapping[int, Sink], *, note: Note = lambda _: None) -> int:
+        """Carries what the program writes (readable descriptor → where it goes) until it has ended; gives its exit code.
+
+        `note` is told, once for each kind, why this host will refuse something that the program asks for.
+        An interrupt stops the container: TERM, one second, KILL; then Interrupted is raised.
+        """
+        return watching.watch(session, pipes, note=note, interrupted=f"interrupted: container {self.name} was stopped")
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept on disk."""
+        return self._engine.container_store.folder(self.id)
+
+    def wait(self, *, timeout: float | None = None) -> int:
+        """Gives the exit code once the container has ended, at once where it does not run; raises TimeoutError after so many seconds."""
+        try:
+            told = control.ask(self.folder, {"wait": True}, timeout=timeout)
+        except TimeoutError:
+            raise TimeoutError(f"container {self.name} still runs") from None
+        if told and "exit" in told:
+            return int(told["exit"])
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (state := self.state).status == "running":
+            with contextlib.suppress(OSError):
+                descriptor = os.pidfd_open(state.monitor)
+                try:
+                    select.select([descriptor], [], [], 0.2)
+                finally:
+                    os.close(descriptor)
+            if deadline and time.monotonic() > deadline:
+                raise TimeoutError(f"container {self.name} still runs")
+        return state.exit_code
+
+    def kill(self, number: int = signal.SIGKILL, *, keep: bool = False) -> None:
+        """Sends a signal to the program, if it still is the one that was started; with `keep` a container of `--rm` stays after its end. Raises InvalidRequest."""
+        state = self.state
+        if state.status != "running":
+            raise InvalidRequest(f"Cannot kill container: {self.name}: Container {self.id} is not running", hint=f"docker start {self.name}")
+        if control.ask(self.folder, {"signal": number, "keep": keep}, timeout=5) is None and started_at(state.pid) == state.began:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(state.pid, number)
+
+    def stop(self, *, number: int = 0, timeout: float | None = None, keep: bool = False) -> None:
+        """Asks the program to end, by its image's signal unless another is named, and ends it after `timeout` seconds (10; below zero: never)."""
+        patience = 10.0 if timeout is None else timeout
+        with contextlib.suppress(InvalidRequest):  # it does not run, or no longer
+            self.kill(number or signals.number(self.config.stop_signal or "SIGTERM"), keep=keep)
+            try:
+                self.wait(timeout=None if patience < 0 else patience)
+            except TimeoutError:
+                self.kill(keep=keep)
+                self.wait(timeout=10)
+
+    def restart(self, *, number: int = 0, timeout: float | None = None) -> None:
+        """Stops the container and starts it again, detached."""
+        self.stop(number=number, timeout=timeout, keep=True)
+        self.start(detach=True).close()
+
+    def rename(self, name: str) -> None:
+        """Gives the container another name; raises AlreadyExists, InvalidRequest."""
+        if not NAME.fullmatch(name):
+            raise InvalidRequest(f"Error when allocating new name: Invalid container name (/{name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        if name == self.name:
+            raise InvalidRequest("Renaming a container with the same name as its current name", hint="choose another name")
+        self.record = self._engine.container_store.rename(self.record, name)
+        self.name = name
+
+    def processes(self) -> list[int]:
+        """Gives the container's processes by their ids on this host; raises InvalidRequest where it does not run."""
+        state = self.state
+        if state.status != "running":
+            raise InvalidRequest(f"Container {self.id} is not running", hint=f"docker start {self.name}")
+        answer = control.ask(self.folder, {"list": True}, timeout=10)
+        return answer["processes"] if answer and "processes" in answer else []
+
+    def logs(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yields (time in nanoseconds, 1 for stdout or 2 for stderr, bytes)."""
+        return read_log(self.folder / "log")
+
+    def exec(self, command: Sequence[str], options: ExecOptions | None = None, attach: Attach | None = None, *, detach: bool = False) -> Session:
+        """Starts one program more in the running container; raises InvalidRequest where it does not run, ExecError where it cannot be started."""
+        return execution.begin(self, command, options or ExecOptions(), attach or Attach(), detach=detach)
+
+    def exec_run(self, command: Sequence[str], options: ExecOptions | None = None) -> ExecResult:
+        """Runs one program more to its end; gives its exit code and what it wrote, both streams as they came. Raises as `exec` does."""
+        source, sink = os.pipe()
+        said: list[bytes] = []
+        try:
+            session = self.exec(command, options, Attach(None, sink, sink))
+        except BaseException:
+            os.close(source)
+            raise
+        finally:
+            os.close(sink)
+        with open(source, "rb"):
+            code = self.watch(session, {source: said.append})
+        return ExecResult(code, b"".join(said))
+
+    def _where(self) -> dict[str, Any]:
+        stack = self._engine.snapshotter.stack(self.id)
+        marker = str(Path(stack.upper).parent / "copied") if stack.whole else ""
+        return {"upper": stack.upper, "lowers": list(stack.lowers), "whole": stack.whole, "marker": marker, "on_disk": self._engine.capabilities.owners, "apart": self._apart()}
+
+    def _apart(self) -> list[str]:
+        """Gives the places that would be mounts, where nothing can be mounted."""
+        if self._engine.capabilities.mounts:
+            return []
+        return ["dev", "etc/hosts", "etc/hostname", "etc/resolv.conf", *(mount["target"].strip("/") for mount in self.record.host["mounts"])]
+
+    def diff(self) -> list[Change]:
+        """Gives what the container changed, by path, in docker's letters."""
+        return [Change(path, kind) for kind, path in self._engine.world.call("changes", **self._where())]
+
+    def _below(self) -> list[str]:
+        """Gives the tables of the image's layers where owners are kept there and not on disk."""
+        if self._engine.capabilities.owners:
+            return []
+        from dockerlab.layers import index
+
+        return [index.encode(table).decode() for table in self._engine.images.layers.tables(self.image.record)]
+
+    def pack(self) -> tuple[Path, dict[str, Any]] | None:
+        """Packs what changed as a layer (see `Images.create`); None where nothing did."""
+        draft = self._engine.content.draft()
+        default = [0, 0]
+        if not self._engine.capabilities.owners and self.only_id(self.config.user) is not None:
+            who = self._who(self.config.user)
+            default = [who.uid, who.gid]
+        with self._engine.content.unless_failed(draft):
+            facts = self._engine.world.call("pack", draft=str(draft), below=self._below(), default=default, latest=source_date(), **self._where())
+        if facts["index"]:
+            return draft, facts
+        draft.unlink(missing_ok=True)
+        return None
+
+    def commit(self, name: str = "", *, author: str = "", message: str = "", config: RunConfig | None = None) -> Image:
+        """Makes an image from the container: its changes as one more layer, its settings. Raises InvalidReference, NotFound."""
+        reference = Reference.parse(name) if name else None
+        layer = self.pack()
+        run = config or self.config
+        entry = History(created=now(), created_by=" ".join(run.cmd or ()), author=author, comment=message)
+        return self._engine.images.create(self.image, [layer] if layer else [], run, entry, name=reference, author=author)
+
+    def export(self, descriptor: int) -> None:
+        """Writes what the container sees as one tar to an open descriptor."""
+        folders = list(self._engine.snapshotter.stack(self.id).folders)
+        self._engine.world.call("export", descriptor=descriptor, folders=folders, on_disk=self._engine.capabilities.owners, below=self._below(), apart=self._apart())
+
+    def explained(self) -> list[tuple[str, list[str], int, int, int, str]]:
+        """Gives the kernel calls of the first process: name, arguments, errno, microseconds, line and file of dockerlab/runtime; [] where none were noted."""
+        try:
+            return [tuple(call) for call in json.loads((self.folder / "explain.json").read_bytes())]
+        except FileNotFoundError:
+            return []
+
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Removes the container; a running one only with `force`. Raises InUse in docker's words."""
+        if self.state.status == "running":
+            if not force:
+                raise InUse(
+                    f"You cannot remove a running container {self.id}. Stop the container before attempting removal or force remove",
+                    by=self.name, hint=f"docker rm -f {self.name}",
+                )  # fmt: skip
+            with contextlib.suppress(InvalidRequest):  # it has ended meanwhile
+                self.kill()
+            self.wait(timeout=10)
+        self._engine.container_store.discard(self.record)
+        self._engine.snapshotter.remove(self.id)
+        for name in self.record.volumes if volumes else ():
+            self._engine.volume_store.remove(name)
+
+    def __repr__(self) -> str:
+        return f"<Container {self.name} {self.short_id} {self.state.status}>"
+
+
+def _small_file(stack: Sequence[str], name: str) -> str:
+    etc = folders.lookup("etc", tuple(stack), "etc")
+    found = folders.lookup(name, etc.joined, name) if etc else None
+    if found is None or not stat.S_ISREG(found.stat.st_mode):
+        return ""
+    with open(found.place, "rb") as file:
+        return file.read(1 << 20).decode("utf-8", "surrogateescape")

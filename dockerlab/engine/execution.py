@@ -1,0 +1,80 @@
+"""One program more in a container that runs: `docker exec`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from dockerlab.engine.options import Attach
+from dockerlab.errors import ContainerError, ExecError, InvalidRequest
+from dockerlab.oci.runtime import Spec
+from dockerlab.runtime import control
+from dockerlab.runtime.failing import told
+from dockerlab.runtime.generate import environment, sets
+from dockerlab.runtime.world import Session
+
+if TYPE_CHECKING:
+    from dockerlab.engine.container import Container
+
+__all__ = ["ExecOptions", "ExecResult", "begin"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecOptions:
+    """What `docker exec` may say beside container and command; names are docker's flags."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    user: str = ""
+    tty: bool = False
+
+
+class ExecResult(NamedTuple):
+    """What came of a program that ran to its end."""
+
+    exit_code: int
+    output: bytes
+
+
+def begin(container: Container, command: Sequence[str], chosen: ExecOptions, attach: Attach, *, detach: bool) -> Session:
+    """Starts the program; raises InvalidRequest where the container does not run, ExecError (126) where the program cannot be started."""
+    state = container.state
+    if state.status == "paused":
+        raise InvalidRequest(f"Container {container.name} is paused, unpause the container before exec", hint=f"docker unpause {container.name}")
+    if state.status != "running":
+        raise InvalidRequest(f"Container {container.id} is not running", hint=f"docker start {container.name}")
+    given = attach.given()
+    connection = control.call(container.folder, {"exec": _wanted(container, command, chosen, list(given), detach)}, list(given.values()), timeout=10)
+    if connection is None:
+        raise ExecError("the container's monitor does not answer", hint="it ended this moment, or its store lies on a file system without sockets")
+    connection.settimeout(None)
+    session = Session(connection)
+    try:
+        message = session.next()
+    except BaseException:
+        session.close()
+        raise
+    if "failed" in message or "exit" in message:
+        session.close()
+        raise ExecError(message.get("failed", told("the container has ended")).replace("failed to create task", "OCI runtime exec failed: exec failed", 1))
+    return session
+
+
+def _wanted(container: Container, command: Sequence[str], chosen: ExecOptions, attached: list[str], detach: bool) -> dict[str, Any]:
+    spec = Spec.decode((container.folder / "bundle" / "config.json").read_bytes())
+    config, user = container.config, chosen.user or container.config.user
+    if not chosen.workdir.startswith("/") and chosen.workdir:
+        raise ExecError("OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown", hint=f"write -w /{chosen.workdir}")
+    try:
+        only_id = container.only_id(user)
+    except ContainerError as error:
+        raise ExecError(error.message) from None
+    bounding = spec.process.capabilities.bounding if spec.process.capabilities else ()
+    return {
+        "args": list(command), "env": [*environment(config, spec.hostname, terminal=chosen.tty, more=chosen.env)], "cwd": chosen.workdir or config.working_dir or "/",
+        "user": user, "capabilities": msgspec.to_builtins(sets(bounding, user)), "terminal": chosen.tty, "attach": attached, "detach": detach,
+        "only_id": only_id,
+    }  # fmt: skip

@@ -1,0 +1,346 @@
+"""What stands around every program in a container, the first one and those of `exec`: a parent, and a process that carries its streams.
+
+Two processes watch the program, so that no single kill leaves it alone: the supervisor, and the parent, which alone is in the way between the host's
+namespaces and the container's. Whichever of them sees the other go kills the program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dockerlab.linux import cgroups, seccomp, syscalls
+from dockerlab.linux.door import Door
+from dockerlab.linux.notify import Listener
+from dockerlab.oci.runtime import Spec
+from dockerlab.runtime import chroot, confined, descendants, init, proot, wire
+from dockerlab.runtime.copyup import CopyUp
+from dockerlab.runtime.credentials import Credentials
+from dockerlab.runtime.emulation import Circumstances, Emulation, without_listener
+from dockerlab.runtime.failing import InitFailed, told
+from dockerlab.runtime.serving import Serving
+from dockerlab.runtime.streams import Streams
+from dockerlab.store import snapshots
+
+__all__ = ["NAMESPACES", "Begun", "Supervisor"]
+
+NAMESPACES = {"mount": syscalls.CLONE_NEWNS, "pid": syscalls.CLONE_NEWPID, "ipc": syscalls.CLONE_NEWIPC, "uts": syscalls.CLONE_NEWUTS,
+              "network": syscalls.CLONE_NEWNET, "cgroup": syscalls.CLONE_NEWCGROUP}  # fmt: skip
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A program that was started: itself, where its parent tells its end; or the failure."""
+
+    first: int
+    status: int
+    failure: dict[str, Any] | None
+
+
+class Supervisor:
+    """Sees one program through. `request` is what the engine asked for, `connection` leads to whom it belongs, `streams` carry what it reads and writes."""
+
+    def __init__(self, folder: Path, spec: Spec, request: dict[str, Any], connection: socket.socket, streams: Streams) -> None:
+        self.folder, self.spec, self.request, self.connection, self.streams = folder, spec, request, connection, streams
+        self.emulation: Emulation | None = None
+        self.listener = -1
+        self.told: set[str] = set()
+        self.own = self.parent = self.first = 0
+        self.code: int | None = None
+        self.grace = float(request.get("grace", 1.0))
+        self.stopping = 0.0
+
+    def become(self) -> None:
+        """Leaves what this process was forked from: its session, its signals. Orphans of the container come to this process."""
+        self.own = os.getpid()
+        os.setsid()
+        syscalls.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    # What the two kinds do in their own way
+
+    def enter(self, kinds: int) -> None:
+        """Brings the parent, and so what it forks, into the container's namespaces of these kinds. Raises OSError."""
+        raise NotImplementedError
+
+    def leave(self, *, abandoned: bool) -> None:
+        """In the parent: the program has ended; `abandoned` tells that the supervisor was killed."""
+
+    def finish(self) -> None:
+        """In the supervisor: program and parent have ended."""
+
+    def others(self) -> dict[int, Callable[[], object]]:
+        """Gives what else is to be watched while the program runs, and what to do when it is ready."""
+        return {}
+
+    def ended(self, code: int) -> None:
+        """The program has ended, whether or not somebody still reads what it wrote; may be told twice."""
+
+    def look_after(self) -> None:
+        """Done now and then while the program runs."""
+
+    @property
+    def has_pids(self) -> bool:
+        """Whether the kernel ends all of the container with its first process; pid_namespaces(7)."""
+        return any(namespace.type == "pid" for namespace in self.spec.linux.namespaces)
+
+    # The start
+
+    def begin(self, folders: list[Path]) -> Begun:
+        """Starts the program, in the control groups `folders`. Raises OSError."""
+        theirs = self.streams.open()
+        ours, sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        status_in, status_out = os.pipe()
+        self.parent = parent = os.fork()
+        if parent == 0:
+            # An end that stays open here would keep the program from ever seeing the end of its input.
+            for descriptor in (*self.streams.held(), self.connection.fileno(), status_in, ours.fileno()):
+                os.close(descriptor)
+            self._parent(sync, status_out, theirs)
+        for descriptor in (*theirs, status_out):
+            os.close(descriptor)
+        sync.close()
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        # The kernel lets ten milliseconds pass before it moves the first process (an RCU grace period), and moves the second at once:
+        # meanwhile the container is built.
+        cgroups.join(folders, parent)
+        self.first, failure = self._await_start(ours, folders)
+        if failure:
+            os.waitpid(parent, 0)
+        return Begun(self.first, status_in, failure)
+
+    def _parent(self, sync: socket.socket, status_out: int, theirs: list[int]) -> NoReturn:
+        code = 125
+        try:
+            supervisor = os.pidfd_open(self.own)
+            syscalls.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+            start, kinds = self._start(), 0  # whatever this needs of the host's files is read now
+            for namespace in self.spec.linux.namespaces:
+                kinds |= NAMESPACES[namespace.type]
+            if kinds:
+                self.enter(kinds)
+            child = os.fork()
+            if child == 0:
+                os.close(status_out)
+                self._first(start, sync, theirs)
+            sync.send(json.dumps({"pid": child}).encode())
+            sync.close()
+            for descriptor in theirs:
+                os.close(descriptor)
+            code = _guard(child, supervisor)
+            self.leave(abandoned=os.getppid() != self.own)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                sync.send(json.dumps({"message": told(f"{error.filename}: {error.strerror}"), "code": 125}).encode())
+        os.write(status_out, str(code).encode())
+        os._exit(0)
+
+    def _first(self, start: init.Start, sync: socket.socket, theirs: list[int]) -> NoReturn:
+        k = Door()
+        try:
+            for wanted, descriptor in enumerate(theirs):
+                os.dup2(descriptor, wanted)
+            start.sync = start.console = sync
+            elsewhere = chroot.is_chroot(self.spec) or proot.is_proot(self.spec)
+            (confined if elsewhere else init).run(k, start)
+        except InitFailed as error:
+            answer = {"message": error.message, "code": error.code}
+        except OSError as error:
+            answer = {"message": told(f"{error.filename or 'the kernel'}: {error.strerror}"), "code": 125}
+        except BaseException as error:
+            answer = {"message": told(f"{type(error).__name__}: {error}"), "code": 125}
+        with contextlib.suppress(OSError):
+            sync.send(json.dumps(answer).encode())
+        os._exit(0)
+
+    def _start(self) -> init.Start:
+        profile = self.spec.linux.seccomp
+        only_id = self.request.get("only_id")
+        return init.Start(
+            spec=self.spec, rootfs=str(self.folder / "bundle" / "rootfs"), user=self.request.get("user", ""), user_groups=self.request.get("owners", True),
+            mounts=tuple(snapshots.Mount(m["type"], m["source"], tuple(m["options"]), m["base"]) for m in self.request["mounts"]),
+            fresh_volumes=tuple(self.request.get("fresh", ())), filter=seccomp.compile_profile(profile) if profile else b"",
+            unheard=_unheard(profile) if profile and seccomp.listens(profile) else b"", only_id=None if only_id is None else tuple((path, rights) for path, rights in only_id),
+            trace=os.open(self.folder / "explain.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if self.request.get("explain") else -1,
+            joins=bool(self.request.get("joins")),
+        )  # fmt: skip
+
+    def _await_start(self, ours: socket.socket, folders: list[Path]) -> tuple[int, dict[str, Any] | None]:
+        """Waits until the program runs, or could not; gives its pid, and the failure."""
+        first = 0
+        while True:
+            ready, _, _ = select.select([ours.fileno(), *([self.listener] if self.emulation else [])], [], [])
+            if self.listener in ready:
+                self.answer()
+            if ours.fileno() not in ready:
+                continue
+            try:
+                data, descriptors, _, _ = socket.recv_fds(ours, 65536, 1)
+            except ConnectionResetError:
+                # An end that closed with our word unread: the kernel tells this once, before what was said last.
+                continue
+            if data == b"pty":
+                self.streams.ours["pty"] = descriptors[0]
+            elif not data:
+                # The socket closes itself at execve.
+                return first, (None if first else {"message": told("the container's first process was killed"), "code": 137})
+            else:
+                message = json.loads(data)
+                if "listen" in message:
+                    self._listen(descriptors[0], message["listen"])
+                    continue
+                if "pid" not in message:
+                    return first, message
+                first = message["pid"]
+                # One that has failed meanwhile is no process any more, and its message is the next.
+                with contextlib.suppress(ProcessLookupError, BrokenPipeError):
+                    cgroups.join(folders, first)
+                    ours.send(b"go")
+
+    # Answers for the kernel
+
+    def _listen(self, descriptor: int, ids: list[int]) -> None:
+        uid, gid, *groups = ids
+        self.listener = descriptor
+        first = Credentials.of(uid, gid, tuple(groups))
+        listener, request = Listener(descriptor), self.request
+        root = request["mounts"][0]["source"]
+        around = Circumstances(
+            users=not request.get("owners", True),
+            anybody=bool(request.get("owned")),
+            set_uid=not request.get("no_new_privileges", False),
+            serving=Serving(listener, self.spec, self.tell_once) if chroot.is_chroot(self.spec) else None,
+            root=root if proot.is_proot(self.spec) else "",
+            writable=proot.writable(self.spec, root),
+            copies=CopyUp(root, request["links"]) if request.get("links") else None,
+            # Without mounts nobody has CAP_SYS_CHROOT; PRoot makes its own roots up.
+            stays=os.path.realpath(root) if chroot.is_chroot(self.spec) else "/" if proot.is_proot(self.spec) else "",
+            ending=self._program_ends if proot.is_proot(self.spec) else None,
+        )
+        self.emulation = Emulation(listener, first, self.tell_once, around)
+
+    def answer(self) -> bool:
+        """Answers one call that the program made; False when there is nobody left to ask."""
+        if self.emulation is None or not self.emulation.serve():
+            self.emulation, self.listener = None, -1
+            return False
+        return True
+
+    def _program_ends(self, pid: int, code: int) -> None:
+        """PRoot waits for all that it traces, and gives the code of whoever ends last: what else runs ends before the program, as without PRoot it would with it."""
+        with contextlib.suppress(OSError, IndexError):
+            if descendants.parent(pid) == self.first:
+                self.code = code
+                for other in set(descendants.below(self.first)) - {pid}:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(other, signal.SIGKILL)
+
+    def tell_once(self, kind: str, text: str) -> None:
+        """Tells a person something that the container's host makes so, once a kind."""
+        if kind not in self.told:
+            self.told.add(kind)
+            self.say({"note": text})
+
+    # The time in between
+
+    def watch(self, begun: Begun) -> int:
+        """Carries the streams and does what is asked until the program has ended; gives its exit code."""
+        poller, streams, others = select.poll(), self.streams, self.others()
+        for descriptor in (begun.status, self.connection.fileno(), *([self.listener] if self.emulation else []), *others):
+            poller.register(descriptor, select.POLLIN)
+        streams.begin(poller)
+        code: int | None = None
+        while code is None or streams.sources:
+            events = poller.poll(100 if self.stopping else 1000)
+            self._hurry()
+            self.look_after()
+            for descriptor, _ in events:
+                if descriptor == begun.status:
+                    text = os.read(begun.status, 16)
+                    code = self.code if self.code is not None else int(text) if text else 137
+                    poller.unregister(begun.status)
+                elif descriptor == self.connection.fileno():
+                    self._hear(poller)
+                elif descriptor == self.listener:
+                    if not self.answer():
+                        poller.unregister(descriptor)
+                elif descriptor in others:
+                    others[descriptor]()
+                else:
+                    streams.carry(descriptor)
+            if code is not None and streams.late:
+                self.ended(code)
+            if code is not None and not events and not streams.late:
+                # Whoever still holds the pipe's other end is no process of the container: they all ended with the first.
+                break
+        os.waitpid(self.parent, 0)
+        self.finish()
+        self.ended(code)
+        return code
+
+    def _hurry(self) -> None:
+        if self.stopping and time.monotonic() > self.stopping:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.first, signal.SIGKILL)
+            self.stopping = time.monotonic() + 1
+
+    def _hear(self, poller: select.poll) -> None:
+        try:
+            message, _ = wire.receive(self.connection)
+        except OSError:
+            message = None
+        if message is None:
+            poller.unregister(self.connection)
+            self.streams.lose_person()
+            if not self.request["detach"]:
+                # The notebook or terminal that this program belongs to is gone.
+                self.signal(signal.SIGTERM)
+                self.stopping = time.monotonic() + self.grace
+        elif "resize" in message:
+            self.streams.resize(*message["resize"])
+        elif "signal" in message:
+            self.signal(message["signal"])
+            if message.get("grace") is not None:
+                self.stopping = time.monotonic() + message["grace"]
+
+    def signal(self, number: int) -> None:
+        """Sends the program a signal."""
+        # PRoot lets most signals pass by: what it runs is its child.
+        for pid in descendants.children(self.first) if proot.is_proot(self.spec) and number != signal.SIGKILL else [self.first]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Tells whom the program belongs to something."""
+        with contextlib.suppress(OSError):
+            wire.send(self.connection, message)
+
+
+def _guard(child: int, supervisor: int) -> int:
+    """Waits for the program, and kills it when the supervisor goes; gives its exit code."""
+    first = os.pidfd_open(child)
+    waiting = select.poll()
+    waiting.register(first, select.POLLIN)
+    waiting.register(supervisor, select.POLLIN)
+    if not any(descriptor == first for descriptor, _ in waiting.poll()):
+        os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return 128 - code if code < 0 else code
+
+
+def _unheard(profile: Mapping[str, Any]) -> bytes:
+    rules = [rule for rule in profile["syscalls"] if rule["action"] != "SCMP_ACT_NOTIFY"]
+    return seccomp.compile_profile({**profile, "syscalls": [*rules, *without_listener()]})

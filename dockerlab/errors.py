@@ -26,7 +26,7 @@ from __future__ import annotations
 __all__ = [
     "AlreadyExists",
     "BuildFailed",
-    "ContainerError", "ExecError",
+    "ContainerError", "Detached", "ExecError",
     "CorruptContent",
     "DockerfileError",
     "DockerlabError",
@@ -90,6 +90,10 @@ class InvalidReference(DockerlabError, ValueError):
 
 class InvalidArgument(DockerlabError, ValueError):
     """A value that cannot be used where it was given."""
+
+
+class Detached(InvalidArgument):
+    """Somebody typed the keys that let go of a terminal; its program runs on."""
 
 
 class InvalidRequest(InvalidArgument):

@@ -18,6 +18,7 @@ from dockerlab.commands.specs import COMMANDS
 from dockerlab.errors import (
     AlreadyExists,
     ContainerError,
+    Detached,
     DockerfileError,
     DockerlabError,
     ExecError,
@@ -72,10 +73,11 @@ class Terminal(Surface):
         if not sys.stdin.isatty():
             raise InvalidArgument("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
 
-    def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str) -> int:
+    def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str, proxy: bool = True) -> int:
         """Gives the program our own descriptors; signals go to it."""
         session = start(wanted)
-        with _raw(interactive and sys.stdin.isatty()), _forwarded(session, with_keys=not interactive):
+        typing = interactive and sys.stdin.isatty() and wanted.stdin is not None
+        with _raw(typing), _forwarded(session, with_keys=not interactive) if proxy else contextlib.nullcontext():
             if interactive:
                 self._resize(session)
                 signal.signal(signal.SIGWINCH, lambda *_: self._resize(session))
@@ -83,6 +85,8 @@ class Terminal(Surface):
                 message = session.next()
                 if "note" in message:
                     self.note(message["note"])
+                if "detached" in message:
+                    raise Detached("read escape sequence")
                 if "exit" in message:
                     return int(message["exit"])
 

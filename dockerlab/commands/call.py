@@ -41,8 +41,8 @@ class Surface:
         """Raises InvalidArgument where nobody could type into a program's terminal."""
         raise NotImplementedError
 
-    def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str) -> int:
-        """Starts a program of the container `name` with its streams here and gives its exit code."""
+    def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str, proxy: bool = True) -> int:
+        """Starts a program of the container `name` with its streams here and gives its exit code; with `proxy` signals go to it."""
         raise NotImplementedError
 
     def stdin(self) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from dockerlab.commands.rows import Rows, Text, ago, moment, parse_time
 from dockerlab.engine.containers import Attach, Container, RunOptions
 from dockerlab.engine.drafts import as_dockerfile
 from dockerlab.engine.settings import host_environment
-from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound
+from dockerlab.errors import Detached, InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.config import env_map
 from dockerlab.oci.reference import Reference
+from dockerlab.runtime.detaching import DEFAULT
+from dockerlab.runtime.world import Session
 
-__all__ = ["commit", "create", "diff", "export", "logs", "ps", "rm", "run", "start"]
+__all__ = ["commit", "create", "diff", "export", "ps", "rm", "run", "start"]
 
 
 def _security(words: tuple[str, ...]) -> bool:
@@ -75,13 +78,25 @@ def run(call: Call) -> Outcome:
         container.start(detach=True).close()
         call.out(container.id)
         return Outcome(container)
-    wanted = Attach(stdin=0 if call.flag("interactive") else None, stdout=1, stderr=2)
-    code = call.surface.attached(container.start, wanted, interactive=call.flag("tty"), name=container.name)
+    code = _begun(call, container, stdin=call.flag("interactive"), tty=call.flag("tty"))
     if call.flag("explain"):
         call.surface.aside(Explanation(container.explained()))
         if call.flag("rm"):
             container.remove(volumes=True)
     return Outcome(exit_code=code)
+
+
+def _begun(call: Call, container: Container, *, stdin: bool, tty: bool) -> int:
+    """Starts a container with its streams here; gives its exit code, 0 where its person let go of it."""
+    keys = call.flag("detach-keys") or DEFAULT
+
+    def start(wanted: Attach) -> Session:
+        return container.start(wanted, keys=keys)
+
+    try:
+        return call.surface.attached(start, Attach(0 if stdin else None, 1, 2), interactive=tty, name=container.name)
+    except Detached:
+        return 0
 
 
 def start(call: Call) -> Outcome:
@@ -93,8 +108,7 @@ def start(call: Call) -> Outcome:
         tty = container.record.host["tty"]
         if tty and call.flag("interactive"):
             call.surface.check_terminal()
-        wanted = Attach(0 if call.flag("interactive") else None, 1, 2)
-        return Outcome(exit_code=call.surface.attached(container.start, wanted, interactive=tty, name=container.name))
+        return Outcome(exit_code=_begun(call, container, stdin=call.flag("interactive"), tty=tty))
 
     def begin(name: str) -> None:
         call.engine.containers.get(name).start(detach=True).close()
@@ -121,8 +135,8 @@ def _status(container: Container) -> str:
     state = container.state
     if state.status == "created":
         return "Created"
-    if state.status == "running":
-        return "Up " + ago(state.started).removesuffix(" ago")
+    if state.alive:
+        return "Up " + ago(state.started).removesuffix(" ago") + (" (Paused)" if state.status == "paused" else "")
     when = human_duration(max((parse_time(_now()) - parse_time(state.finished)).total_seconds(), 0)) if state.finished else "some time"
     return f"Exited ({state.exit_code}) {when} ago"
 
@@ -194,43 +208,6 @@ def _passes(container: Container, name: str, value: str) -> bool:
     return checks[name]
 
 
-def logs(call: Call) -> Outcome:
-    """docker logs."""
-    container = call.engine.containers.get(call.args[0])
-    for when, stream, line in _last(_lines(container.logs()), call.flag("tail")):
-        text = line.decode("utf-8", "surrogateescape")
-        text = f"{_stamp(when)} {text}" if call.flag("timestamps") else text
-        (call.surface.err if stream == 2 else call.surface.out)(text)
-    return Outcome()
-
-
-def _lines(chunks: Iterable[tuple[int, int, bytes]]) -> list[tuple[int, int, bytearray]]:
-    """Gives a log's lines; one that came in pieces is one, at the time of its first."""
-    lines: list[tuple[int, int, bytearray]] = []
-    unended: dict[int, bytearray] = {}
-    for when, stream, data in chunks:
-        for piece in re.findall(rb"[^\n]*\n|[^\n]+", data):
-            line = unended.pop(stream, None)
-            if line is None:
-                line = bytearray()
-                lines.append((when, stream, line))
-            line += piece
-            if not piece.endswith(b"\n"):
-                unended[stream] = line
-    return lines
-
-
-def _last(lines: list[tuple[int, int, bytearray]], tail: str) -> list[tuple[int, int, bytearray]]:
-    # What is no number, or below zero, means all to docker.
-    return lines[max(len(lines) - int(tail), 0) :] if re.fullmatch("[0-9]{1,9}", tail) else lines
-
-
-def _stamp(when: int) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(when / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
-
-
 def diff(call: Call) -> Outcome:
     """docker diff."""
     container = call.engine.containers.get(call.args[0])
@@ -252,9 +229,24 @@ def commit(call: Call) -> Outcome:
         Reference.parse(name)
     container = call.engine.containers.get(call.args[0])
     config = changed(container.config, call.flag("change")) if call.flag("change") else None
-    image = container.commit(name, author=call.flag("author"), message=call.flag("message"), config=config)
+    with _paused(container) if call.flag("pause") else contextlib.nullcontext():
+        image = container.commit(name, author=call.flag("author"), message=call.flag("message"), config=config)
     call.out(image.id)
     return Outcome(image)
+
+
+@contextlib.contextmanager
+def _paused(container: Container) -> Iterator[None]:
+    """Holds a running container still, so that what is written together is seen together."""
+    if container.state.status != "running":
+        yield
+        return
+    container.pause()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(InvalidRequest):
+            container.unpause()
 
 
 def export(call: Call) -> Outcome:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from dockerlab.commands.go_text import quoted
 from dockerlab.errors import DockerlabError, NotSupportedHere, UsageError
 
-__all__ = ["GROUPS", "Command", "Flag", "Parsed", "find", "forms", "invalid_value", "parse", "refusal", "shown", "suggest", "usage_line"]
+__all__ = ["GROUPS", "Command", "Flag", "Parsed", "duration", "find", "forms", "invalid_value", "parse", "refusal", "shown", "suggest", "usage_line"]
 
 Kind = Literal["bool", "string", "int", "list", "map", "duration"]
 
@@ -238,7 +238,8 @@ def _integer(text: str) -> int:
     return number
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
+    """Gives the seconds of a duration as Go writes it: 1h30m, 500ms. Raises ValueError in Go's words."""
     body = text[1:] if text[:1] in ("-", "+") else text
     if body == "0":
         return 0.0
@@ -262,7 +263,7 @@ def _bad_duration(text: str, rest: str) -> str:
     return f"time: {f'unknown unit {quoted(unit[0])} in' if unit[0] else 'missing unit in'} duration {quoted(text)}"
 
 
-_READERS: Mapping[str, Callable[[str], Any]] = {"bool": _truth, "int": _integer, "duration": _duration, "string": str}
+_READERS: Mapping[str, Callable[[str], Any]] = {"bool": _truth, "int": _integer, "duration": duration, "string": str}
 
 
 def invalid_value(command: Command, flag: Flag, value: str, why: str, *, program: str = "docker", hint: str = "") -> UsageError:

@@ -134,7 +134,7 @@ def image_facts(image: Image) -> dict[str, Any]:
 def container_facts(container: Container) -> dict[str, Any]:
     """Gives a container's facts."""
     record, state, host = container.record, container.state, container.record.host
-    running = state.status == "running"
+    running = state.alive
     mounts = [
         {"Type": "volume" if "/volumes/" in m["source"] and m["source"].endswith("/_data") else "bind", "Source": m["source"], "Destination": m["target"],
          "Mode": "ro" if m["readonly"] else "", "RW": not m["readonly"], "Propagation": "rprivate"}
@@ -143,7 +143,7 @@ def container_facts(container: Container) -> dict[str, Any]:
     return {
         "Id": container.id, "Created": record.created, "Path": record.path, "Args": list(record.args),
         "State": {
-            "Status": state.status, "Running": running, "Paused": False, "Restarting": False, "OOMKilled": False, "Dead": False, "Pid": state.pid if running else 0,
+            "Status": state.status, "Running": running, "Paused": state.status == "paused", "Restarting": False, "OOMKilled": False, "Dead": False, "Pid": state.pid if running else 0,
             "ExitCode": state.exit_code, "Error": state.error, "StartedAt": state.started or EMPTY_TIME, "FinishedAt": state.finished or EMPTY_TIME,
         },
         "Image": record.image_id, "Name": f"/{record.name}", "RestartCount": 0, "Driver": record.snapshotter, "Platform": "linux",

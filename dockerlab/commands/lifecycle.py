@@ -15,9 +15,10 @@ from dockerlab.engine.options import Attach
 from dockerlab.engine.settings import host_environment
 from dockerlab.errors import AlreadyExists, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
+from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.world import Session
 
-__all__ = ["exec_", "kill", "rename", "restart", "stop", "top", "wait"]
+__all__ = ["attach", "exec_", "kill", "pause", "rename", "restart", "stop", "top", "unpause", "wait"]
 
 
 def _signal(call: Call) -> int:
@@ -48,7 +49,7 @@ def exec_(call: Call) -> Outcome:
     if tty and stdin and not call.flag("detach"):
         call.surface.check_terminal()
     env = variables(call.folder, call.flag("env-file"), call.flag("env"), host_environment())
-    options = ExecOptions(env=env, workdir=call.flag("workdir"), user=call.flag("user"), tty=tty)
+    options = ExecOptions(env=env, workdir=call.flag("workdir"), user=call.flag("user"), tty=tty, detach_keys=call.flag("detach-keys") or DEFAULT)
     container, command = call.engine.containers.get(call.args[0]), call.args[1:]
     if call.flag("detach"):
         container.exec(command, options, detach=True).close()
@@ -58,6 +59,31 @@ def exec_(call: Call) -> Outcome:
         return container.exec(command, options, attach)
 
     return Outcome(exit_code=call.surface.attached(start, Attach(0 if stdin else None, 1, 2), interactive=tty, name=container.name))
+
+
+def attach(call: Call) -> Outcome:
+    """docker attach."""
+    container = call.engine.containers.get(call.args[0])
+    host = container.record.host
+    stdin = host["interactive"] and not call.flag("no-stdin")
+    if host["tty"] and stdin:
+        call.surface.check_terminal()
+
+    def start(wanted: Attach) -> Session:
+        return container.attach(wanted, keys=call.flag("detach-keys") or DEFAULT)
+
+    wanted = Attach(0 if stdin else None, 1, 2)
+    return Outcome(exit_code=call.surface.attached(start, wanted, interactive=host["tty"], name=container.name, proxy=call.flag("sig-proxy")))
+
+
+def pause(call: Call) -> Outcome:
+    """docker pause."""
+    return _each(call, Container.pause)
+
+
+def unpause(call: Call) -> Outcome:
+    """docker unpause."""
+    return _each(call, Container.unpause)
 
 
 def stop(call: Call) -> Outcome:

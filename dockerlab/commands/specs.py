@@ -14,6 +14,7 @@ def _refused(names: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), _LATER)
 
 
+_KEYS = Flag("detach-keys", "string", help="Override the key sequence for detaching a container")
 _RUN = (
     Flag("cap-add", "list", help="Add Linux capabilities"),
     Flag("cap-drop", "list", help="Drop Linux capabilities"),
@@ -37,7 +38,7 @@ _RUN = (
 )
 _RUN_LATER = _refused(
     "add-host annotation attach a blkio-weight blkio-weight-device cgroup-parent cgroupns cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period "
-    "cpu-rt-runtime cpu-shares c cpus cpuset-cpus cpuset-mems detach-keys device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
+    "cpu-rt-runtime cpu-shares c cpus cpuset-cpus cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
     "device-write-iops disable-content-trust dns dns-opt dns-option dns-search domainname expose gpus group-add health-cmd health-interval health-retries "
     "health-start-interval health-start-period health-timeout init io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory label-file link link-local-ip "
     "log-driver log-opt mac-address memory m memory-reservation memory-swap memory-swappiness mount network-alias no-healthcheck oom-kill-disable "
@@ -69,14 +70,14 @@ COMMANDS: tuple[Command, ...] = (
                          "iidfile isolation label memory memory-swap network platform pull rm security-opt shm-size squash ulimit progress secret ssh output"),
     ),
     Command("run", "docker run [OPTIONS] IMAGE [COMMAND] [ARG...]", "Create and run a new container from an image",
-            tuple(sorted((*_RUN, Flag("detach", "bool", "d", help="Run container in background and print container ID"),
+            tuple(sorted((*_RUN, _KEYS, Flag("detach", "bool", "d", help="Run container in background and print container ID"),
                           Flag("explain", "bool", help="Show every kernel call that made the container")), key=lambda f: f.name)),
             1, None, False, ("docker container run", "docker run"), _RUN_LATER),
     Command("create", "docker create [OPTIONS] IMAGE [COMMAND] [ARG...]", "Create a new container", _RUN, 1, None, False,
-            ("docker container create", "docker create"), _RUN_LATER),
+            ("docker container create", "docker create"), {**_RUN_LATER, **_refused("detach-keys")}),
     Command("start", "docker start [OPTIONS] CONTAINER [CONTAINER...]", "Start one or more stopped containers",
-            (Flag("attach", "bool", "a", help="Attach STDOUT/STDERR and forward signals"), Flag("interactive", "bool", "i", help="Attach container's STDIN")),
-            1, None, aliases=("docker container start", "docker start"), refused=_refused("detach-keys checkpoint checkpoint-dir")),
+            (Flag("attach", "bool", "a", help="Attach STDOUT/STDERR and forward signals"), _KEYS, Flag("interactive", "bool", "i", help="Attach container's STDIN")),
+            1, None, aliases=("docker container start", "docker start"), refused=_refused("checkpoint checkpoint-dir")),
     Command("rm", "docker rm [OPTIONS] CONTAINER [CONTAINER...]", "Remove one or more containers",
             (Flag("force", "bool", "f", help="Force the removal of a running container (uses SIGKILL)"),
              Flag("volumes", "bool", "v", help="Remove anonymous volumes associated with the container")),
@@ -92,12 +93,19 @@ COMMANDS: tuple[Command, ...] = (
     Command("rename", "docker rename CONTAINER NEW_NAME", "Rename a container", (), 2, 2, aliases=("docker container rename", "docker rename")),
     Command("top", "docker top CONTAINER [ps OPTIONS]", "Display the running processes of a container", (), 1, None, False,
             aliases=("docker container top", "docker top")),
+    Command("attach", "docker attach [OPTIONS] CONTAINER", "Attach local standard input, output, and error streams to a running container",
+            (_KEYS, Flag("no-stdin", "bool", help="Do not attach STDIN"), Flag("sig-proxy", "bool", "", True, "Proxy all received signals to the process")), 1, 1,
+            aliases=("docker container attach", "docker attach")),
+    Command("pause", "docker pause CONTAINER [CONTAINER...]", "Pause all processes within one or more containers", (), 1, None,
+            aliases=("docker container pause", "docker pause")),
+    Command("unpause", "docker unpause CONTAINER [CONTAINER...]", "Unpause all processes within one or more containers", (), 1, None,
+            aliases=("docker container unpause", "docker unpause")),
     Command("exec", "docker exec [OPTIONS] CONTAINER COMMAND [ARG...]", "Execute a command in a running container",
             (Flag("detach", "bool", "d", help="Detached mode: run command in the background"), Flag("env", "list", "e", help="Set environment variables", check=checks.variable),
-             Flag("env-file", "list", help="Read in a file of environment variables"), Flag("interactive", "bool", "i", help="Keep STDIN open even if not attached"),
+             Flag("env-file", "list", help="Read in a file of environment variables"), Flag("interactive", "bool", "i", help="Keep STDIN open even if not attached"), _KEYS,
              Flag("tty", "bool", "t", help="Allocate a pseudo-TTY"), Flag("user", "string", "u", help='Username or UID (format: "<name|uid>[:<group|gid>]")'),
              Flag("workdir", "string", "w", help="Working directory inside the container")),
-            2, None, False, aliases=("docker container exec", "docker exec"), refused=_refused("detach-keys privileged")),
+            2, None, False, aliases=("docker container exec", "docker exec"), refused=_refused("privileged")),
     Command("ps", "docker ps [OPTIONS]", "List containers",
             (Flag("all", "bool", "a", help="Show all containers (default shows just running)"), _FILTER, _FORMAT,
              Flag("last", "int", "n", -1, "Show n last created containers (includes all states)"),
@@ -105,12 +113,15 @@ COMMANDS: tuple[Command, ...] = (
              Flag("quiet", "bool", "q", help="Only display container IDs")),
             0, 0, aliases=("docker container ls", "docker container list", "docker container ps", "docker ps"), refused=_refused("size s")),
     Command("logs", "docker logs [OPTIONS] CONTAINER", "Fetch the logs of a container",
-            (Flag("tail", "string", "n", "all", "Number of lines to show from the end of the logs"), Flag("timestamps", "bool", "t", help="Show timestamps")),
-            1, 1, aliases=("docker container logs", "docker logs"), refused=_refused("details follow f since until")),
+            (Flag("details", "bool", help="Show extra details provided to logs"), Flag("follow", "bool", "f", help="Follow log output"),
+             Flag("since", "string", help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)'),
+             Flag("tail", "string", "n", "all", "Number of lines to show from the end of the logs"), Flag("timestamps", "bool", "t", help="Show timestamps"),
+             Flag("until", "string", help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)')),
+            1, 1, aliases=("docker container logs", "docker logs")),
     Command("commit", "docker commit [OPTIONS] CONTAINER [REPOSITORY[:TAG]]", "Create a new image from a container's changes",
             (Flag("author", "string", "a", help='Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")'),
              Flag("change", "list", "c", help="Apply Dockerfile instruction to the created image"), Flag("message", "string", "m", help="Commit message"),
-             Flag("pause", "bool", "p", True, "Pause container during commit", hidden=True)),
+             Flag("pause", "bool", "p", True, "Pause container during commit")),
             1, 2, aliases=("docker container commit", "docker commit")),
     Command("diff", "docker diff CONTAINER", "Inspect changes to files or directories on a container's filesystem",
             (Flag("as-dockerfile", "bool", help="Draft the Dockerfile that would make these changes"),), 1, 1, aliases=("docker container diff", "docker diff")),

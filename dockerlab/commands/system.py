@@ -56,7 +56,8 @@ def info(call: Call) -> Outcome:
         tier, says, driver = "none", error.message + "; " + error.hint, "none"
     containers = engine.containers.list(all=True)
     facts = {
-        "Containers": len(containers), "Running": sum(c.state.status == "running" for c in containers), "Images": len(engine.images.list()),
+        "Containers": len(containers), "Running": sum(c.state.status == "running" for c in containers),
+        "Paused": sum(c.state.status == "paused" for c in containers), "Images": len(engine.images.list()),
         "Server Version": __version__, "Storage Driver": driver, "Tier": tier, "Isolation": says,
         "Network": "host: containers share this machine's network until networks of their own come; --net none gives them none",
         "Kernel Version": platform.release(), "Architecture": platform.machine(), "Docker Root Dir": str(engine.home),

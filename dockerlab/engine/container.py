@@ -19,16 +19,17 @@ import msgspec
 from dockerlab.engine import execution, watching
 from dockerlab.engine.execution import ExecOptions, ExecResult
 from dockerlab.engine.images import Image, now
-from dockerlab.engine.options import Attach
+from dockerlab.engine.options import Attach, detach_keys
 from dockerlab.engine.settings import source_date
 from dockerlab.engine.watching import Note, Sink
-from dockerlab.errors import ContainerError, InUse, InvalidRequest
+from dockerlab.errors import ContainerError, InUse, InvalidArgument, InvalidRequest
 from dockerlab.layers import folders, permissions
 from dockerlab.layers.diff import Change
-from dockerlab.linux import landlock, signals
+from dockerlab.linux import cgroups, landlock, signals
 from dockerlab.oci.config import History, RunConfig
 from dockerlab.oci.reference import Reference
 from dockerlab.runtime import control, users
+from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.world import Session
 from dockerlab.store.containers import Record, State, read_log, started_at
 
@@ -68,12 +69,19 @@ class Container:
         """The image that it was made from; raises NotFound once that is gone."""
         return self._engine.images.get(self.record.image_id)
 
-    def start(self, attach: Attach | None = None, *, detach: bool = False) -> Session:
-        """Starts the program; raises InUse when it runs already, ContainerError (125, 126, 127) when it cannot be started."""
-        if self.state.status == "running":
+    def start(self, attach: Attach | None = None, *, detach: bool = False, keys: str = DEFAULT) -> Session:
+        """Starts the program; raises InUse when it runs already, ContainerError (125, 126, 127) when it cannot be started, InvalidRequest.
+
+        `keys` typed into its terminal let go of it.
+        """
+        status = self.state.status
+        if status == "paused":
+            raise InvalidRequest("cannot start a paused container, try unpause instead", hint=f"docker unpause {self.name}")
+        if status == "running":
             raise InUse(f"container {self.short_id} is running", by=self.name, hint=f"wait for it, or `docker rm -f {self.name}`")
+        self._clear()
         given = (attach or Attach()).given()
-        session = self._engine.world.run(self._request(given, detach), list(given.values()))
+        session = self._engine.world.run({**self._request(given, detach), "keys": detach_keys(keys)}, list(given.values()))
         try:
             message = session.next()
         except BaseException:
@@ -93,7 +101,7 @@ class Container:
         return {
             "folder": str(self.folder), "mounts": mounts, "attach": list(given), "detach": detach,
             "user": self.config.user, "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []), "explain": host.get("explain", False),
-            "remove": self._removals() if host.get("rm") else [],
+            "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False),
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
         }  # fmt: skip
 
@@ -142,6 +150,33 @@ class Container:
         """
         return watching.watch(session, pipes, note=note, interrupted=f"interrupted: container {self.name} was stopped")
 
+    def attach(self, attach: Attach, *, keys: str = DEFAULT) -> Session:
+        """Looks at the running program, and types into it where it was begun with `-i`, beside whoever does so already; raises InvalidArgument."""
+        status, given = self.state.status, attach.given()
+        if status != "running":
+            what = "paused container, unpause it" if status == "paused" else "stopped container, start it"
+            raise InvalidArgument(f"You cannot attach to a {what} first", hint=f"docker {'unpause' if status == 'paused' else 'start'} {self.name}")
+        if not self.record.host["interactive"]:
+            given.pop("stdin", None)
+        connection = control.call(self.folder, {"attach": list(given), "keys": detach_keys(keys)}, list(given.values()), timeout=10)
+        if connection is None:
+            raise InvalidRequest("the container's monitor does not answer", hint="it ended this moment, or its store lies on a file system without sockets")
+        connection.settimeout(None)
+        return Session(connection)
+
+    def pause(self) -> None:
+        """Stops all processes of the container where they are; raises InvalidRequest where it does not run, or is paused."""
+        status = self.state.status
+        if status != "running":
+            raise InvalidRequest(f"Container {self.id} is {'already paused' if status == 'paused' else 'not running'}", hint=f"docker {'unpause' if status == 'paused' else 'start'} {self.name}")
+        control.ask(self.folder, {"pause": True}, timeout=10)
+
+    def unpause(self) -> None:
+        """Lets them go on; raises InvalidRequest where it is not paused."""
+        if self.state.status != "paused":
+            raise InvalidRequest(f"Container {self.id} is not paused")
+        control.ask(self.folder, {"pause": False}, timeout=10)
+
     @property
     def folder(self) -> Path:
         """Where it is kept on disk."""
@@ -156,7 +191,7 @@ class Container:
         if told and "exit" in told:
             return int(told["exit"])
         deadline = None if timeout is None else time.monotonic() + timeout
-        while (state := self.state).status == "running":
+        while (state := self.state).alive:
             with contextlib.suppress(OSError):
                 descriptor = os.pidfd_open(state.monitor)
                 try:
@@ -170,7 +205,7 @@ class Container:
     def kill(self, number: int = signal.SIGKILL, *, keep: bool = False) -> None:
         """Sends a signal to the program, if it still is the one that was started; with `keep` a container of `--rm` stays after its end. Raises InvalidRequest."""
         state = self.state
-        if state.status != "running":
+        if not state.alive:
             raise InvalidRequest(f"Cannot kill container: {self.name}: Container {self.id} is not running", hint=f"docker start {self.name}")
         if control.ask(self.folder, {"signal": number, "keep": keep}, timeout=5) is None and started_at(state.pid) == state.began:
             with contextlib.suppress(ProcessLookupError):
@@ -203,15 +238,25 @@ class Container:
 
     def processes(self) -> list[int]:
         """Gives the container's processes by their ids on this host; raises InvalidRequest where it does not run."""
-        state = self.state
-        if state.status != "running":
+        if not self.state.alive:
             raise InvalidRequest(f"Container {self.id} is not running", hint=f"docker start {self.name}")
         answer = control.ask(self.folder, {"list": True}, timeout=10)
         return answer["processes"] if answer and "processes" in answer else []
 
-    def logs(self) -> Iterator[tuple[int, int, bytes]]:
-        """Yields (time in nanoseconds, 1 for stdout or 2 for stderr, bytes)."""
-        return read_log(self.folder / "log")
+    def logs(self, *, follow: bool = False) -> Iterator[tuple[int, int, bytes]]:
+        """Yields (time in nanoseconds, 1 for stdout or 2 for stderr, bytes); with `follow` what is still written too, until the container has ended."""
+        ended = not follow
+
+        def more() -> bool:
+            nonlocal ended
+            if ended:
+                return False
+            ended = not self.state.alive  # what it wrote last is on disk by then
+            if not ended:
+                time.sleep(0.05)
+            return True
+
+        return read_log(self.folder / "log", more)
 
     def exec(self, command: Sequence[str], options: ExecOptions | None = None, attach: Attach | None = None, *, detach: bool = False) -> Session:
         """Starts one program more in the running container; raises InvalidRequest where it does not run, ExecError where it cannot be started."""
@@ -291,19 +336,27 @@ class Container:
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Removes the container; a running one only with `force`. Raises InUse in docker's words."""
-        if self.state.status == "running":
+        state = self.state
+        if state.alive:
             if not force:
+                first = "Unpause and then stop" if state.status == "paused" else "Stop"
                 raise InUse(
-                    f"You cannot remove a running container {self.id}. Stop the container before attempting removal or force remove",
+                    f"You cannot remove a {state.status} container {self.id}. {first} the container before attempting removal or force remove",
                     by=self.name, hint=f"docker rm -f {self.name}",
                 )  # fmt: skip
             with contextlib.suppress(InvalidRequest):  # it has ended meanwhile
                 self.kill()
             self.wait(timeout=10)
+        self._clear()
         self._engine.container_store.discard(self.record)
         self._engine.snapshotter.remove(self.id)
         for name in self.record.volumes if volumes else ():
             self._engine.volume_store.remove(name)
+
+    def _clear(self) -> None:
+        """Ends what lives on where the monitor and the program's parent were killed while it was paused: it could not be killed with them."""
+        if group := self.record.host.get("cgroup", ""):
+            cgroups.end(group)
 
     def __repr__(self) -> str:
         return f"<Container {self.name} {self.short_id} {self.state.status}>"

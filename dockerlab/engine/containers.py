@@ -35,7 +35,7 @@ class Containers:
     def list(self, *, all: bool = False) -> list[Container]:
         """Gives the running containers, with `all` every one, newest first."""
         found = [Container(self._engine, record) for record in self._engine.container_store.records()]
-        shown = [c for c in found if all or c.state.status == "running"]
+        shown = [c for c in found if all or c.state.alive]
         return sorted(shown, key=lambda c: c.record.created, reverse=True)
 
     def get(self, name: str) -> Container:

@@ -63,7 +63,7 @@ class Deletion:
     def _refuse(self, ident: ImageId, *, named: bool) -> None:
         """Raises InUse where something needs the image; what is not `hard` gives way to force."""
         record = next((r for r in self._images.records() if r.id == ident), None)
-        users = [(c, self._containers.state(c.id).status == "running") for c in self._containers.records() if c.image_id == ident]
+        users = [(c, self._containers.state(c.id).alive) for c in self._containers.records() if c.image_id == ident]
         running, stopped = [c for c, runs in users if runs], [c for c, runs in users if not runs]
         hard, soft = f"conflict: unable to delete {short(ident)} (cannot be forced) -", f"conflict: unable to delete {short(ident)} (must be forced) -"
         if any(r.parent == ident for r in self._images.records()):

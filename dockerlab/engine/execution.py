@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from dockerlab.engine.options import Attach
+from dockerlab.engine.options import Attach, detach_keys
 from dockerlab.errors import ContainerError, ExecError, InvalidRequest
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import control
+from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.failing import told
 from dockerlab.runtime.generate import environment, sets
 from dockerlab.runtime.world import Session
@@ -30,6 +31,7 @@ class ExecOptions:
     workdir: str = ""
     user: str = ""
     tty: bool = False
+    detach_keys: str = DEFAULT
 
 
 class ExecResult(NamedTuple):
@@ -76,5 +78,5 @@ def _wanted(container: Container, command: Sequence[str], chosen: ExecOptions, a
     return {
         "args": list(command), "env": [*environment(config, spec.hostname, terminal=chosen.tty, more=chosen.env)], "cwd": chosen.workdir or config.working_dir or "/",
         "user": user, "capabilities": msgspec.to_builtins(sets(bounding, user)), "terminal": chosen.tty, "attach": attached, "detach": detach,
-        "only_id": only_id,
+        "only_id": only_id, "keys": detach_keys(chosen.detach_keys),
     }  # fmt: skip

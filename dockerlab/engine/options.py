@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from dockerlab.errors import InvalidRequest
 from dockerlab.oci.config import RunConfig, env_map, env_words
+from dockerlab.runtime.detaching import parse
 
-__all__ = ["Attach", "RunOptions", "merged"]
+__all__ = ["Attach", "RunOptions", "detach_keys", "merged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,11 @@ def merged(image: RunConfig, command: Sequence[str], chosen: RunOptions) -> RunC
         image, env=env_words(env), entrypoint=entrypoint, cmd=tuple(command) if command else cmd, user=chosen.user or image.user,
         working_dir=chosen.workdir or image.working_dir, labels={**image.labels, **chosen.label},
     )  # fmt: skip
+
+
+def detach_keys(text: str) -> list[int]:
+    """Gives the bytes of a key sequence as docker writes it; raises InvalidRequest."""
+    try:
+        return list(parse(text))
+    except ValueError as error:
+        raise InvalidRequest(f"Invalid escape keys ({text}) provided", hint=f"{error}; letters, or ctrl- and one more, with commas between") from None

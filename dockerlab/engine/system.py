@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dockerlab.errors import DockerlabError, InUse
+from dockerlab.errors import DockerlabError, InUse, NotFound
 from dockerlab.oci.digest import ChainId, DiffId, Digest, short
 from dockerlab.store.files import locked
 
@@ -99,8 +99,12 @@ class System:
 
     def _of_containers(self) -> Usage:
         containers = self._engine.containers.list(all=True)
-        sizes = {c.id: self._engine.snapshotter.usage(c.id)[0] for c in containers}
-        running = [c.id for c in containers if c.state.status == "running"]
+        sizes = {}
+        for container in containers:
+            with contextlib.suppress(NotFound):  # it was removed this moment
+                sizes[container.id] = self._engine.snapshotter.usage(container.id)[0]
+        containers = [c for c in containers if c.id in sizes]
+        running = [c.id for c in containers if c.state.alive]
         return Usage("Containers", len(containers), len(running), sum(sizes.values()), sum(sizes.values()) - sum(sizes[c] for c in running))
 
     def _of_volumes(self) -> Usage:
@@ -154,6 +158,8 @@ class System:
             try:
                 self._engine.snapshotter.mounts(container.id)
             except DockerlabError as error:
+                if container.id not in self._engine.container_store.ids():
+                    continue  # it was removed this moment, its name first
                 problems.append(Problem(f"container {container.name}", error.message))
                 if repair:
                     container.remove(force=True)
@@ -163,10 +169,12 @@ class System:
         """Removes the containers that do not run; gives their ids and the bytes freed."""
         gone, freed = [], 0
         for container in self._engine.containers.list(all=True):
-            if container.state.status != "running":
-                freed += self._engine.snapshotter.usage(container.id)[0]
-                container.remove()
-                gone.append(container.id)
+            if not container.state.alive:
+                with contextlib.suppress(NotFound, InUse):  # somebody else has removed it, or started it
+                    size = self._engine.snapshotter.usage(container.id)[0]
+                    container.remove()
+                    freed += size
+                    gone.append(container.id)
         return gone, freed
 
     def prune_images(self) -> tuple[list[str], int]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["create", "folders", "join", "processes", "remove", "roots"]
+__all__ = ["create", "end", "folders", "freeze", "join", "processes", "remove", "roots"]
 
 _ROOT = Path("/sys/fs/cgroup")
 _VERSION_1 = ("memory", "pids", "cpu", "cpuacct", "freezer", "devices", "blkio", "cpuset")
@@ -53,6 +55,41 @@ def join(folders: list[Path], pid: int = 0) -> None:
 def folders(name: str) -> list[Path]:
     """Gives the group's folder in every hierarchy that has it."""
     return [folder for root in roots() if (folder := root / name).is_dir()]
+
+
+def freeze(name: str, *, frozen: bool, apart: Iterable[int] = ()) -> bool:
+    """Stops or continues all processes of the group but those `apart`, which leave it; gives False where no hierarchy can. cgroups(7), freezer; cgroup.freeze."""
+    for folder in folders(name):
+        for file, words in (("cgroup.freeze", ("0", "1")), ("freezer.state", ("THAWED", "FROZEN"))):
+            if (folder / file).exists():
+                for pid in apart if frozen else ():
+                    with contextlib.suppress(ProcessLookupError):
+                        (_root_of(folder) / "cgroup.procs").write_text(str(pid))
+                (folder / file).write_text(words[frozen])
+                return not frozen or _frozen(folder / file, words[1])
+    return False
+
+
+def _root_of(folder: Path) -> Path:
+    return next(root for root in roots() if root in folder.parents)
+
+
+def _frozen(file: Path, word: str, *, patience: float = 2.0) -> bool:
+    deadline = time.monotonic() + patience
+    events = file.with_name("cgroup.events")
+    while time.monotonic() < deadline:
+        if "frozen 1" in events.read_text() if file.name == "cgroup.freeze" else file.read_text().strip() == word:
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def end(name: str) -> None:
+    """Kills what is left in the group, paused or not."""
+    for pid in processes(name):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    freeze(name, frozen=False)
 
 
 def processes(name: str) -> set[int]:

@@ -59,7 +59,7 @@ class Cell(Surface):
                 "an interactive terminal in a notebook comes later", hint="write the commands below it: a %%docker or %%container cell feeds them to the shell"
             )
 
-    def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str) -> int:
+    def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str, proxy: bool = True) -> int:
         """Starts a program and carries its output here as it comes; an interrupt stops it."""
         feed_out, feed_in = os.pipe()
         out_in, out = os.pipe()

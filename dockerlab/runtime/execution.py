@@ -13,8 +13,9 @@ import msgspec
 
 from dockerlab.linux import cgroups, syscalls
 from dockerlab.oci.runtime import Capabilities
+from dockerlab.runtime.detaching import Keys
 from dockerlab.runtime.failing import told
-from dockerlab.runtime.streams import Streams
+from dockerlab.runtime.streams import Person
 from dockerlab.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Execution(Supervisor):
         )
         request = {**monitor.request, **wanted, "joins": True, "explain": False, "fresh": (), "owned": True}
         given = dict(zip(wanted["attach"], descriptors, strict=False))
-        super().__init__(monitor.folder, msgspec.structs.replace(monitor.spec, process=process), request, connection, Streams(given, None, terminal=wanted["terminal"]))
+        keys = Keys(wanted["keys"]) if wanted.get("keys") and wanted["terminal"] and "stdin" in given else None
+        super().__init__(monitor.folder, msgspec.structs.replace(monitor.spec, process=process), request, connection, Person(given, keys=keys), None)
         self._container = monitor.first
 
     def run(self) -> NoReturn:

@@ -9,8 +9,8 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ import msgspec
 from dockerlab.errors import StoreError
 from dockerlab.linux import cgroups, syscalls
 from dockerlab.oci.runtime import Spec
-from dockerlab.runtime import chroot, control, descendants, laying, proot
+from dockerlab.runtime import chroot, control, descendants, laying, proot, wire
+from dockerlab.runtime.detaching import Keys
 from dockerlab.runtime.execution import Execution
 from dockerlab.runtime.failing import told
-from dockerlab.runtime.streams import Streams
+from dockerlab.runtime.streams import Person
 from dockerlab.runtime.supervisor import Supervisor
 from dockerlab.store import work
 from dockerlab.store.containers import ContainerStore, State, started_at
@@ -43,11 +44,13 @@ class Monitor(Supervisor):
         folder = Path(request["folder"])
         spec = Spec.decode((folder / "bundle" / "config.json").read_bytes())
         given = dict(zip((name for name in ("stdin", "stdout", "stderr") if name in request["attach"]), descriptors, strict=False))
-        super().__init__(folder, spec, request, connection, Streams(given, folder / "log", terminal=spec.process.terminal))
+        keys = Keys(request["keys"]) if request.get("keys") and spec.process.terminal and "stdin" in given else None
+        super().__init__(folder, spec, request, connection, Person(given, keys=keys), folder / "log")
         self.state = State()
         self.asked: socket.socket | None = None
         self.waiting: list[socket.socket] = []
         self.executions: set[int] = set()
+        self.guests: dict[int, socket.socket] = {}
 
     def run(self) -> None:
         """Sees the container through."""
@@ -70,6 +73,8 @@ class Monitor(Supervisor):
             self._note(status="exited", exit_code=failure["code"], error=failure["message"], finished=_now())
             return int(failure["code"])
         self.asked = control.listen(self.folder)
+        if self.asked:
+            self.attend(self.asked.fileno(), self._obey)
         first, own = begun.first, os.getpid()
         self._note(status="running", pid=first, began=started_at(first), monitor=own, monitor_began=started_at(own), started=_now())
         self.say({"started": first})
@@ -91,13 +96,9 @@ class Monitor(Supervisor):
         if not self.has_pids:
             descendants.end()
 
-    def others(self) -> dict[int, Callable[[], object]]:
-        """Gives the control socket."""
-        return {self.asked.fileno(): self._obey} if self.asked else {}
-
     def ended(self, code: int) -> None:
         """Notes the end and tells it to who waits."""
-        if self.state.status == "running":
+        if self.state.alive:
             self._note(status="exited", exit_code=code, finished=_now(), pid=0)
             self._tell_waiting(code)
 
@@ -111,30 +112,62 @@ class Monitor(Supervisor):
                 self.executions.discard(ended.si_pid)
 
     def _obey(self) -> None:
-        """Does what another process asks for: a signal, `keep` a container that would be removed at its end, the exit code once there is one, one program more."""
+        """Does what another process asks for, and answers."""
         question = control.put(self.asked) if self.asked else None
         if question is None:
             return
         message, connection, descriptors = question
         if "exec" in message:
             self._execute(message["exec"], connection, descriptors)
-            return
-        if message.get("keep"):
-            self.request["remove"] = []
-        if "signal" in message:
-            self.signal(int(message["signal"]))
-        if message.get("list"):
-            control.answer(connection, {"processes": self._processes()})
-        elif message.get("wait") and self.state.status != "running":
-            control.answer(connection, {"exit": self.state.exit_code})
-        elif message.get("wait"):
+        elif "attach" in message:
+            self._let_in(message, connection, descriptors)
+        elif message.get("wait") and self.state.alive:
             # Who waited and went away has closed its end, which reads as an end of file.
             gone, _, _ = select.select(self.waiting, [], [], 0)
             for old in gone:
                 old.close()
             self.waiting = [*(old for old in self.waiting if old not in gone), connection]
         else:
-            control.answer(connection, {})
+            control.answer(connection, self._answered(message))
+
+    def _answered(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Gives the answer to what is done at once: a signal, `keep` a container that would be removed at its end, a pause, the exit code, the processes."""
+        if message.get("keep"):
+            self.request["remove"] = []
+        if "signal" in message:
+            self.signal(int(message["signal"]))
+        if "pause" in message:
+            self._pause(bool(message["pause"]))
+        if message.get("wait"):
+            return {"exit": self.state.exit_code}
+        return {"processes": self._processes()} if message.get("list") else {}
+
+    def _let_in(self, message: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
+        """Somebody more looks at the container, until it ends or they go."""
+        connection.settimeout(None)
+        guest = Person(dict(zip(message["attach"], descriptors, strict=False)), keys=Keys(message["keys"]) if message.get("keys") and self.spec.process.terminal else None)
+        self.guests[connection.fileno()] = connection
+
+        def gone() -> None:
+            self.neglect(connection.fileno())
+            self.guests.pop(connection.fileno(), None)
+            connection.close()
+
+        def hear() -> None:
+            if not self.hear(connection):
+                self.streams.lose(guest)
+                gone()
+
+        def left() -> None:
+            with contextlib.suppress(OSError):
+                wire.send(connection, {"detached": True})
+            gone()
+
+        guest.left = left
+        with contextlib.suppress(OSError):
+            wire.send(connection, {"started": self.first})
+        self.attend(connection.fileno(), hear)
+        self.streams.add(guest)
 
     def _execute(self, wanted: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
         """Starts one program more, which a process of its own sees through."""
@@ -156,8 +189,35 @@ class Monitor(Supervisor):
 
     def _processes(self) -> list[int]:
         """Gives the container's processes: all below this one but the engine's own, which are a parent of each program and who sees it through."""
-        own = {self.parent, *self.executions, *(pid for execution in self.executions for pid in descendants.children(execution))}
-        return sorted(set(descendants.below(self.own)) - own)
+        return sorted(set(descendants.below(self.own)) - self._parents() - self.executions)
+
+    def _parents(self) -> set[int]:
+        return {self.parent, *(pid for execution in self.executions for pid in descendants.children(execution))}
+
+    def _pause(self, wanted: bool) -> None:
+        """Stops all of the container, or lets it go on: by its control group, else by signals."""
+        group = self.request.get("cgroup", "")
+        # The parents watch over their supervisors, and go on with that.
+        if not (group and cgroups.freeze(group, frozen=wanted, apart=self._parents())):
+            stopped: set[int] = set()
+            while new := set(self._processes()) - stopped:  # who is stopped starts no other
+                for pid in new:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGSTOP if wanted else signal.SIGCONT)
+                stopped |= new
+        self._note(status="paused" if wanted else "running")
+
+    def thaw(self) -> None:
+        """Lets a paused container go on, since it has to end."""
+        if group := self.request.get("cgroup", ""):
+            with contextlib.suppress(OSError):
+                cgroups.freeze(group, frozen=False)
+
+    def signal(self, number: int) -> None:
+        """Sends the program a signal; one that is paused takes it later, but for the end."""
+        super().signal(number)
+        if number == signal.SIGKILL and self.state.status == "paused":
+            self.thaw()
 
     def _tell_waiting(self, code: int) -> None:
         for connection in self.waiting:
@@ -207,6 +267,8 @@ class Monitor(Supervisor):
         if self.asked:
             self.asked.close()
         self._tell_waiting(code)
+        for guest in self.guests.values():
+            control.answer(guest, {"exit": code})
         if self.request.get("remove"):
             store = ContainerStore(self.folder.parent.parent)
             with contextlib.suppress(Exception):

@@ -1,4 +1,8 @@
-"""What a container's program reads and writes, carried between it, its log and the person; kept apart from the container's life."""
+"""What a program reads and writes, carried between it, its log and the people at it; kept apart from its life.
+
+Several people may look at one program. All of them get everything, and the slowest sets the pace: nothing is read from the program while somebody has
+not taken what it wrote before.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,33 @@ import select
 import stat
 import struct
 import termios
+from collections.abc import Callable
 from pathlib import Path
 
+from dockerlab.runtime.detaching import Keys
 from dockerlab.store.containers import frame
 
-__all__ = ["Streams"]
+__all__ = ["Person", "Streams"]
 
 _CHUNK = 1 << 16
 
 
-class Streams:
-    """The streams of one program. `given` are the person's descriptors by name, `log` is where the output is kept, if anywhere."""
+class Person:
+    """Whose descriptors (`given`: stdin, stdout, stderr) are carried to and fro; `left` is done when they type the keys that let go."""
 
-    def __init__(self, given: dict[str, int], log: Path | None, *, terminal: bool) -> None:
-        self.client = {name: descriptor if name == "stdin" else _unblocked(descriptor) for name, descriptor in given.items()}
-        self.terminal = terminal
+    def __init__(self, given: dict[str, int], *, keys: Keys | None = None, left: Callable[[], object] = lambda: None) -> None:
+        self.given = {name: descriptor if name == "stdin" else _unblocked(descriptor) for name, descriptor in given.items()}
+        self.keys, self.left = keys, left
+
+
+class Streams:
+    """The streams of one program. `log` is where its output is kept, if anywhere; `stdin` tells whether anybody may ever type.
+
+    `once`: the program's input ends with that of the first person, as `docker run -i` has it.
+    """
+
+    def __init__(self, people: list[Person], log: Path | None, *, terminal: bool, stdin: bool, once: bool = True) -> None:
+        self.people, self.terminal, self._stdin, self._once = people, terminal, stdin, once
         self.log = open(log, "ab", buffering=0) if log else None
         self.full = False
         self.pending = b""
@@ -32,13 +48,14 @@ class Streams:
         # What a slow reader has not taken yet, and where it came from: nothing more is read there meanwhile.
         self.late: dict[int, tuple[int, bytes]] = {}
         self.poller = select.poll()
+        self._watched: dict[int, int] = {}
 
     def open(self) -> list[int]:
         """Makes the pipes; gives the three descriptors that the program shall have."""
         if self.terminal:
             null = os.open("/dev/null", os.O_RDWR)
             return [null, os.dup(null), os.dup(null)]
-        if "stdin" in self.client:
+        if self._stdin:
             stdin, self.ours["stdin"] = os.pipe()
             os.set_blocking(self.ours["stdin"], False)
         else:
@@ -49,31 +66,43 @@ class Streams:
 
     def held(self) -> list[int]:
         """Gives every descriptor that the program must not inherit."""
-        return [*self.ours.values(), *self.client.values(), *([self.log.fileno()] if self.log else [])]
+        theirs = [descriptor for person in self.people for descriptor in person.given.values()]
+        return [*self.ours.values(), *theirs, *([self.log.fileno()] if self.log else [])]
 
     def begin(self, poller: select.poll) -> None:
         """Watches the streams with `poller` from now on."""
         self.poller = poller
         self.sources = {self.ours[name]: name for name in ("stdout", "stderr", "pty") if name in self.ours}
-        for descriptor in self.sources:
-            poller.register(descriptor, select.POLLIN)
-        if "stdin" in self.client:
-            poller.register(self.client["stdin"], select.POLLIN)
+        if "pty" in self.ours:
+            os.set_blocking(self.ours["pty"], False)
+        self._settle()
+
+    def add(self, person: Person) -> None:
+        """Lets one more look, and type."""
+        self.people.append(person)
+        self._settle()
 
     def carry(self, descriptor: int) -> None:
         """Does what is to be done at a descriptor that is ready."""
+        if descriptor == self._sink:
+            self._type()
         if descriptor in self.sources:
             self._carry(descriptor)
         elif descriptor in self.late:
             self._give(descriptor, *self.late[descriptor])
-        else:
-            self._feed(descriptor)
+        elif descriptor != self._sink:
+            self._hear(descriptor)
+        self._settle()
 
-    def lose_person(self) -> None:
-        """Nobody is there any more to show output to; input may still come."""
-        for target in list(self.late):
-            self._taken(target)
-        self.client = {name: descriptor for name, descriptor in self.client.items() if name == "stdin"}
+    def lose(self, person: Person, *, typing: bool = False) -> None:
+        """Somebody is not there any more; with `typing` what is left of their input is still read."""
+        for name, descriptor in list(person.given.items()):
+            if not (name == "stdin" and typing):
+                self.late.pop(descriptor, None)
+                os.close(person.given.pop(name))
+        if not person.given and person in self.people:
+            self.people.remove(person)
+        self._settle()
 
     def resize(self, rows: int, columns: int) -> None:
         """Tells the terminal its size."""
@@ -81,20 +110,38 @@ class Streams:
             with contextlib.suppress(OSError):
                 fcntl.ioctl(self.ours["pty"], termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
+    def _settle(self) -> None:
+        """Waits for what can be carried now, and for nothing else."""
+        blocked, wanted = {source for source, _ in self.late.values()}, dict.fromkeys(self.late, select.POLLOUT)
+        wanted |= {source: select.POLLIN for source in self.sources if source not in blocked}
+        if self.pending:
+            wanted[self._sink] = wanted.get(self._sink, 0) | select.POLLOUT
+        elif self._sink >= 0:
+            wanted |= dict.fromkeys(self._typists(), select.POLLIN)
+        for descriptor in self._watched.keys() - wanted.keys():
+            self.poller.unregister(descriptor)
+        for descriptor, events in wanted.items():
+            if self._watched.get(descriptor) != events:
+                self.poller.register(descriptor, events)
+        self._watched = wanted
+
+    # From the program
+
     def _carry(self, source: int) -> None:
-        """Carries what the program wrote to the log, and to the person."""
+        """Carries what the program wrote to the log, and to the people."""
         name = self.sources[source]
         try:
             data = os.read(source, _CHUNK)
+        except BlockingIOError:
+            return
         except OSError:
             data = b""
         if not data:
-            self.poller.unregister(source)
             del self.sources[source]
             return
         self._keep(frame(2 if name == "stderr" else 1, data))
-        target = self.client.get("stdout" if name == "pty" else name)
-        if target is not None:
+        stream = "stdout" if name == "pty" else name
+        for target in [person.given[stream] for person in self.people if stream in person.given]:
             self._give(target, source, data)
 
     def _keep(self, chunk: bytes) -> None:
@@ -106,7 +153,7 @@ class Streams:
             self.full = True
 
     def _give(self, target: int, source: int, data: bytes) -> None:
-        """Writes to the person what fits; the rest waits for them, and the program with it."""
+        """Writes to a person what fits; the rest waits for them, and the program with it."""
         try:
             data = data[os.write(target, data) :]
         except BlockingIOError:
@@ -114,61 +161,69 @@ class Streams:
         except OSError:
             self._lost(target, source)
             return
-        if data and target not in self.late:
-            self.poller.unregister(source)
-            self.poller.register(target, select.POLLOUT)
         if data:
             self.late[target] = source, data
         else:
-            self._taken(target)
-
-    def _taken(self, target: int) -> None:
-        if target in self.late:
-            source, _ = self.late.pop(target)
-            self.poller.unregister(target)
-            self.poller.register(source, select.POLLIN)
+            self.late.pop(target, None)
 
     def _lost(self, target: int, source: int) -> None:
-        """Nobody reads any more: the program learns it as it would at the end of a pipeline."""
-        self._taken(target)
-        name = self.sources[source]
-        self.client.pop("stdout" if name == "pty" else name)
-        if name != "pty":
-            self.poller.unregister(source)
+        """Somebody reads no more: where nobody else does, the program learns it as it would at the end of a pipeline."""
+        self.late.pop(target, None)
+        name = self.sources.get(source, "")
+        for person in self.people:
+            person.given = {stream: descriptor for stream, descriptor in person.given.items() if descriptor != target}
+        os.close(target)
+        if name in self.ours and name != "pty" and not any(name in person.given for person in self.people):
             del self.sources[source]
             os.close(self.ours.pop(name))
 
-    def _feed(self, descriptor: int) -> None:
-        """Carries the person's input to the program, one block at a time: no more is read than the program has taken."""
-        source, sink = self.client.get("stdin", -1), self.ours.get("pty", self.ours.get("stdin", -1))
-        if descriptor == source and not self.pending:
-            try:
-                self.pending = os.read(source, _CHUNK)
-            except OSError:
-                self.pending = b""
-            # An input that is not taken yet would be ready again and again.
-            self.poller.unregister(source)
-            if not self.pending:
-                self.client.pop("stdin")
-                if "pty" in self.ours:
-                    self.pending = b"\x04"
-                else:
-                    os.close(self.ours.pop("stdin"))
-                    return
+    # To the program
+
+    @property
+    def _sink(self) -> int:
+        return self.ours.get("pty", self.ours.get("stdin", -1))
+
+    def _typists(self) -> dict[int, Person]:
+        return {person.given["stdin"]: person for person in self.people if "stdin" in person.given}
+
+    def _hear(self, descriptor: int) -> None:
+        """Takes the next block that somebody has typed: no more is read than the program has taken."""
+        person = self._typists().get(descriptor)
+        if person is None or self.pending:
+            return
         try:
-            self.pending = self.pending[os.write(sink, self.pending) :]
+            self.pending = os.read(descriptor, _CHUNK)
+        except OSError:
+            self.pending = b""
+        if not self.pending:
+            os.close(person.given.pop("stdin"))
+            if self._once:
+                self._end_input()
+            return
+        if person.keys:
+            self.pending, left = person.keys.feed(self.pending)
+            if left:
+                self.lose(person)
+                person.left()
+        self._type()
+
+    def _end_input(self) -> None:
+        if "pty" in self.ours:
+            self.pending = b"\x04"
+            self._type()
+        elif "stdin" in self.ours:
+            os.close(self.ours.pop("stdin"))
+
+    def _type(self) -> None:
+        """Writes to the program what it takes."""
+        try:
+            self.pending = self.pending[os.write(self._sink, self.pending) :] if self.pending else b""
         except BlockingIOError:
             pass
         except OSError:
             self.pending = b""
-            self.client.pop("stdin", None)
-        if "stdin" in self.ours:
-            with contextlib.suppress(KeyError, OSError):
-                self.poller.unregister(self.ours["stdin"])
-            if self.pending:
-                self.poller.register(self.ours["stdin"], select.POLLOUT)
-        if not self.pending and "stdin" in self.client:
-            self.poller.register(source, select.POLLIN)
+            for person in self._typists().values():
+                os.close(person.given.pop("stdin"))
 
 
 def _unblocked(descriptor: int) -> int:

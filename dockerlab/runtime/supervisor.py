@@ -28,7 +28,7 @@ from dockerlab.runtime.credentials import Credentials
 from dockerlab.runtime.emulation import Circumstances, Emulation, without_listener
 from dockerlab.runtime.failing import InitFailed, told
 from dockerlab.runtime.serving import Serving
-from dockerlab.runtime.streams import Streams
+from dockerlab.runtime.streams import Person, Streams
 from dockerlab.store import snapshots
 
 __all__ = ["NAMESPACES", "Begun", "Supervisor"]
@@ -48,10 +48,15 @@ class Begun:
 
 
 class Supervisor:
-    """Sees one program through. `request` is what the engine asked for, `connection` leads to whom it belongs, `streams` carry what it reads and writes."""
+    """Sees one program through. `request` is what the engine asked for, `connection` leads to whom it belongs, `person` is how they read and write, `log` keeps the output."""
 
-    def __init__(self, folder: Path, spec: Spec, request: dict[str, Any], connection: socket.socket, streams: Streams) -> None:
-        self.folder, self.spec, self.request, self.connection, self.streams = folder, spec, request, connection, streams
+    def __init__(self, folder: Path, spec: Spec, request: dict[str, Any], connection: socket.socket, person: Person, log: Path | None) -> None:
+        self.folder, self.spec, self.request, self.connection, self.person = folder, spec, request, connection, person
+        person.left = self._left
+        stdin = "stdin" in person.given or bool(request.get("stdin"))
+        self.streams = Streams([person] if person.given else [], log, terminal=spec.process.terminal, stdin=stdin, once="stdin" in person.given)
+        self.poller = select.poll()
+        self.deeds: dict[int, Callable[[], object]] = {}
         self.emulation: Emulation | None = None
         self.listener = -1
         self.told: set[str] = set()
@@ -78,12 +83,11 @@ class Supervisor:
     def leave(self, *, abandoned: bool) -> None:
         """In the parent: the program has ended; `abandoned` tells that the supervisor was killed."""
 
+    def thaw(self) -> None:
+        """Lets a paused program go on, since it has to end."""
+
     def finish(self) -> None:
         """In the supervisor: program and parent have ended."""
-
-    def others(self) -> dict[int, Callable[[], object]]:
-        """Gives what else is to be watched while the program runs, and what to do when it is ready."""
-        return {}
 
     def ended(self, code: int) -> None:
         """The program has ended, whether or not somebody still reads what it wrote; may be told twice."""
@@ -140,13 +144,25 @@ class Supervisor:
             sync.close()
             for descriptor in theirs:
                 os.close(descriptor)
-            code = _guard(child, supervisor)
+            code = self._guard(child, supervisor)
             self.leave(abandoned=os.getppid() != self.own)
         except OSError as error:
             with contextlib.suppress(OSError):
                 sync.send(json.dumps({"message": told(f"{error.filename}: {error.strerror}"), "code": 125}).encode())
         os.write(status_out, str(code).encode())
         os._exit(0)
+
+    def _guard(self, child: int, supervisor: int) -> int:
+        """Waits for the program, and kills it when the supervisor goes; gives its exit code."""
+        first = os.pidfd_open(child)
+        waiting = select.poll()
+        waiting.register(first, select.POLLIN)
+        waiting.register(supervisor, select.POLLIN)
+        if not any(descriptor == first for descriptor, _ in waiting.poll()):
+            os.kill(child, signal.SIGKILL)
+            self.thaw()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return 128 - code if code < 0 else code
 
     def _first(self, start: init.Start, sync: socket.socket, theirs: list[int]) -> NoReturn:
         k = Door()
@@ -256,34 +272,40 @@ class Supervisor:
 
     # The time in between
 
+    def attend(self, descriptor: int, deed: Callable[[], object]) -> None:
+        """Does something whenever a descriptor is ready."""
+        self.deeds[descriptor] = deed
+        self.poller.register(descriptor, select.POLLIN)
+
+    def neglect(self, descriptor: int) -> None:
+        """Does it no more."""
+        if self.deeds.pop(descriptor, None):
+            self.poller.unregister(descriptor)
+
     def watch(self, begun: Begun) -> int:
         """Carries the streams and does what is asked until the program has ended; gives its exit code."""
-        poller, streams, others = select.poll(), self.streams, self.others()
-        for descriptor in (begun.status, self.connection.fileno(), *([self.listener] if self.emulation else []), *others):
-            poller.register(descriptor, select.POLLIN)
-        streams.begin(poller)
         code: int | None = None
-        while code is None or streams.sources:
-            events = poller.poll(100 if self.stopping else 1000)
+
+        def end() -> None:
+            nonlocal code
+            text = os.read(begun.status, 16)
+            code = self.code if self.code is not None else int(text) if text else 137
+            self.neglect(begun.status)
+
+        self.attend(begun.status, end)
+        self.attend(self.connection.fileno(), self._hear)
+        if self.emulation:
+            self.attend(self.listener, self._listened)
+        self.streams.begin(self.poller)
+        while code is None or self.streams.sources:
+            events = self.poller.poll(100 if self.stopping else 1000)
             self._hurry()
             self.look_after()
             for descriptor, _ in events:
-                if descriptor == begun.status:
-                    text = os.read(begun.status, 16)
-                    code = self.code if self.code is not None else int(text) if text else 137
-                    poller.unregister(begun.status)
-                elif descriptor == self.connection.fileno():
-                    self._hear(poller)
-                elif descriptor == self.listener:
-                    if not self.answer():
-                        poller.unregister(descriptor)
-                elif descriptor in others:
-                    others[descriptor]()
-                else:
-                    streams.carry(descriptor)
-            if code is not None and streams.late:
+                self.deeds.get(descriptor, lambda: self.streams.carry(descriptor))()  # noqa: B023 — called at once
+            if code is not None and self.streams.late:
                 self.ended(code)
-            if code is not None and not events and not streams.late:
+            if code is not None and not events and not self.streams.late:
                 # Whoever still holds the pipe's other end is no process of the container: they all ended with the first.
                 break
         os.waitpid(self.parent, 0)
@@ -291,30 +313,46 @@ class Supervisor:
         self.ended(code)
         return code
 
+    def _listened(self) -> None:
+        listener = self.listener
+        if not self.answer():
+            self.neglect(listener)
+
+    def _left(self) -> None:
+        """Who began the program let go of its terminal, by the keys for that: it runs on."""
+        self.request["detach"] = True
+        self.say({"detached": True})
+
     def _hurry(self) -> None:
         if self.stopping and time.monotonic() > self.stopping:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.first, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             self.stopping = time.monotonic() + 1
 
-    def _hear(self, poller: select.poll) -> None:
+    def _hear(self) -> None:
+        if self.hear(self.connection):
+            return
+        self.neglect(self.connection.fileno())
+        self.streams.lose(self.person, typing=True)
+        if not self.request["detach"]:
+            # The notebook or terminal that this program belongs to is gone.
+            self.signal(signal.SIGTERM)
+            self.stopping = time.monotonic() + self.grace
+
+    def hear(self, connection: socket.socket) -> bool:
+        """Does what somebody at the program asks for; False when they are gone."""
         try:
-            message, _ = wire.receive(self.connection)
+            message, _ = wire.receive(connection)
         except OSError:
             message = None
         if message is None:
-            poller.unregister(self.connection)
-            self.streams.lose_person()
-            if not self.request["detach"]:
-                # The notebook or terminal that this program belongs to is gone.
-                self.signal(signal.SIGTERM)
-                self.stopping = time.monotonic() + self.grace
-        elif "resize" in message:
+            return False
+        if "resize" in message:
             self.streams.resize(*message["resize"])
         elif "signal" in message:
             self.signal(message["signal"])
             if message.get("grace") is not None:
                 self.stopping = time.monotonic() + message["grace"]
+        return True
 
     def signal(self, number: int) -> None:
         """Sends the program a signal."""
@@ -327,18 +365,6 @@ class Supervisor:
         """Tells whom the program belongs to something."""
         with contextlib.suppress(OSError):
             wire.send(self.connection, message)
-
-
-def _guard(child: int, supervisor: int) -> int:
-    """Waits for the program, and kills it when the supervisor goes; gives its exit code."""
-    first = os.pidfd_open(child)
-    waiting = select.poll()
-    waiting.register(first, select.POLLIN)
-    waiting.register(supervisor, select.POLLIN)
-    if not any(descriptor == first for descriptor, _ in waiting.poll()):
-        os.kill(child, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return 128 - code if code < 0 else code
 
 
 def _unheard(profile: Mapping[str, Any]) -> bytes:

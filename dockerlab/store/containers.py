@@ -14,7 +14,7 @@ import secrets
 import shutil
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """How a container is: created, running or exited. `began` is the kernel's start time of `pid`, since ids are used again."""
+    """How a container is: created, running, paused or exited. `began` is the kernel's start time of `pid`, since ids are used again."""
 
     status: str = "created"
     pid: int = 0
@@ -57,6 +57,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     started: str = ""
     finished: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has processes."""
+        return self.status in ("running", "paused")
 
 
 def started_at(pid: int) -> int:
@@ -163,7 +168,7 @@ class ContainerStore:
             return State()
         except msgspec.DecodeError:
             return State(status="exited", exit_code=137, error="state.json is damaged")
-        if state.status == "running" and started_at(state.monitor) != state.monitor_began:
+        if state.alive and started_at(state.monitor) != state.monitor_began:
             return msgspec.structs.replace(state, status="exited", exit_code=137, error="its monitor was killed")
         return state
 
@@ -217,15 +222,24 @@ def frame(stream: int, data: bytes) -> bytes:
     return _FRAME.pack(time.time_ns(), stream, len(data)) + data
 
 
-def read_log(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Yields a log's chunks as (time in nanoseconds, stream, bytes); a last chunk that was cut by a kill is left out."""
+def read_log(path: Path, more: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, int, bytes]]:
+    """Yields a log's chunks as (time in nanoseconds, stream, bytes); a last chunk that was cut by a kill is left out.
+
+    At its end `more` is asked, which may wait, whether to look again.
+    """
     try:
         with open(path, "rb") as file:
-            while len(head := file.read(_FRAME.size)) == _FRAME.size:
-                when, stream, size = _FRAME.unpack(head)
+            while True:
+                begin = file.tell()
+                head = file.read(_FRAME.size)
+                size = _FRAME.unpack(head)[2] if len(head) == _FRAME.size else 0
                 data = file.read(size)
-                if len(data) < size:
-                    return
+                if len(head) < _FRAME.size or len(data) < size:
+                    if not more():
+                        return
+                    file.seek(begin)
+                    continue
+                when, stream, _ = _FRAME.unpack(head)
                 yield when, stream, data
     except FileNotFoundError:
         return

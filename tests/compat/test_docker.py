@@ -331,6 +331,11 @@ MANAGEMENT = [
 
 
 _LOOP = "sh -c 'trap \"exit 7\" TERM; trap \"echo user\" USR1; while :; do sleep 0.05; done'"
+def _typed(keys: str, line: str) -> str:
+    """The line in a terminal where somebody types."""
+    return f"export SHELL=/bin/bash; export -f docker 2>/dev/null; (sleep 1.5; printf '{keys}'; sleep 0.5) | script -qec '{line}' /dev/null"
+
+
 LIFECYCLE = [
     # A map that Go has not made prints as map[] and as null; ours prints <no value> in a template.
     _bug("volumes without labels", "docker volume create data", "docker run --rm -v data:/d busybox", "docker volume inspect -f '{{.Options}}' data", reason="a nil map of Go"),
@@ -366,6 +371,26 @@ LIFECYCLE = [
           "docker exec -w rel c1 pwd", "docker exec -d c1 touch /made", "sleep 1; docker exec c1 ls /made; docker diff c1", "echo abc | docker exec -i c1 cat", "echo abc | docker exec c1 cat",
           "docker exec c1 sh -c 'echo out; echo err >&2' 2>/dev/null", "docker exec -t c1 sh -c 'tty; echo $TERM'", "docker exec -d c1 sh -c 'sleep 40 & sleep 41'", "sleep 1; docker top c1 -o comm",
           "docker logs c1", "docker exec c1 sh -c 'kill -9 $$'", "docker exec nosuch true", "docker exec c1"),
+    _same("pause", "docker run -d --name c1 busybox sh -c 'i=0; while :; do i=$((i+1)); echo $i > /n; sleep 0.05; done'", "docker pause c1", "docker ps --format '{{.Names}} {{.State}}'",
+          "docker inspect -f '{{.State.Status}} {{.State.Running}} {{.State.Paused}}' c1", "docker pause c1", "docker start c1", "docker exec c1 true",
+          "docker attach c1", "docker rm c1", "docker commit c1 x | wc -c", "docker top c1 -o comm | sort -u", "docker unpause c1", "docker unpause c1", "docker ps --format '{{.Names}} {{.State}}'",
+          "docker pause nosuch c1", "docker kill c1", "docker wait c1", "docker pause c1", "docker unpause c1 nosuch", "docker start c1", "docker pause c1", "docker stop -t 1 c1",
+          "docker ps -a --format '{{.Names}} {{.State}}'", "docker start c1; docker pause c1; docker restart -t 1 c1", "docker pause c1; docker rm -f c1", "docker pause", "docker pause --help",
+          "docker unpause --help"),
+    _same("attach", "docker run -d --name c1 busybox sh -c 'sleep 1; echo out; exit 3'", "docker attach c1", "docker attach c1", "docker attach nosuch",
+          "docker create --name c2 busybox", "docker attach c2", "docker run -di --name c3 busybox sh -c 'read a; echo got $a; read b; echo and $b; exit 4'",
+          "(echo one; echo two; sleep 1) | docker attach c3", "docker logs c3",
+          "docker attach", "docker attach --help"),
+    _same("detach keys", _typed(r"\020\021", "docker run -it --name c1 busybox cat"), "docker ps --format '{{.Names}}'", _typed(r"a\020b\020\021", "docker attach c1"),
+          _typed(r"\020\021", "docker exec -it c1 cat"), _typed("xyz", "docker attach --detach-keys x,y c1"), "docker exec --detach-keys ctrl-1 -t c1 true", "docker attach c1 < /dev/null",
+          "docker kill c1", _typed("q", "docker start -ai --detach-keys q c1"), "docker ps --format '{{.Names}}'"),
+    _same("logs that go on", "docker run -d --name c1 busybox sh -c 'echo a; sleep 1; echo b >&2; printf c; sleep 1; echo d; exit 3'", "docker logs -f c1", "docker logs -f --tail 1 c1",
+          "docker logs --since 1m c1",
+          "docker logs --since 99999999999 c1", "docker logs --since 2099-01-01 c1", "docker logs --until 2020-01-01T10:11 c1", "docker logs --since foo c1", "docker logs --until 10:11 c1",
+          "docker logs --since 1700000000.5 -n 1 c1",
+          "docker logs --details -n 1 c1", "docker create --name c2 busybox", "docker logs -f c2",
+          "docker run -d --name c3 busybox sh -c 'for i in 1 2 3 4 5 6; do echo $i; sleep 0.3; done'", "sleep 1; docker logs -f --tail 0 c3 | tail -n 1", "docker logs -f nosuch",
+          "docker logs --help"),
     _same("exec where it cannot", "docker create --name c1 busybox", "docker exec c1 true", "docker run --name c2 busybox", "docker exec c2 true", "docker exec -it c2 sh", "docker exec",
           "docker run -d --name c3 --read-only --cap-drop all busybox sleep 50", "docker exec c3 touch /x", "docker exec c3 grep Cap /proc/self/status",
           "docker exec c3 sh -c 'kill -9 1'", "sleep 1; docker inspect -f '{{.State.ExitCode}}' c3"),

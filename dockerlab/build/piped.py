@@ -13,7 +13,7 @@ from dockerlab.build.context import Context
 from dockerlab.build.ignore import IgnoreRules
 from dockerlab.errors import CorruptContent, InvalidRequest
 from dockerlab.layers import archive
-from dockerlab.store import work
+from dockerlab.store import opening
 
 __all__ = ["context", "is_archive"]
 
@@ -21,7 +21,7 @@ __all__ = ["context", "is_archive"]
 def is_archive(data: bytes) -> bool:
     """Tells whether this begins as a tar does, perhaps inside a compression."""
     try:
-        block = work.open_layer(io.BytesIO(data)).read(512)
+        block = opening.open_layer(io.BytesIO(data)).read(512)
     except (OSError, CorruptContent):
         return False
     return len(block) == 512 and block[257:262] == b"ustar"
@@ -49,7 +49,7 @@ def context(data: bytes, dockerfile: str = "Dockerfile") -> Iterator[tuple[Conte
 
 def _unpack(data: bytes, folder: Path) -> None:
     try:
-        archive.apply(work.open_layer(io.BytesIO(data)), str(folder), archive.Style(owners=False, devices=False))
+        archive.apply(opening.open_layer(io.BytesIO(data)), str(folder), archive.Style(owners=False, devices=False))
     except CorruptContent as error:
         raise CorruptContent(f"Error processing tar file: {error.message}", hint=error.hint) from error
 

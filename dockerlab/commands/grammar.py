@@ -70,7 +70,7 @@ class Flag:
 class Command:
     """One verb. `refused` maps the names (or letters) of options that docker has and this host cannot do to the reason why.
 
-    A group (`docker container`) has no work of its own: it shows the list of what is in it.
+    A group (`docker container`) has no work of its own: it shows the list of what is in it. `more` stands below the short help.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Command:
     aliases: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict, hash=False)
     group: bool = False
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ _COMMON = ("run", "exec", "ps", "build", "pull", "push", "images", "login", "log
 
 def help_text(command: Command, program: str = "docker") -> str:
     """What `docker run --help` prints."""
-    parts = [usage_line(command, program), command.short]
+    parts = [usage_line(command, program), command.short, *([command.more] if command.more else [])]
     if command.aliases:
         names = ", ".join(f"{program}{alias.removeprefix('docker')}" for alias in command.aliases)
         parts.append(f"Aliases:\n  {names}")

@@ -118,6 +118,13 @@ COMMANDS: tuple[Command, ...] = (
              Flag("tail", "string", "n", "all", "Number of lines to show from the end of the logs"), Flag("timestamps", "bool", "t", help="Show timestamps"),
              Flag("until", "string", help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)')),
             1, 1, aliases=("docker container logs", "docker logs")),
+    Command("cp", "docker cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tdocker cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+            "Copy files/folders between a container and the local filesystem",
+            (Flag("archive", "bool", "a", help="Archive mode (copy all uid/gid information)"), Flag("follow-link", "bool", "L", help="Always follow symbol link in SRC_PATH"),
+             Flag("quiet", "bool", "q", help="Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached")),
+            2, 2, aliases=("docker container cp", "docker cp"),
+            more="Use '-' as the source to read a tar archive from stdin\nand extract it to a directory destination in a container.\n"
+                 "Use '-' as the destination to stream a tar archive of a\ncontainer source to stdout."),
     Command("commit", "docker commit [OPTIONS] CONTAINER [REPOSITORY[:TAG]]", "Create a new image from a container's changes",
             (Flag("author", "string", "a", help='Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")'),
              Flag("change", "list", "c", help="Apply Dockerfile instruction to the created image"), Flag("message", "string", "m", help="Commit message"),

@@ -29,7 +29,7 @@ from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import History, RunConfig
 from dockerlab.oci.reference import Reference
 from dockerlab.runtime.users import LARGEST
-from dockerlab.store import work
+from dockerlab.store import opening, work
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -224,7 +224,7 @@ def _folders(path: str, union: UnionView, owner: tuple[int, int] = (0, 0)) -> It
 def _is_archive(place: str) -> bool:
     with open(place, "rb") as file:
         try:
-            block = work.open_layer(file).read(512)
+            block = opening.open_layer(file).read(512)
         except (OSError, EOFError, ValueError, CorruptContent):
             return False
     return len(block) == 512 and block[257:262] == b"ustar"
@@ -234,7 +234,7 @@ def _unpacked(place: str, prefix: str) -> Iterator[packing.Item]:
     with tempfile.TemporaryDirectory(prefix="dockerlab-add-") as folder:
         with open(place, "rb") as file:
             try:
-                table = {e.path: e for e in archive.apply(work.open_layer(file), folder, archive.Style(owners=False, devices=False)) if not e.marker}
+                table = {e.path: e for e in archive.apply(opening.open_layer(file), folder, archive.Style(owners=False, devices=False)) if not e.marker}
             except DockerlabError as error:
                 raise BuildFailed(f"ADD failed: {error.message}", hint=error.hint) from error
         for entry, disk in packing.pack_tree((folder,)):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dockerlab.engine import execution, watching
+from dockerlab.engine.exchange import Files
 from dockerlab.engine.execution import ExecOptions, ExecResult
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.options import Attach, detach_keys
@@ -149,6 +150,11 @@ class Container:
         An interrupt stops the container: TERM, one second, KILL; then Interrupted is raised.
         """
         return watching.watch(session, pipes, note=note, interrupted=f"interrupted: container {self.name} was stopped")
+
+    @property
+    def files(self) -> Files:
+        """Its files, to be read and written from outside."""
+        return Files(self._engine, self)
 
     def attach(self, attach: Attach, *, keys: str = DEFAULT) -> Session:
         """Looks at the running program, and types into it where it was begun with `-i`, beside whoever does so already; raises InvalidArgument."""
@@ -325,7 +331,7 @@ class Container:
     def export(self, descriptor: int) -> None:
         """Writes what the container sees as one tar to an open descriptor."""
         folders = list(self._engine.snapshotter.stack(self.id).folders)
-        self._engine.world.call("export", descriptor=descriptor, folders=folders, on_disk=self._engine.capabilities.owners, below=self._below(), apart=self._apart())
+        self._engine.world.call("export", descriptors={"descriptor": descriptor}, folders=folders, on_disk=self._engine.capabilities.owners, below=self._below(), apart=self._apart())
 
     def explained(self) -> list[tuple[str, list[str], int, int, int, str]]:
         """Gives the kernel calls of the first process: name, arguments, errno, microseconds, line and file of dockerlab/runtime; [] where none were noted."""

@@ -14,7 +14,7 @@ from dockerlab.layers import tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.packing import Item
 from dockerlab.layers.union import Seen
-from dockerlab.store import work
+from dockerlab.store import opening
 
 if TYPE_CHECKING:
     from dockerlab.engine.layers import Layers
@@ -74,7 +74,7 @@ class ImageFiles(Source):
         missing = {(seen.layer, seen.entry.path) for seen in wanted if seen.entry.kind == "file"} - self._places.keys()
         for layer in sorted({layer for layer, _ in missing}):
             with open(self._blobs[layer], "rb") as blob:
-                for entry, body in tar.read(work.open_layer(blob)):
+                for entry, body in tar.read(opening.open_layer(blob)):
                     if (layer, entry.path) in missing:
                         self._places[layer, entry.path] = self._keep(body)
 

@@ -29,7 +29,8 @@ _KEPT = 200
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How an archive is laid down: `whiteout` is "overlay" (markers on disk) or "plain" (things below are removed).
+    """How an archive is laid down: `whiteout` is "overlay" (markers on disk), "plain" (things below are removed), or "" where the archive is no layer:
+    then no name means anything, a folder replaces a folder only, and no symlink may lead out, as `docker cp` has it.
 
     `xattr` is the opaque mark to use, `owners` and `devices` say whether this process can set owners and make device nodes, `notes` that what it cannot
     is noted beside the files (`layers.owners`).
@@ -52,7 +53,9 @@ def apply(stream: tar.Reader, root: str, style: Style, *, limits: tar.Limits | N
         table: dict[str, Entry] = {}
         for entry, body in tar.read(stream, limits=limits):
             entry = _safe(entry)
-            marker = as_marker(entry)
+            marker = as_marker(entry) if style.whiteout else None
+            if not style.whiteout:
+                _may_be_copied(entry, root)
             _no_twin(table, marker or entry)
             if marker:
                 target.mark(marker)
@@ -74,6 +77,14 @@ def _safe(entry: Entry) -> Entry:
     if not entry.path and entry.kind != "dir":
         raise UnsafeArchive("archive would replace its own root", entry=entry.path)
     return entry
+
+
+def _may_be_copied(entry: Entry, root: str) -> None:
+    """Raises UnsafeArchive for what no copy brings into a container: the kernel's own whiteout, a symlink that leads out of the folder."""
+    if entry.kind == "char" and entry.device == (0, 0):
+        raise UnsafeArchive(f"/{entry.path} is a whiteout device", entry=entry.path)
+    if entry.kind == "symlink" and not entry.link.startswith("/") and os.path.normpath(f"{parent_of(entry.path)}/{entry.link}".lstrip("/")).startswith(".."):
+        raise UnsafeArchive(f'invalid symlink "{os.path.join(os.readlink(root) if os.path.islink(root) else root, entry.path)}" -> "{entry.link}"', entry=entry.path)
 
 
 def as_marker(entry: Entry) -> Entry | None:
@@ -189,7 +200,11 @@ class _Target:
             status = os.lstat(name, dir_fd=folder)
         except FileNotFoundError:
             return
-        if not (entry.kind == "dir" and stat.S_ISDIR(status.st_mode)):
+        folders = (entry.kind == "dir") + stat.S_ISDIR(status.st_mode)
+        if folders == 1 and not self.style.whiteout:
+            what = ("non-directory", "directory") if entry.kind == "dir" else ("directory", "non-directory")
+            raise UnsafeArchive(f'cannot overwrite {what[0]} "{entry.path}" with {what[1]} "{entry.path}"', entry=entry.path)
+        if folders < 2:
             self._remove(folder, name, entry.path)
 
     def _remove(self, folder: int, name: str, path: str) -> None:

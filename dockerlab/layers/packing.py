@@ -14,7 +14,7 @@ from dockerlab.layers.diff import Change, xattrs
 from dockerlab.layers.index import Entry, Kind
 from dockerlab.layers.owners import Owned
 
-__all__ = ["OPAQUE_NAME", "WHITEOUT", "Item", "Owner", "clamped", "describe", "marker", "pack", "pack_changes", "pack_tree"]
+__all__ = ["OPAQUE_NAME", "WHITEOUT", "Item", "Owner", "clamped", "describe", "linked", "marker", "pack", "pack_changes", "pack_tree"]
 
 WHITEOUT = ".wh."
 OPAQUE_NAME = ".wh..wh..opq"
@@ -56,15 +56,16 @@ def pack_changes(changes: Iterable[Change], owner: Owner = _as_on_disk) -> Itera
             yield Entry(change.path, "whiteout"), ""
         else:
             places.append((change.path, change.place))
-    yield from _linked(places, owner)
+    yield from linked(places, owner)
 
 
 def pack_tree(root: tuple[str, ...], owner: Owner = _as_on_disk, *, skip: frozenset[str] = frozenset()) -> Iterator[Item]:
     """Yields the whole merged view of `root` (one folder, or several joined, newest first)."""
-    yield from _linked([(found.path, found.place) for found in folders.walk(root) if found.path and found.path not in skip], owner)
+    yield from linked([(found.path, found.place) for found in folders.walk(root) if found.path and found.path not in skip], owner)
 
 
-def _linked(places: Iterable[tuple[str, str]], owner: Owner) -> Iterator[Item]:
+def linked(places: Iterable[tuple[str, str]], owner: Owner = _as_on_disk) -> Iterator[Item]:
+    """Yields an entry for each (path, place on disk); one that is a file which was there already is a hard link to it."""
     first: dict[tuple[int, int], str] = {}
     for path, place in places:
         status = os.lstat(place)

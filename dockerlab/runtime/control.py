@@ -11,7 +11,7 @@ from typing import Any
 
 from dockerlab.runtime import wire
 
-__all__ = ["answer", "ask", "call", "listen", "put"]
+__all__ = ["answer", "ask", "call", "listen", "put", "root"]
 
 _NAME = "control"
 _PATIENCE = 1.0  # seconds that a monitor waits for who connects and then says nothing
@@ -85,3 +85,14 @@ def call(folder: Path, message: dict[str, Any], descriptors: Sequence[int] = (),
             raise
         return None
     return connection
+
+
+def root(folder: Path) -> int:
+    """Gives a descriptor of the root folder that a running container sees, with all that is mounted there; -1 where no monitor answers."""
+    connection = call(folder, {"root": True}, timeout=10)
+    if connection is None:
+        return -1
+    with connection, contextlib.suppress(OSError):
+        _, descriptors = wire.receive(connection)
+        return descriptors[0] if descriptors else -1
+    return -1

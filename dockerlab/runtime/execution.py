@@ -50,7 +50,7 @@ class Execution(Supervisor):
             if failure := begun.failure:
                 self.say({"failed": failure["message"], "code": 126})
             else:
-                self.say({"started": begun.first})
+                self.say_started()
                 code = self.watch(begun)
                 self.say({"exit": code})
         except OSError as error:

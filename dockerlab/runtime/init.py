@@ -23,7 +23,7 @@ from dockerlab.runtime import users
 from dockerlab.runtime.failing import InitFailed, not_executable, not_started, told
 from dockerlab.store import snapshots
 
-__all__ = ["Start", "become_the_program", "environment", "install_filter", "loopback_up", "place", "ready", "restrict", "run"]
+__all__ = ["Start", "become_the_program", "environment", "install_filter", "loopback_up", "mount_snapshot", "place", "ready", "restrict", "run"]
 
 _FLAGS = {
     "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
@@ -76,7 +76,7 @@ def build_the_world(k: Door, start: Start) -> None:
 
     # 2. The image's layers and the container's own become one tree. No device on it works: /dev has its own mounts.
     for snapshot in start.mounts:
-        _mount_snapshot(k, snapshot, start.rootfs)
+        mount_snapshot(k, snapshot, start.rootfs)
 
     # 3. What a program expects beside files: /proc, /sys, /dev, and the volumes.
     root = k.open(start.rootfs, os.O_PATH | os.O_DIRECTORY)
@@ -230,7 +230,8 @@ def install_filter(k: Door, start: Start, who: users.Identity) -> None:
     os.close(listener)
 
 
-def _mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:
+def mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:
+    """Mounts one part of a snapshot."""
     if mount.base:
         k.chdir(mount.base)
     flags, data = _options(mount.options)

@@ -18,7 +18,7 @@ from typing import Any
 
 from dockerlab.linux import syscalls
 from dockerlab.oci.runtime import Process, Spec
-from dockerlab.runtime import sandbox, wire
+from dockerlab.runtime import assembling, sandbox, wire
 from dockerlab.runtime.monitor import Monitor
 from dockerlab.store import work
 
@@ -91,7 +91,9 @@ def _child(connection: socket.socket) -> None:
 
 
 def _call(connection: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
-    options = request["options"] | ({"descriptor": descriptors[0]} if descriptors else {})
+    options = request["options"] | dict(zip(request["open"], descriptors, strict=True))
+    if mounted := request["mounted"]:
+        options["root"] = assembling.assembled(**mounted)
     wire.send(connection, {"result": work.FUNCTIONS[request["name"]](**options)})
 
 

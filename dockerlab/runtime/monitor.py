@@ -77,7 +77,7 @@ class Monitor(Supervisor):
             self.attend(self.asked.fileno(), self._obey)
         first, own = begun.first, os.getpid()
         self._note(status="running", pid=first, began=started_at(first), monitor=own, monitor_began=started_at(own), started=_now())
-        self.say({"started": first})
+        self.say_started()
         return self.watch(begun)
 
     def enter(self, kinds: int) -> None:
@@ -119,6 +119,8 @@ class Monitor(Supervisor):
         message, connection, descriptors = question
         if "exec" in message:
             self._execute(message["exec"], connection, descriptors)
+        elif "root" in message:
+            self._show_root(connection)
         elif "attach" in message:
             self._let_in(message, connection, descriptors)
         elif message.get("wait") and self.state.alive:
@@ -141,6 +143,15 @@ class Monitor(Supervisor):
         if message.get("wait"):
             return {"exit": self.state.exit_code}
         return {"processes": self._processes()} if message.get("list") else {}
+
+    def _show_root(self, connection: socket.socket) -> None:
+        """Hands out the container's root folder: proc(5), /proc/PID/root."""
+        with connection, contextlib.suppress(OSError):
+            root = os.open(f"/proc/{self.first}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                wire.send(connection, {}, [root])
+            finally:
+                os.close(root)
 
     def _let_in(self, message: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
         """Somebody more looks at the container, until it ends or they go."""
@@ -248,7 +259,7 @@ class Monitor(Supervisor):
         self._take_back()
         laid = laying.lay_in(root, self.spec.mounts, self.request.get("fresh", ()), str(self.folder.parent.parent))
         if laid:
-            self.say({"note": "this host refuses mount(2): volumes are copied in, and what the container changes is copied back at its end"})
+            self.tell_once("volumes", "this host refuses mount(2): volumes are copied in, and what the container changes is copied back at its end")
         publish(self.folder / "laid.json", json.dumps(laid).encode())
 
     def _take_back(self) -> None:

@@ -60,6 +60,7 @@ class Supervisor:
         self.emulation: Emulation | None = None
         self.listener = -1
         self.told: set[str] = set()
+        self.early: list[str] | None = []
         self.own = self.parent = self.first = 0
         self.code: int | None = None
         self.grace = float(request.get("grace", 1.0))
@@ -266,8 +267,19 @@ class Supervisor:
 
     def tell_once(self, kind: str, text: str) -> None:
         """Tells a person something that the container's host makes so, once a kind."""
-        if kind not in self.told:
-            self.told.add(kind)
+        if kind in self.told:
+            return
+        self.told.add(kind)
+        if self.early is None:
+            self.say({"note": text})
+        else:
+            self.early.append(text)
+
+    def say_started(self) -> None:
+        """Tells that the program runs, which is the first thing to be told, and then what came up before."""
+        early, self.early = self.early or [], None
+        self.say({"started": self.first})
+        for text in early:
             self.say({"note": text})
 
     # The time in between

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -110,16 +110,19 @@ class World:
         self.capabilities, self._folder = capabilities, folder
         self._path, self._log = str(folder / f"launcher-{capabilities.tier}-{_stamp()}"), folder / "launcher.log"
 
-    def call(self, name: str, *, descriptor: int | None = None, **options: Any) -> Any:
-        """Runs one of `store.work`'s functions as the container's root and gives what it gives; raises what it raises."""
-        with explain(Path(options.get("draft") or options.get("target") or options.get("path") or self._folder)):
-            return self._call(name, descriptor, options)
+    def call(self, name: str, *, descriptors: Mapping[str, int] | None = None, mounted: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Runs one of `store.work`'s functions as the container's root and gives what it gives; raises what it raises.
 
-    def _call(self, name: str, descriptor: int | None, options: dict[str, Any]) -> Any:
-        if self.capabilities.direct:
-            return work.FUNCTIONS[name](**options, **({} if descriptor is None else {"descriptor": descriptor}))
+        `descriptors` are options that are open files. With `mounted` (see `assembling`) one more, `root`, is a container's file system put together for this call.
+        """
+        with explain(Path(options.get("draft") or options.get("target") or options.get("path") or self._folder)):
+            return self._call(name, descriptors or {}, mounted, options)
+
+    def _call(self, name: str, descriptors: Mapping[str, int], mounted: dict[str, Any] | None, options: dict[str, Any]) -> Any:
+        if self.capabilities.direct and mounted is None:
+            return work.FUNCTIONS[name](**options, **descriptors)
         with self._connect() as connection:
-            wire.send(connection, {"op": "call", "name": name, "options": options}, [] if descriptor is None else [descriptor])
+            wire.send(connection, {"op": "call", "name": name, "options": options, "open": list(descriptors), "mounted": mounted}, list(descriptors.values()))
             answer, _ = wire.receive(connection)
         if answer is None:
             raise NotSupportedHere("the launcher ended in the middle of its work", reason="killed", hint="try again: nothing half-done is kept")

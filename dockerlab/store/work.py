@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import gzip
 import hashlib
 import os
 import shutil
@@ -19,20 +18,21 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dockerlab.errors import CorruptContent
 from dockerlab.layers import archive, diff, index, owners, packing, tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
+from dockerlab.store import exchange
 from dockerlab.store.files import locked, scratch_name
+from dockerlab.store.opening import open_layer
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["FUNCTIONS", "Compressor", "copy", "copy_one", "open_layer", "remove"]
+__all__ = ["FUNCTIONS", "Compressor", "copy", "copy_one", "remove"]
 
 _BLOCK = 1 << 20
 _SMALL, _AHEAD = 4 << 20, 8
@@ -47,37 +47,6 @@ class _Hashing:
         block: bytes = self._stream.read(size)
         self.hasher.update(block)
         return block
-
-
-class _Decompressed:
-    def __init__(self, stream: Any, *errors: type[Exception]) -> None:
-        self._stream = stream
-        self._errors: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile, *errors)
-
-    def read(self, size: int, /) -> bytes:
-        try:
-            block: bytes = self._stream.read(size)
-        except self._errors as error:
-            raise CorruptContent(f"layer cannot be decompressed: {error}", hint="the file was cut short; fetch it again") from error
-        return block
-
-
-def open_layer(file: BinaryIO) -> tar.Reader:
-    """Gives the tar inside a layer's bytes: plain, gzip or zstd, known by its first bytes. Raises CorruptContent."""
-    magic = file.read(4)
-    file.seek(0)
-    if magic[:2] == b"\x1f\x8b":
-        try:
-            from isal import igzip, isal_zlib
-
-            return _Decompressed(igzip.IGzipFile(fileobj=file), cast(type[Exception], isal_zlib.error))
-        except ImportError:
-            return _Decompressed(gzip.GzipFile(fileobj=file))
-    if magic == b"\x28\xb5\x2f\xfd":
-        from backports import zstd
-
-        return _Decompressed(zstd.open(file), zstd.ZstdError)
-    return file
 
 
 def unpack(blob: str, media_type: str, target: str, style: dict[str, Any]) -> dict[str, Any]:
@@ -343,5 +312,5 @@ def linked(old: str, new: str) -> bool:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (unpack, read_index, changes, pack, repack, export, usage, remove, folders, copy, spare)
+    f.__name__: f for f in (unpack, read_index, changes, pack, repack, export, usage, remove, folders, copy, spare, exchange.look, exchange.take, exchange.lay)
 }  # fmt: skip

@@ -399,7 +399,40 @@ LIFECYCLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("lines", [*IMAGES_FROM_CONTAINERS, *REFERENCES, *BUILDS, *SOURCES, *STEPS, *CONTAINERS, *MANAGEMENT, *LIFECYCLE])
+_TREE = ("mkdir -p /d/sub; echo f > /d/f; echo s > /d/sub/s; ln -s f /d/link; ln -s sub /d/dlink; ln -s /nope /d/dangling; ln -s /etc /d/abs; chown 12:34 /d/sub/s; "
+         "chmod 4755 /d/sub/s; sleep 500")  # fmt: skip
+_HERE = "mkdir -p sub; echo local > l; echo s > sub/s; ln -s l lk; ln -s sub dk; chown 5:6 sub/s; chmod 4755 sub/s; mkfifo ff"
+_SEEN = "ls -lnR /x1 /d /n1 /n2 /n3 /n4 /k1 /k2 /k3 /k4 /k5 /arch /fifo /nope 2>&1 | awk '{print $1,$3,$4,$5,$9,$10,$11}' | grep -v -e total -e '^d'"
+COPIES = [
+    _same("copies out", _HERE, f"docker run -d --name c1 busybox sh -c '{_TREE}'", "sleep 1", "docker cp c1:/d/f .", "docker cp c1:/d/f new", "docker cp c1:/d/f nodir/", "docker cp c1:/d/f nodir/x",
+          "docker cp c1:/d/f sub", "docker cp c1:/d/f sub/", "docker cp c1:/d/f l/", "docker cp c1:/d out", "docker cp c1:/d sub", "docker cp c1:/d/. flat", "docker cp c1:/d/. sub",
+          "docker cp c1:/d l", "docker cp c1:/d/ tr", "docker cp c1:/d nodir2/", "docker cp c1:/d nodir3/x", "docker cp c1:/d/link a1", "docker cp -L c1:/d/link a2", "docker cp c1:/d/dlink a3",
+          "docker cp c1:/d/dlink/ a4", "docker cp c1:/d/dlink/. a5", "docker cp -L c1:/d/dlink a6", "docker cp c1:/d/dangling a7", "docker cp -L c1:/d/dangling a8", "docker cp c1:/d/abs/passwd a11",
+          "docker cp c1:/nope x", "docker cp nosuch:/x y", "docker cp a b", "docker cp c1:/a c1:/b", "docker cp c1:d/f rel", "docker cp c1:/d/f", "docker cp c1:/d/f dk", "docker cp c1:/d/f lk",
+          "docker exec c1 ln -s ../../up /d/out; docker cp c1:/d/out sub", "docker cp c1:/d - | tar tvn --numeric-owner | awk '{print $1,$2,$3,$6,$7,$8}'", "docker cp c1:/d/. - | tar tn | sort",
+          "docker cp c1:/d/f - | tar tn", "docker cp c1:/proc/version v", "docker cp c1:/etc/hostname - | tar tn", "find . | sort | xargs ls -ldn | awk '{print $1,$3,$4,$9,$10,$11}'",
+          "docker stop -t 0 c1; docker cp c1:/d/sub/s after; cat after", "docker cp", "docker cp --help"),
+    _same("copies in", _HERE, f"docker run -d --name c1 busybox sh -c '{_TREE}'", "sleep 1", "docker cp l c1:/x1", "docker cp l c1:/nodir/ 2>&1 | grep -v level=", "docker cp l c1:/nodir/x",
+          "docker cp l c1:/d/sub",
+          "docker cp l c1:/d/dlink", "docker cp l c1:/d/link", "docker cp l c1:/d/f/ 2>&1 | grep -v level=", "docker cp l c1:/d/dangling", "docker cp sub c1:/n1", "docker cp sub c1:/d",
+          "docker cp sub/. c1:/n2",
+          "docker cp sub/. c1:/d/sub", "docker cp sub c1:/d/f 2>&1 | grep -v level=", "docker cp sub c1:/nodir/y", "docker cp sub c1:/n3/", "docker cp sub/ c1:/n4", "docker cp lk c1:/k1",
+          "docker cp -L lk c1:/k2",
+          "docker cp dk c1:/k3",
+          "docker cp dk/ c1:/k4", "docker cp -L dk c1:/k5", "docker cp nope c1:/x", "docker cp l/ c1:/x", "docker cp -a sub c1:/arch", "docker cp l c1: 2>&1 | grep -v level=",
+          "docker cp sub c1:/d/abs/inetc",
+          "tar cf - l sub | docker cp - c1:/d/sub", "tar czf - l | docker cp - c1:/d/sub", "tar cf - l | docker cp - c1:/d/f", "tar cf - l | docker cp - c1:/nodir", "docker cp ff c1:/fifo",
+          "mkdir conflict conflict/f; docker cp conflict/. c1:/d 2>&1 | cut -c 1-100", f"docker exec c1 sh -c \"{_SEEN.replace('$', chr(92) + '$')}\"", "docker diff c1 | sort",
+          "docker exec c1 ls -ld /etc/inetc | cut -c 1-10"),
+    _same("copies into what does not run", _HERE, "docker create --name c1 -v /nv busybox", "docker cp sub c1:/made", "docker cp sub c1:/nv",
+          "docker cp c1:/made - | tar tvn --numeric-owner | awk '{print $1,$2,$3,$6}'",
+          "docker cp c1:/nv n; find n", "docker diff c1 | sort", "docker start -a c1", "docker cp c1:/made/s -  | tar tn",
+          "docker run -d --name c2 --read-only -v /vol -v /tmp:/ro:ro busybox sleep 100", "docker cp l c2:/x", "docker cp l c2:/vol/x", "docker cp l c2:/ro/x", "docker cp c2:/vol/x back; cat back",
+          "docker stop -t 0 c2; docker cp c2:/vol/x back2; cat back2", "docker cp l c2:/x", "docker export c1 | tar tn made"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", [*IMAGES_FROM_CONTAINERS, *REFERENCES, *BUILDS, *SOURCES, *STEPS, *CONTAINERS, *MANAGEMENT, *LIFECYCLE, *COPIES])
 def test_docker_says_the_same(both: Both, lines: tuple[str, ...]) -> None:
     theirs, ours = both(lines)
     assert "\n".join(plain(ours, theirs=False)) == "\n".join(plain(theirs, theirs=True))

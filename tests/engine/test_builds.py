@@ -22,7 +22,7 @@ def build(engine: Engine, text: str, folder: Path, **options: object) -> tuple[s
 def output(engine: Engine, image: str, *words: str) -> str:
     out: list[bytes] = []
     engine.containers.run(image, words, RunOptions(rm=True), stdout=out.append, stderr=out.append)
-    return b"".join(out).decode()
+    return "".join(line for line in b"".join(out).decode().splitlines(keepends=True) if not line.startswith("note: "))
 
 
 @pytest.fixture

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+
+from dockerlab.linux.limits import NAMES
 from dockerlab.oci.reference import Reference
 
-__all__ = ["condition", "image_name", "label", "variable"]
+__all__ = ["address", "condition", "domain", "extra_host", "image_name", "label", "stream", "ulimit", "variable"]
 
 
 def image_name(text: str) -> None:
@@ -28,3 +32,60 @@ def condition(text: str) -> None:
     """`--filter`."""
     if text and "=" not in text:
         raise ValueError("bad format of filter (expected name=value)")
+
+
+def ulimit(text: str) -> tuple[str, int, int]:
+    """`--ulimit`: gives name, soft and hard limit; -1 is none."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"invalid ulimit argument: {text}")
+    if name not in NAMES:
+        raise ValueError(f"invalid ulimit type: {name}")
+    words = value.split(":")
+    if len(words) > 2:
+        raise ValueError(f"too many limit value arguments - {value}, can only have up to two, `soft[:hard]`")
+    for word in words:
+        if not re.fullmatch(r"[+-]?[0-9]+", word):
+            raise ValueError(f'strconv.ParseInt: parsing "{word}": invalid syntax')
+    soft, hard = int(words[0]), int(words[-1])
+    if hard != -1 and (soft == -1 or soft > hard):
+        raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+    return name, soft, hard
+
+
+def extra_host(text: str) -> tuple[str, str]:
+    """`--add-host`: gives the name and the address."""
+    found = re.fullmatch(r"([^:=]+)[:=](.+)", text)
+    if not found:
+        raise ValueError(f'bad format for add-host: "{text}"')
+    place = found[2].strip("[]")
+    if not _address(place):
+        hint = ": dockerlab has no gateway yet" if place == "host-gateway" else ""
+        raise ValueError(f'invalid IP address in add-host: "{found[2]}"{hint}')
+    return found[1], place
+
+
+def _address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def address(text: str) -> None:
+    """`--dns`."""
+    if not _address(text):
+        raise ValueError(f"IP address is not correctly formatted: {text}")
+
+
+def domain(text: str) -> None:
+    """`--dns-search`."""
+    if text != "." and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?", text):
+        raise ValueError(f"{text} is not a valid domain")
+
+
+def stream(text: str) -> None:
+    """`--attach`."""
+    if text.lower() not in ("stdin", "stdout", "stderr"):
+        raise ValueError("valid streams are STDIN, STDOUT and STDERR")

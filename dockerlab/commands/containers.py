@@ -11,15 +11,13 @@ from typing import Any
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import ellipsis, human_duration
 from dockerlab.commands.each import attempts, told
-from dockerlab.commands.environment import variables
 from dockerlab.commands.explanation import Explanation
 from dockerlab.commands.go_text import quoted
+from dockerlab.commands.options import noted, run_options
 from dockerlab.commands.rows import Rows, Text, ago, moment, parse_time
-from dockerlab.engine.containers import Attach, Container, RunOptions
+from dockerlab.engine.containers import Attach, Container
 from dockerlab.engine.drafts import as_dockerfile
-from dockerlab.engine.settings import host_environment
 from dockerlab.errors import Detached, InvalidArgument, InvalidRequest, NotFound
-from dockerlab.oci.config import env_map
 from dockerlab.oci.reference import Reference
 from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.world import Session
@@ -27,42 +25,18 @@ from dockerlab.runtime.world import Session
 __all__ = ["commit", "create", "diff", "export", "ps", "rm", "run", "start"]
 
 
-def _security(words: tuple[str, ...]) -> bool:
-    for word in words:
-        if word.replace(":", "=") not in ("no-new-privileges", "no-new-privileges=true", "no-new-privileges=false"):
-            raise InvalidArgument(f"invalid --security-opt: {word!r}", hint="dockerlab takes no-new-privileges, for now")
-    return any(not word.endswith("false") for word in words)
-
-
-def _options(call: Call) -> RunOptions:
-    network = call.flag("network") or call.flag("net") or "host"
-    if network not in ("none", "host"):
-        raise InvalidRequest(f"network {network} not found", hint="use --net none or --net host: networks of one's own come later")
-    return RunOptions(
-        name=call.flag("name"), env=variables(call.folder, call.flag("env-file"), call.flag("env"), host_environment()), workdir=call.flag("workdir"), user=call.flag("user"),
-        volume=tuple(_absolute(word, call.folder) for word in call.flag("volume")), label=env_map(tuple(call.flag("label"))), hostname=call.flag("hostname"),
-        entrypoint=call.flag("entrypoint") if "entrypoint" in call.parsed.given else None, network=network, read_only=call.flag("read-only"),
-        cap_add=call.flag("cap-add"), cap_drop=call.flag("cap-drop"), no_new_privileges=_security(call.flag("security-opt")),
-        interactive=call.flag("interactive"), tty=call.flag("tty"), rm=call.flag("rm") and not call.parsed.values.get("explain"),
-        replace=call.flag("replace"), explain=call.parsed.values.get("explain", False),
-    )  # fmt: skip
-
-
-def _absolute(word: str, folder: Path) -> str:
-    source, colon, rest = word.partition(":")
-    return f"{(folder / source).absolute()}{colon}{rest}" if colon and source.startswith(".") else word
-
-
 def _made(call: Call) -> Container:
     image = call.args[0]
     if not re.fullmatch("[0-9a-f]{64}", image):
         Reference.parse(image)
-    return call.engine.containers.create(image, call.args[1:], _options(call))
+    return call.engine.containers.create(image, call.args[1:], run_options(call))
 
 
 def create(call: Call) -> Outcome:
     """docker create."""
-    container = _made(call)
+    with noted(call) as note:
+        container = _made(call)
+        note(container.id)
     call.out(container.id)
     return Outcome(container)
 
@@ -71,14 +45,21 @@ def run(call: Call) -> Outcome:
     """docker run."""
     if call.flag("tty") and call.flag("interactive") and not call.flag("detach"):
         call.surface.check_terminal()
-    container = _made(call)
+    if call.flag("attach") and call.flag("detach"):
+        raise InvalidArgument("conflicting options: cannot specify both --attach and --detach", hint="a container in the background has nobody at it")
+    with noted(call) as note:
+        container = _made(call)
+        note(container.id)
     if not {"network", "net"} & call.parsed.given and call.engine.first_time("network"):
         call.surface.note("containers share this machine's network for now; --net none gives them none")
     if call.flag("detach"):
         container.start(detach=True).close()
         call.out(container.id)
         return Outcome(container)
-    code = _begun(call, container, stdin=call.flag("interactive"), tty=call.flag("tty"))
+    named = {word.lower() for word in call.flag("attach")}
+    typing = "stdin" in named or (call.flag("interactive") and not named)
+    wanted = Attach(0 if typing else None, *(number if not named or name in named else None for number, name in ((1, "stdout"), (2, "stderr"))))
+    code = _begun(call, container, wanted, tty=call.flag("tty"), proxy=call.flag("sig-proxy"))
     if call.flag("explain"):
         call.surface.aside(Explanation(container.explained()))
         if call.flag("rm"):
@@ -86,15 +67,15 @@ def run(call: Call) -> Outcome:
     return Outcome(exit_code=code)
 
 
-def _begun(call: Call, container: Container, *, stdin: bool, tty: bool) -> int:
+def _begun(call: Call, container: Container, wanted: Attach, *, tty: bool, proxy: bool = True) -> int:
     """Starts a container with its streams here; gives its exit code, 0 where its person let go of it."""
     keys = call.flag("detach-keys") or DEFAULT
 
-    def start(wanted: Attach) -> Session:
-        return container.start(wanted, keys=keys)
+    def start(given: Attach) -> Session:
+        return container.start(given, keys=keys)
 
     try:
-        return call.surface.attached(start, Attach(0 if stdin else None, 1, 2), interactive=tty, name=container.name)
+        return call.surface.attached(start, wanted, interactive=tty, name=container.name, proxy=proxy)
     except Detached:
         return 0
 
@@ -108,7 +89,7 @@ def start(call: Call) -> Outcome:
         tty = container.record.host["tty"]
         if tty and call.flag("interactive"):
             call.surface.check_terminal()
-        return Outcome(exit_code=_begun(call, container, stdin=call.flag("interactive"), tty=tty))
+        return Outcome(exit_code=_begun(call, container, Attach(0 if call.flag("interactive") else None, 1, 2), tty=tty))
 
     def begin(name: str) -> None:
         call.engine.containers.get(name).start(detach=True).close()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from dockerlab.errors import InvalidArgument
 
-__all__ = ["variables"]
+__all__ = ["lines", "variables"]
 
 
 def variables(folder: Path, files: Sequence[str], words: Sequence[str], host: Mapping[str, str]) -> dict[str, str]:
     """Gives the variables of the files, then of the words; one without a value has the host's, or is left out. Raises InvalidArgument."""
     found: dict[str, str] = {}
-    for word in (*(line for name in files for line in _lines(folder, name)), *words):
+    for word in (*(line for name in files for line in lines(folder, name)), *words):
         name, equals, value = word.partition("=")
         if equals:
             found[name] = value
@@ -22,7 +22,8 @@ def variables(folder: Path, files: Sequence[str], words: Sequence[str], host: Ma
     return found
 
 
-def _lines(folder: Path, name: str) -> Iterator[str]:
+def lines(folder: Path, name: str) -> Iterator[str]:
+    """Yields the lines of a file of variables, or of labels, that say something; raises InvalidArgument."""
     try:
         text = (folder / name).read_text("utf-8-sig")
     except IsADirectoryError:

@@ -151,9 +151,11 @@ def container_facts(container: Container) -> dict[str, Any]:
             "Binds": host["binds"] or None, "NetworkMode": host["network"], "AutoRemove": host["rm"], "CapAdd": host["cap_add"] or None,
             "CapDrop": host["cap_drop"] or None, "Privileged": False, "ReadonlyRootfs": host["read_only"],
             "SecurityOpt": ["no-new-privileges"] if host["no_new_privileges"] else None, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}, "Runtime": "dockerlab",
+            "ExtraHosts": host.get("extra_hosts") or None, "GroupAdd": host.get("group_add") or None, "Dns": host.get("dns", []), "DnsSearch": host.get("dns_search", []),
+            "DnsOptions": host.get("dns_options", []), "Ulimits": [{"Name": name, "Hard": hard, "Soft": soft} for name, soft, hard in host.get("ulimits", [])],
         },
         "Mounts": mounts,
         "Config": _config(container.config, Hostname=host.get("hostname") or container.id[:12], Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image,
-                          Labels=dict(sorted(container.config.labels.items()))),
+                          Labels=dict(sorted(container.config.labels.items())), **({"StopTimeout": host["stop_timeout"]} if host.get("stop_timeout") is not None else {})),
         "NetworkSettings": {"Networks": {host["network"]: {}}, "Ports": {}},
     }  # fmt: skip

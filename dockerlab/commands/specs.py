@@ -16,6 +16,19 @@ def _refused(names: str) -> dict[str, str]:
 
 _KEYS = Flag("detach-keys", "string", help="Override the key sequence for detaching a container")
 _RUN = (
+    Flag("add-host", "list", help="Add a custom host-to-IP mapping (host:ip)", check=checks.extra_host),
+    Flag("attach", "list", "a", help="Attach to STDIN, STDOUT or STDERR", check=checks.stream),
+    Flag("cidfile", "string", help="Write the container ID to the file"),
+    Flag("dns", "list", help="Set custom DNS servers", check=checks.address),
+    Flag("dns-opt", "list", help="Set DNS options", hidden=True),
+    Flag("dns-option", "list", help="Set DNS options"),
+    Flag("dns-search", "list", help="Set custom DNS search domains", check=checks.domain),
+    Flag("expose", "list", help="Expose a port or a range of ports"),
+    Flag("group-add", "list", help="Add additional groups to join"),
+    Flag("label-file", "list", help="Read in a line delimited file of labels"),
+    Flag("stop-signal", "string", help="Signal to stop the container"),
+    Flag("stop-timeout", "int", help="Timeout (in seconds) to stop a container"),
+    Flag("ulimit", "list", help="Ulimit options", meta="ulimit", check=checks.ulimit),
     Flag("cap-add", "list", help="Add Linux capabilities"),
     Flag("cap-drop", "list", help="Drop Linux capabilities"),
     Flag("entrypoint", "string", help="Overwrite the default ENTRYPOINT of the image"),
@@ -37,13 +50,13 @@ _RUN = (
     Flag("workdir", "string", "w", help="Working directory inside the container"),
 )
 _RUN_LATER = _refused(
-    "add-host annotation attach a blkio-weight blkio-weight-device cgroup-parent cgroupns cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period "
+    "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period "
     "cpu-rt-runtime cpu-shares c cpus cpuset-cpus cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
-    "device-write-iops disable-content-trust dns dns-opt dns-option dns-search domainname expose gpus group-add health-cmd health-interval health-retries "
-    "health-start-interval health-start-period health-timeout init io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory label-file link link-local-ip "
+    "device-write-iops disable-content-trust domainname gpus health-cmd health-interval health-retries "
+    "health-start-interval health-start-period health-timeout init io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory link link-local-ip "
     "log-driver log-opt mac-address memory m memory-reservation memory-swap memory-swappiness mount network-alias no-healthcheck oom-kill-disable "
-    "oom-score-adj pid pids-limit platform privileged publish p publish-all P pull quiet q restart runtime shm-size sig-proxy stop-signal stop-timeout "
-    "storage-opt sysctl tmpfs ulimit userns uts volume-driver volumes-from"
+    "oom-score-adj pid pids-limit platform privileged publish p publish-all P pull quiet q restart runtime shm-size "
+    "storage-opt sysctl tmpfs userns uts volume-driver volumes-from"
 )
 _FORMAT = Flag("format", "string", help="Format output using a custom template")
 _FILTER = Flag("filter", "list", "f", help="Filter output based on conditions provided", meta="filter", check=checks.condition)
@@ -70,11 +83,12 @@ COMMANDS: tuple[Command, ...] = (
                          "iidfile isolation label memory memory-swap network platform pull rm security-opt shm-size squash ulimit progress secret ssh output"),
     ),
     Command("run", "docker run [OPTIONS] IMAGE [COMMAND] [ARG...]", "Create and run a new container from an image",
-            tuple(sorted((*_RUN, _KEYS, Flag("detach", "bool", "d", help="Run container in background and print container ID"),
+            tuple(sorted((*_RUN, _KEYS,
+                          Flag("sig-proxy", "bool", "", True, "Proxy received signals to the process"), Flag("detach", "bool", "d", help="Run container in background and print container ID"),
                           Flag("explain", "bool", help="Show every kernel call that made the container")), key=lambda f: f.name)),
             1, None, False, ("docker container run", "docker run"), _RUN_LATER),
     Command("create", "docker create [OPTIONS] IMAGE [COMMAND] [ARG...]", "Create a new container", _RUN, 1, None, False,
-            ("docker container create", "docker create"), {**_RUN_LATER, **_refused("detach-keys")}),
+            ("docker container create", "docker create"), {**_RUN_LATER, **_refused("detach-keys sig-proxy")}),
     Command("start", "docker start [OPTIONS] CONTAINER [CONTAINER...]", "Start one or more stopped containers",
             (Flag("attach", "bool", "a", help="Attach STDOUT/STDERR and forward signals"), _KEYS, Flag("interactive", "bool", "i", help="Attach container's STDIN")),
             1, None, aliases=("docker container start", "docker start"), refused=_refused("checkpoint checkpoint-dir")),

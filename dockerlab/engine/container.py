@@ -101,7 +101,8 @@ class Container:
         mounts = [{"type": m.type, "source": m.source, "options": m.options, "base": m.base} for m in snapshotter.mounts(self.id)]
         return {
             "folder": str(self.folder), "mounts": mounts, "attach": list(given), "detach": detach,
-            "user": self.config.user, "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []), "explain": host.get("explain", False),
+            "user": self.config.user, "groups": host.get("group_add", []), "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []),
+            "explain": host.get("explain", False),
             "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False),
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
         }  # fmt: skip
@@ -109,7 +110,8 @@ class Container:
     def _who(self, user: str) -> users.Identity:
         stack = self._engine.snapshotter.stack(self.id)
         try:
-            return users.identify(user, _small_file(stack.folders, "passwd"), _small_file(stack.folders, "group"))
+            group = _small_file(stack.folders, "group")
+            return users.with_groups(users.identify(user, _small_file(stack.folders, "passwd"), group), self.record.host.get("group_add", []), group)
         except LookupError as error:
             raise ContainerError(str(error.args[0]), exit_code=125) from error
 
@@ -218,8 +220,9 @@ class Container:
                 os.kill(state.pid, number)
 
     def stop(self, *, number: int = 0, timeout: float | None = None, keep: bool = False) -> None:
-        """Asks the program to end, by its image's signal unless another is named, and ends it after `timeout` seconds (10; below zero: never)."""
-        patience = 10.0 if timeout is None else timeout
+        """Asks the program to end, by its image's signal unless another is named, and ends it after `timeout` seconds (the container's own, or 10; below zero: never)."""
+        own = self.record.host.get("stop_timeout")
+        patience = timeout if timeout is not None else 10.0 if own is None else own
         with contextlib.suppress(InvalidRequest):  # it does not run, or no longer
             self.kill(number or signals.number(self.config.stop_signal or "SIGTERM"), keep=keep)
             try:

@@ -15,6 +15,7 @@ from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent
 from dockerlab.engine.options import Attach, RunOptions, merged
 from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
+from dockerlab.linux import signals
 from dockerlab.oci.config import RunConfig
 from dockerlab.oci.digest import ChainId
 from dockerlab.runtime.generate import Options, Volume, generate
@@ -58,6 +59,11 @@ class Containers:
             raise InvalidRequest("No command specified", hint="name a program behind the image: docker run IMAGE PROGRAM")
         if chosen.workdir and not chosen.workdir.startswith("/"):
             raise InvalidRequest(f"the working directory '{chosen.workdir}' is invalid, it needs to be an absolute path", hint=f"write -w /{chosen.workdir}")
+        if chosen.stop_signal:
+            try:
+                signals.number(chosen.stop_signal)
+            except ValueError:
+                raise InvalidRequest(f"Invalid signal: {chosen.stop_signal}", hint="write a name such as TERM, or a number; `kill -l` lists them") from None
         if chosen.replace and chosen.name:
             with contextlib.suppress(NotFound):
                 self.get(chosen.name).remove(force=True)
@@ -71,7 +77,7 @@ class Containers:
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
         options = Options(
             hostname=hostname, network=chosen.network, terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
-            no_new_privileges=chosen.no_new_privileges, volumes=volumes, cgroup=f"/{group}" if group else "", files=hostfiles.places(engine.container_store.folder(ident)),
+            no_new_privileges=chosen.no_new_privileges, volumes=volumes, limits=chosen.ulimit, cgroup=f"/{group}" if group else "", files=hostfiles.places(engine.container_store.folder(ident)),
         )  # fmt: skip
         if not engine.capabilities.set_uid and config.user.partition(":")[0] not in ("", "0", "root") and (found := engine.images.layers.set_ids(source.record)):
             engine.say(f"no set-uid program acts on this host: {', '.join(found[:3])}{', …' if len(found) > 3 else ''} would run as their owner on others")
@@ -85,7 +91,7 @@ class Containers:
                 host=_host_facts(chosen, group, volumes),
             )  # fmt: skip
             engine.container_store.create(record, spec.encode())
-            hostfiles.write(engine.container_store.folder(ident), hostname)
+            hostfiles.write(engine.container_store.folder(ident), hostname, chosen)
         except BaseException:
             engine.snapshotter.remove(ident)
             raise
@@ -128,6 +134,9 @@ def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...]) -> 
     return {
         "network": chosen.network, "explain": chosen.explain, "tty": chosen.tty, "interactive": chosen.interactive, "rm": chosen.rm, "cgroup": group,
         "hostname": chosen.hostname, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume), "read_only": chosen.read_only,
-        "cap_add": list(chosen.cap_add), "cap_drop": list(chosen.cap_drop), "no_new_privileges": chosen.no_new_privileges,
+        "stop_timeout": chosen.stop_timeout, "group_add": list(chosen.group_add), "ulimits": list(chosen.ulimit),
+        "extra_hosts": [f"{name}:{address}" for name, address in chosen.add_host],
+        "dns": list(chosen.dns), "dns_search": list(chosen.dns_search), "dns_options": list(chosen.dns_option), "cap_add": list(chosen.cap_add),
+        "cap_drop": list(chosen.cap_drop), "no_new_privileges": chosen.no_new_privileges,
         "mounts": [{"source": v.source, "target": v.target, "readonly": v.readonly} for v in volumes],
     }  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dockerlab.engine.options import RunOptions
+
 __all__ = ["places", "write"]
 
 _HOSTS = (
@@ -17,12 +19,23 @@ def places(folder: Path) -> dict[str, Path]:
     return {f"/etc/{name}": folder / name for name in ("resolv.conf", "hostname", "hosts")}
 
 
-def write(folder: Path, hostname: str) -> None:
-    """Writes the files into the container's folder."""
-    try:
-        resolver = Path("/etc/resolv.conf").read_text()
-    except OSError:
-        resolver = ""
-    (folder / "resolv.conf").write_text(resolver)
+def write(folder: Path, hostname: str, chosen: RunOptions) -> None:
+    """Writes the files into the container's folder: resolv.conf(5) as this host has it, but for what was chosen."""
+    (folder / "resolv.conf").write_text(_resolver(chosen))
     (folder / "hostname").write_text(hostname + "\n")
-    (folder / "hosts").write_text(_HOSTS.format(hostname=hostname))
+    (folder / "hosts").write_text(_HOSTS.format(hostname=hostname) + "".join(f"{address}\t{name}\n" for name, address in chosen.add_host))
+
+
+def _resolver(chosen: RunOptions) -> str:
+    try:
+        text = Path("/etc/resolv.conf").read_text()
+    except OSError:
+        text = ""
+    if not (chosen.dns or chosen.dns_search or chosen.dns_option):
+        return text
+    rows = [line.split() for line in text.splitlines()]
+    search = [word for word in chosen.dns_search if word != "."] if chosen.dns_search else [word for row in rows if row[:1] == ["search"] for word in row[1:]]
+    servers = chosen.dns or [row[1] for row in rows if row[:1] == ["nameserver"] and len(row) > 1]
+    options = chosen.dns_option or [word for row in rows if row[:1] == ["options"] for word in row[1:]]
+    lines = [f"search {' '.join(search)}"] if search else []
+    return "".join(f"{line}\n" for line in (*lines, *(f"nameserver {server}" for server in servers), *([f"options {' '.join(options)}"] if options else [])))

@@ -36,6 +36,15 @@ class RunOptions:
     rm: bool = False
     replace: bool = False
     explain: bool = False
+    stop_signal: str = ""
+    stop_timeout: int | None = None
+    expose: tuple[str, ...] = ()
+    group_add: tuple[str, ...] = ()
+    ulimit: tuple[tuple[str, int, int], ...] = ()
+    add_host: tuple[tuple[str, str], ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_option: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,8 @@ def merged(image: RunConfig, command: Sequence[str], chosen: RunOptions) -> RunC
         entrypoint, cmd = ((chosen.entrypoint,) if chosen.entrypoint else None), None
     return msgspec.structs.replace(
         image, env=env_words(env), entrypoint=entrypoint, cmd=tuple(command) if command else cmd, user=chosen.user or image.user,
-        working_dir=chosen.workdir or image.working_dir, labels={**image.labels, **chosen.label},
+        working_dir=chosen.workdir or image.working_dir, labels={**image.labels, **chosen.label}, stop_signal=chosen.stop_signal or image.stop_signal,
+        exposed_ports={**image.exposed_ports, **{port: {} for port in chosen.expose}},
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ class Cell(Surface):
         err_in, err = os.pipe()
         theirs, ours = [feed_out, out, err], [out_in, err_in]
         try:
-            session = start(Attach(feed_out if wanted.stdin is not None else None, out, err))
+            session = start(Attach(feed_out if wanted.stdin is not None else None, out if wanted.stdout is not None else None, err if wanted.stderr is not None else None))
         except BaseException:
             for descriptor in (*theirs, *ours, feed_in):
                 os.close(descriptor)

@@ -47,7 +47,8 @@ def _by_proot(k: Door, start: Start) -> None:
     """PRoot stays outside the container's root and shows it to the program; Landlock holds both."""
     process, root = start.spec.process, start.mounts[0].source
     try:
-        who = users.identify(start.user, proot.read_inside(root, "etc/passwd"), proot.read_inside(root, "etc/group"))
+        group = proot.read_inside(root, "etc/group")
+        who = users.with_groups(users.identify(start.user, proot.read_inside(root, "etc/passwd"), group), start.groups, group)
     except LookupError as error:
         raise InitFailed(str(error.args[0])) from error
     scratch = f"{os.path.dirname(start.rootfs)}/proot"
@@ -64,6 +65,7 @@ def _by_proot(k: Door, start: Start) -> None:
         mine = tuple((root + path, rights) for path, rights in start.only_id)
         rules = (*((path, rights) for path, rights in rules if path != root), *mine)
     k.through("capset", "effective=0", "permitted=0", "inheritable=0", action=lambda: capabilities.apply(0, 0, 0))
+    init.limit(k, process.rlimits)
     init.restrict(k, start, rules)
     init.install_filter(k, start, who)
     init.ready(k, start)

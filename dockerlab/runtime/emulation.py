@@ -191,7 +191,8 @@ class Emulation:
             raise _Refused(errno.EPERM)
         if count > 65536:
             raise _Refused(errno.EINVAL)
-        groups = struct.unpack(f"={count}I", read_memory(asked.pid, asked.args[1], 4 * count)) if count else ()
+        # The kernel keeps them in order.
+        groups = tuple(sorted(struct.unpack(f"={count}I", read_memory(asked.pid, asked.args[1], 4 * count)))) if count else ()
         self._changed(asked, replace(old, groups=groups))
 
     def _prctl(self, name: str, asked: Asked) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dockerlab.linux import capabilities, seccomp
 from dockerlab.oci.config import RunConfig, env_map, env_words
-from dockerlab.oci.runtime import Capabilities, Linux, Mount, Namespace, Process, Root, Spec
+from dockerlab.oci.runtime import Capabilities, Linux, Mount, Namespace, Process, Rlimit, Root, Spec
 
 __all__ = ["Options", "Volume", "environment", "generate", "sets"]
 
@@ -41,6 +41,7 @@ class Options:
     no_new_privileges: bool = False
     volumes: tuple[Volume, ...] = ()
     cgroup: str = ""
+    limits: tuple[tuple[str, int, int], ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
 
 
@@ -54,6 +55,7 @@ def generate(config: RunConfig, options: Options) -> Spec:
         cwd=config.working_dir or "/",
         capabilities=sets(names, config.user),
         no_new_privileges=options.no_new_privileges,
+        rlimits=tuple(Rlimit(type=f"RLIMIT_{name.upper()}", soft=soft % 2**64, hard=hard % 2**64) for name, soft, hard in options.limits),
     )
     linux = Linux(
         namespaces=tuple(Namespace(type=kind) for kind in _namespaces(options)),

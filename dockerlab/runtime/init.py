@@ -14,16 +14,18 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
-from dockerlab.linux import capabilities, idmap, landlock, seccomp, syscalls
+from dockerlab.linux import capabilities, idmap, landlock, limits, seccomp, syscalls
 from dockerlab.linux.door import Door
-from dockerlab.oci.runtime import Mount, Spec
+from dockerlab.oci.runtime import Mount, Rlimit, Spec
 from dockerlab.runtime import users
 from dockerlab.runtime.failing import InitFailed, not_executable, not_started, told
 from dockerlab.store import snapshots
 
-__all__ = ["Start", "become_the_program", "environment", "install_filter", "loopback_up", "mount_snapshot", "place", "ready", "restrict", "run"]
+__all__ = ["Start", "become_the_program", "environment", "install_filter", "limit", "loopback_up", "mount_snapshot", "place", "ready", "restrict", "run"]
 
 _FLAGS = {
     "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
@@ -53,6 +55,7 @@ class Start:
     only_id: tuple[tuple[str, int], ...] | None = None
     confined: tuple[tuple[str, int], ...] | None = None
     joins: bool = False
+    groups: tuple[str, ...] = ()
 
 
 def run(k: Door, start: Start) -> None:
@@ -121,11 +124,13 @@ def become_the_program(k: Door, start: Start) -> None:
     process = start.spec.process
 
     # 7. Who the program runs as is looked up in the container's own files.
-    who = _identity(start.user)
+    who = _identity(start)
     uid, gid = who.uid, who.gid
     variables = environment(process.env, who.home)
     _enter_folder(k, process.cwd, make=not start.joins)
     program = _find_program(process.args[0], variables)
+
+    limit(k, process.rlimits)
 
     # 8. Rights are dropped in an order that the kernel forces: the bounding set while we still may, the filter while we still may,
     #    then groups, group, user, and at last the capabilities themselves.
@@ -368,9 +373,21 @@ def loopback_up(k: Door) -> None:
         fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
 
 
-def _identity(user: str) -> users.Identity:
+def limit(k: Door, wanted: Iterable[Rlimit]) -> None:
+    """Sets resource limits; raises InitFailed for one beyond what this host gives."""
+    for each in wanted:
+        soft, hard = (-1 if value > limits.LARGEST else value for value in (each.soft, each.hard))
+        try:
+            k.through("prlimit", each.type, soft, hard, action=partial(limits.apply, each.type, soft, hard))
+        except (OSError, ValueError) as error:
+            reason = "operation not permitted" if isinstance(error, ValueError) else (error.strerror or "").lower()
+            raise not_started(f"error during container init: error setting rlimits for ready process: error setting rlimit type {limits.NAMES[each.type[7:].lower()]}: {reason}", 125) from error
+
+
+def _identity(start: Start) -> users.Identity:
     try:
-        return users.identify(user, _text("/etc/passwd"), _text("/etc/group"))
+        group = _text("/etc/group")
+        return users.with_groups(users.identify(start.user, _text("/etc/passwd"), group), start.groups, group)
     except LookupError as error:
         raise InitFailed(str(error.args[0])) from error
 

@@ -192,7 +192,7 @@ class Supervisor:
             fresh_volumes=tuple(self.request.get("fresh", ())), filter=seccomp.compile_profile(profile) if profile else b"",
             unheard=_unheard(profile) if profile and seccomp.listens(profile) else b"", only_id=None if only_id is None else tuple((path, rights) for path, rights in only_id),
             trace=os.open(self.folder / "explain.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if self.request.get("explain") else -1,
-            joins=bool(self.request.get("joins")),
+            joins=bool(self.request.get("joins")), groups=tuple(self.request.get("groups", ())),
         )  # fmt: skip
 
     def _await_start(self, ours: socket.socket, folders: list[Path]) -> tuple[int, dict[str, Any] | None]:
@@ -232,7 +232,7 @@ class Supervisor:
     def _listen(self, descriptor: int, ids: list[int]) -> None:
         uid, gid, *groups = ids
         self.listener = descriptor
-        first = Credentials.of(uid, gid, tuple(groups))
+        first = Credentials.of(uid, gid, tuple(sorted(groups)))
         listener, request = Listener(descriptor), self.request
         root = request["mounts"][0]["source"]
         around = Circumstances(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-__all__ = ["LARGEST", "Identity", "identify"]
+__all__ = ["LARGEST", "Identity", "identify", "with_groups"]
 
 LARGEST = 2**31 - 1
 
@@ -37,6 +37,17 @@ def identify(user: str, passwd: str, group: str) -> Identity:
     if max(uid, gid) > LARGEST:
         raise LookupError(f"uids and gids must be in range 0-{LARGEST}")
     return Identity(uid, gid, groups, row[5] if row and row[5] else "/")
+
+
+def with_groups(who: Identity, names: Sequence[str], group: str) -> Identity:
+    """Gives the same user in more groups, by name or number; raises LookupError in docker's words."""
+    more = []
+    for name in names:
+        found = next((r[2] for r in _rows(group, 4) if r[0] == name), name)
+        if not found.isdigit():
+            raise LookupError(f"Unable to find group {name}: no matching entries in group file")
+        more.append(int(found))
+    return replace(who, groups=tuple(dict.fromkeys((*who.groups, *more))))
 
 
 def _rows(text: str, columns: int) -> Iterator[list[str]]:

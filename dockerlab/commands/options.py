@@ -1,0 +1,90 @@
+"""What `run` and `create` are told, read for the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dockerlab.commands import checks
+from dockerlab.commands.call import Call
+from dockerlab.commands.environment import lines, variables
+from dockerlab.engine.options import RunOptions
+from dockerlab.engine.settings import host_environment
+from dockerlab.errors import InvalidArgument, InvalidRequest
+from dockerlab.oci.config import env_map
+
+__all__ = ["noted", "run_options"]
+
+
+def _security(words: tuple[str, ...]) -> bool:
+    for word in words:
+        if word.replace(":", "=") not in ("no-new-privileges", "no-new-privileges=true", "no-new-privileges=false"):
+            raise InvalidArgument(f"invalid --security-opt: {word!r}", hint="dockerlab takes no-new-privileges, for now")
+    return any(not word.endswith("false") for word in words)
+
+
+def run_options(call: Call) -> RunOptions:
+    """Gives what `run` and `create` were told; raises InvalidArgument, InvalidRequest."""
+    network = call.flag("network") or call.flag("net") or "host"
+    if network not in ("none", "host"):
+        raise InvalidRequest(f"network {network} not found", hint="use --net none or --net host: networks of one's own come later")
+    for server in call.flag("dns"):
+        if ipaddress.ip_address(server).is_loopback:
+            call.surface.err(f"WARNING: Localhost DNS ({server}) may fail in containers.\n")
+    return RunOptions(
+        name=call.flag("name"), env=variables(call.folder, call.flag("env-file"), call.flag("env"), host_environment()), workdir=call.flag("workdir"), user=call.flag("user"),
+        volume=tuple(_absolute(word, call.folder) for word in call.flag("volume")), label=_labels(call), hostname=call.flag("hostname"),
+        entrypoint=call.flag("entrypoint") if "entrypoint" in call.parsed.given else None, network=network, read_only=call.flag("read-only"),
+        cap_add=call.flag("cap-add"), cap_drop=call.flag("cap-drop"), no_new_privileges=_security(call.flag("security-opt")),
+        interactive=call.flag("interactive"), tty=call.flag("tty"), rm=call.flag("rm") and not call.parsed.values.get("explain"),
+        replace=call.flag("replace"), explain=call.parsed.values.get("explain", False), stop_signal=call.flag("stop-signal"),
+        stop_timeout=call.flag("stop-timeout") if "stop-timeout" in call.parsed.given else None, expose=_ports(call.flag("expose")), group_add=call.flag("group-add"),
+        ulimit=tuple(checks.ulimit(word) for word in call.flag("ulimit")), add_host=tuple(checks.extra_host(word) for word in call.flag("add-host")),
+        dns=call.flag("dns"), dns_search=call.flag("dns-search"), dns_option=(*call.flag("dns-option"), *call.flag("dns-opt")),
+    )  # fmt: skip
+
+
+def _absolute(word: str, folder: Path) -> str:
+    source, colon, rest = word.partition(":")
+    return f"{(folder / source).absolute()}{colon}{rest}" if colon and source.startswith(".") else word
+
+
+def _labels(call: Call) -> dict[str, str]:
+    # A line without a value is read as in a file of variables, where it stands for the host's; labels have none there.
+    return {**env_map(tuple(line for name in call.flag("label-file") for line in lines(call.folder, name) if "=" in line)), **env_map(tuple(call.flag("label")))}
+
+
+def _ports(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Gives `80/tcp` for each port of `80`, `80/udp`, `80-90`; raises InvalidArgument."""
+    found = []
+    for word in words:
+        span, _, protocol = word.partition("/")
+        first, dash, last = span.partition("-")
+        for number in (first, *([last] if dash else [])):
+            if not number.isascii() or not number.isdigit():
+                raise InvalidArgument(f'invalid range format for --expose: {word}, error: strconv.ParseUint: parsing "{number}": invalid syntax', hint="write 80, 80/udp or 80-90")
+        found += [f"{port}/{(protocol or 'tcp').lower()}" for port in range(int(first), int(last or first) + 1)]
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def noted(call: Call) -> Iterator[Callable[[str], object]]:
+    """Gives what writes the container's id into the file of `--cidfile`, which is made first and not left behind empty."""
+    name = call.flag("cidfile")
+    if not name:
+        yield lambda ident: None
+        return
+    path = call.folder / name
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        raise InvalidArgument(f"container ID file found, make sure the other container isn't running or delete {name}", hint=f"rm {name}") from None
+    except OSError as error:
+        raise InvalidArgument(f"failed to create the container ID file: open {name}: {(error.strerror or '').lower()}", hint="make the folder first, or choose another") from error
+    try:
+        yield path.write_text
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

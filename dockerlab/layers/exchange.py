@@ -33,7 +33,7 @@ def _open(root: int, path: str, devices: Collection[int], *, follow: bool) -> in
     try:
         descriptor = syscalls.openat2(root, inner, flags)
     except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.EXDEV):
+        if error.errno not in (errno.ELOOP, errno.EXDEV, errno.EACCES):
             raise
         raise FileNotFoundError(errno.ENOENT, "its symlinks lead nowhere", path) from None  # in a circle, or through /proc/PID/root
     if devices and os.fstat(descriptor).st_dev not in devices:

@@ -40,6 +40,7 @@ NUMBERS: dict[str, int] = {
                 "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446, "keyctl": 219},
 }.get(MACHINE, {})  # fmt: skip
 
+_TRIES = 1000
 _libc = ctypes.CDLL(None, use_errno=True)
 # These two are called for every call that a filter reports: with their types said once they take half the time.
 _openat2 = _libc["syscall"]
@@ -113,7 +114,11 @@ def openat2(folder: int, path: str | bytes, flags: int, *, mode: int = 0, resolv
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), "openat2")
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
-    return _check(_openat2(number, folder, os.fsencode(path), how, len(how)), "openat2")
+    for _ in range(_TRIES):
+        # EAGAIN: something was renamed or mounted on the machine meanwhile, so that the kernel cannot vouch for a `..`
+        if (found := _openat2(number, folder, os.fsencode(path), how, len(how))) >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+    return _check(found, "openat2")
 
 
 def process_vm_readv(pid: int, address: int, size: int) -> bytes:

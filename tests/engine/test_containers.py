@@ -21,7 +21,7 @@ from tests.conftest import strongest
 def run(engine: Engine, *words: str, image: str = "busybox", **options: object) -> tuple[Container, str]:
     out: list[bytes] = []
     container = engine.containers.run(image, words, RunOptions(**options), stdout=out.append, stderr=out.append)  # type: ignore[arg-type]
-    return container, b"".join(out).decode()
+    return container, "".join(line for line in b"".join(out).decode().splitlines(keepends=True) if "volumes are copied in" not in line)
 
 
 def test_output_and_exit_code_come_back(engine: Engine) -> None:

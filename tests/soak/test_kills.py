@@ -37,6 +37,20 @@ def relatives(home: Path, runtime: Path) -> list[int]:
     return found
 
 
+def hanging(pids: list[int]) -> str:
+    """Gives what each process waits for: its parent, its command, its system call and what it has open."""
+    told = []
+    for pid in pids:
+        place = Path(f"/proc/{pid}")
+        try:
+            held = {name: os.readlink(place / "fd" / name) for name in os.listdir(place / "fd")}
+            parent, words = (place / "stat").read_text().rpartition(")")[2].split()[1], (place / "cmdline").read_bytes()[-80:]
+            told.append(f"{pid} below {parent}: {words!r} in {(place / 'syscall').read_text().strip()} with {held}")
+        except OSError as error:
+            told.append(f"{pid}: {error}")
+    return "\n".join(told)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("served", ["1", "0"], ids=["command server", "ordinary path"])

@@ -106,6 +106,14 @@ def gone(pid: int, *, within: float = 3.0) -> bool:
     return False
 
 
+def until(done: Callable[[], bool]) -> None:
+    """Waits for something to come true, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def end_server(place: Path) -> None:
     """Ends the command server that listens here."""
     with socket.socket(socket.AF_UNIX) as line, contextlib.suppress(OSError):

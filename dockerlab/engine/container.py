@@ -32,6 +32,7 @@ from dockerlab.oci.reference import Reference
 from dockerlab.runtime import control, users
 from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.world import Session
+from dockerlab.store import snapshots
 from dockerlab.store.containers import Record, State, read_log, started_at
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Container:
 
     def _request(self, given: dict[str, int], detach: bool) -> dict[str, Any]:
         host, snapshotter = self.record.host, self._engine.snapshotter
-        mounts = [{"type": m.type, "source": m.source, "options": m.options, "base": m.base} for m in snapshotter.mounts(self.id)]
+        mounts = snapshots.described(snapshotter.mounts(self.id))
         return {
             "folder": str(self.folder), "mounts": mounts, "attach": list(given), "detach": detach,
             "user": self.config.user, "groups": host.get("group_add", []), "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockerlab.errors import InvalidRequest, NotFound, UnsafeArchive
 from dockerlab.runtime import control
+from dockerlab.store import snapshots
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -94,7 +95,7 @@ class Files:
         alive = container.state.alive
         volumes = [(mount["source"], mount["target"]) for mount in container.record.host["mounts"]]
         if able.mounts and not alive:
-            mounts = [{"type": m.type, "source": m.source, "options": m.options, "base": m.base} for m in self._engine.snapshotter.mounts(container.id)]
+            mounts = snapshots.described(self._engine.snapshotter.mounts(container.id))
             yield path, {"mounted": {"rootfs": str(container.folder / "bundle" / "rootfs"), "mounts": mounts, "volumes": volumes}, "descriptors": {}}
             return
         with self._root(path, volumes if able.binds or not alive else [], alive=alive) as (root, inner):

@@ -21,8 +21,8 @@ def assembled(rootfs: str, mounts: Sequence[dict[str, Any]], volumes: Sequence[S
     k = Door()
     k.unshare(syscalls.CLONE_NEWNS)
     k.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
-    for mount in mounts:
-        init.mount_snapshot(k, snapshots.Mount(mount["type"], mount["source"], tuple(mount["options"]), mount["base"]), rootfs)
+    for mount in snapshots.revived(mounts):
+        init.mount_snapshot(k, mount, rootfs)
     root: int = k.open(rootfs, os.O_PATH | os.O_DIRECTORY)
     for source, target in volumes:
         with contextlib.suppress(OSError, InitFailed):  # a source that is gone: the container would not start, its other files are there

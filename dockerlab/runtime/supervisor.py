@@ -188,7 +188,7 @@ class Supervisor:
         only_id = self.request.get("only_id")
         return init.Start(
             spec=self.spec, rootfs=str(self.folder / "bundle" / "rootfs"), user=self.request.get("user", ""), user_groups=self.request.get("owners", True),
-            mounts=tuple(snapshots.Mount(m["type"], m["source"], tuple(m["options"]), m["base"]) for m in self.request["mounts"]),
+            mounts=snapshots.revived(self.request["mounts"]),
             fresh_volumes=tuple(self.request.get("fresh", ())), filter=seccomp.compile_profile(profile) if profile else b"",
             unheard=_unheard(profile) if profile and seccomp.listens(profile) else b"", only_id=None if only_id is None else tuple((path, rights) for path, rights in only_id),
             trace=os.open(self.folder / "explain.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if self.request.get("explain") else -1,

@@ -21,14 +21,14 @@ the functions of `store.work` in the container's world. Where this process alrea
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from dockerlab.oci.digest import ChainId, DiffId, Digest
 
-__all__ = ["Mount", "Packed", "Snapshotter", "Stack", "Work"]
+__all__ = ["Mount", "Packed", "Snapshotter", "Stack", "Work", "described", "revived"]
 
 Work = Callable[..., Any]
 
@@ -41,6 +41,16 @@ class Mount:
     source: str
     options: tuple[str, ...]
     base: str = ""
+
+
+def described(mounts: Iterable[Mount]) -> list[dict[str, Any]]:
+    """Gives mounts as plain values, for another process."""
+    return [asdict(mount) for mount in mounts]
+
+
+def revived(facts: Iterable[dict[str, Any]]) -> tuple[Mount, ...]:
+    """Gives the mounts that `described` took apart."""
+    return tuple(Mount(**{**mount, "options": tuple(mount["options"])}) for mount in facts)
 
 
 @dataclass(frozen=True, slots=True)

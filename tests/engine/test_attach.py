@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -13,20 +12,13 @@ from dockerlab.engine import Container, Engine, RunOptions
 from dockerlab.engine.options import Attach
 from dockerlab.errors import InUse, InvalidArgument, InvalidRequest
 from dockerlab.runtime.world import Session
-from tests.conftest import gone
+from tests.conftest import gone, until
 
 
 def begun(engine: Engine, script: str, **options: object) -> Container:
     container = engine.containers.create("busybox", ["sh", "-c", script], RunOptions(**options))  # type: ignore[arg-type]
     container.start(detach=True).close()
     return container
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def looking(container: Container) -> tuple[Session, int, int]:

@@ -6,9 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,7 +15,7 @@ from dockerlab.engine import Container, Engine, ExecOptions, RunOptions
 from dockerlab.engine.options import Attach
 from dockerlab.errors import ExecError, InvalidRequest
 from dockerlab.runtime import descendants
-from tests.conftest import gone
+from tests.conftest import gone, until
 
 
 @pytest.fixture
@@ -33,13 +32,6 @@ def begun(engine: Engine, script: str = "while :; do sleep 0.1; done", **options
 def sh(container: Container, script: str, **options: object) -> tuple[int, str]:
     code, output = container.exec_run(["sh", "-c", script], ExecOptions(**options))  # type: ignore[arg-type]
     return code, output.decode()
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_it_is_in_the_same_container(running: Container) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from dockerlab.engine import Container, Engine, RunOptions
 from dockerlab.errors import AlreadyExists, InvalidRequest, NotFound
 from dockerlab.linux import signals
+from tests.conftest import until
 
 LISTENS = "trap 'echo term; exit 7' TERM; trap 'echo user' USR1; echo ready; while :; do sleep 0.05; done"
 
@@ -26,13 +26,6 @@ def begun(engine: Engine, script: str = LISTENS, **options: object) -> Container
 
 def said(container: Container) -> bytes:
     return b"".join(data for _, _, data in container.logs())
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_stop_asks_and_then_insists(engine: Engine) -> None:

@@ -98,8 +98,8 @@ def _make_folder(root: str, path: str, *, make: bool) -> None:
 def _lend_terminal(start: Start) -> None:
     """A terminal of the host's own: there is no place for another instance of devpts."""
     master, slave = os.openpty()
-    if start.console is not None:
-        socket.send_fds(start.console, [b"pty"], [master])
+    if start.sync is not None:
+        socket.send_fds(start.sync, [b"pty"], [master])
     os.close(master)
     fcntl.ioctl(slave, 0x540E, 0)  # TIOCSCTTY
     for descriptor in (0, 1, 2):

@@ -36,7 +36,7 @@ _FLAGS = {
 
 @dataclass(slots=True)
 class Start:
-    """What the first process is told: the bundle's spec, the snapshot's mounts, the user as typed, and for a terminal where to send it.
+    """What the first process is told: the bundle's spec, the snapshot's mounts, the user as typed, and the socket to the supervisor, where a terminal and a listener go.
 
     With `joins` the container is there already, and the process in its namespaces: `docker exec`.
     """
@@ -45,7 +45,6 @@ class Start:
     rootfs: str
     mounts: tuple[snapshots.Mount, ...]
     user: str = ""
-    console: socket.socket | None = None
     fresh_volumes: tuple[str, ...] = ()
     filter: bytes = b""
     unheard: bytes = b""
@@ -344,8 +343,8 @@ def _new_terminal(k: Door, root: int, start: Start) -> int:
     fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK: unlock
     number = struct.unpack("i", fcntl.ioctl(master, 0x80045430, bytes(4)))[0]  # TIOCGPTN: its number
     slave: int = k.openat2(root, f"dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
-    if start.console is not None:
-        socket.send_fds(start.console, [b"pty"], [master])
+    if start.sync is not None:
+        socket.send_fds(start.sync, [b"pty"], [master])
     os.close(master)
     fcntl.ioctl(slave, 0x540E, 0)  # TIOCSCTTY
     for descriptor in (0, 1, 2):

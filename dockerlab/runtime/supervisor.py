@@ -170,7 +170,7 @@ class Supervisor:
         try:
             for wanted, descriptor in enumerate(theirs):
                 os.dup2(descriptor, wanted)
-            start.sync = start.console = sync
+            start.sync = sync
             elsewhere = chroot.is_chroot(self.spec) or proot.is_proot(self.spec)
             (confined if elsewhere else init).run(k, start)
         except InitFailed as error:

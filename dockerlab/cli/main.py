@@ -58,6 +58,10 @@ class Terminal(Surface):
         sys.stderr.write(text)
         sys.stderr.flush()
 
+    def again(self, text: str) -> None:
+        """Shows text from the top of the screen; in a pipe one after the other."""
+        self.out(f"\x1b[H\x1b[J{text}" if sys.stdout.isatty() else text)
+
     def stdin(self) -> bytes:
         """Gives all of standard input."""
         return sys.stdin.buffer.read()
@@ -128,6 +132,11 @@ def _forwarded(session: Session, *, with_keys: bool) -> Iterator[None]:
 _DAEMONS = (NotFound, InUse, AlreadyExists, ContainerError, InvalidRequest, DockerfileError)
 
 
+def _at_creation(error: DockerlabError, command: str) -> bool:
+    """Tells whether docker's client refuses what `create` was told before it asks its daemon for anything."""
+    return command in ("create", "container create") and isinstance(error, InvalidArgument) and not isinstance(error, InvalidRequest)
+
+
 def complaint(error: DockerlabError, command: str, program: str) -> str:
     """Gives what docker's client would say for an error of `command` (`run`, `container run`), and our hint."""
     hint = f"\nhint: {error.hint}" if error.hint else ""
@@ -138,8 +147,9 @@ def complaint(error: DockerlabError, command: str, program: str) -> str:
         return words + hint + "\n"
     if isinstance(error, _DAEMONS) and not isinstance(error, ExecError):
         words = f"Error response from daemon: {words}"
-    if command.endswith("run"):
-        words = f"{program}: {words}\n\nRun '{program} run --help' for more information"
+    if command.endswith("run") or _at_creation(error, command):
+        verb = command.rpartition(" ")[2]
+        words = f"{program}: {words}\n\nRun '{program} {verb} --help' for more information"
     return words + hint + "\n"
 
 
@@ -175,7 +185,7 @@ def main(argv: list[str] | None = None) -> None:
         command = _command(words, program)
         surface.err(complaint(error, command, program))
         # Whatever keeps a container from running has 125, so that it is not taken for the program's own code.
-        code = 125 if command.endswith("run") and error.exit_code == 1 and not isinstance(error, UsageError) else error.exit_code
+        code = 125 if (command.endswith("run") or _at_creation(error, command)) and error.exit_code == 1 and not isinstance(error, UsageError) else error.exit_code
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:

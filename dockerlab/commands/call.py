@@ -37,6 +37,10 @@ class Surface:
         """Shows a remark of the engine's."""
         self.aside(Text(f"note: {text}"))
 
+    def again(self, text: str) -> None:
+        """Shows text in place of what was shown so before."""
+        raise NotImplementedError
+
     def check_terminal(self) -> None:
         """Raises InvalidArgument where nobody could type into a program's terminal."""
         raise NotImplementedError

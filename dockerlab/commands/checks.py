@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from dockerlab.errors import InvalidArgument
 from dockerlab.linux.limits import NAMES
 from dockerlab.oci.reference import Reference
 
-__all__ = ["address", "condition", "domain", "extra_host", "image_name", "label", "stream", "ulimit", "variable"]
+__all__ = ["address", "condition", "domain", "extra_host", "image_name", "label", "restart", "stream", "ulimit", "variable"]
 
 
 def image_name(text: str) -> None:
@@ -83,6 +84,17 @@ def domain(text: str) -> None:
     """`--dns-search`."""
     if text != "." and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?", text):
         raise ValueError(f"{text} is not a valid domain")
+
+
+def restart(text: str) -> str:
+    """`--restart`: gives the policy, which may be none; what the engine makes of it is its affair. Raises InvalidArgument."""
+    name, colon, most = text.partition(":")
+    hint = "name no, always, unless-stopped or on-failure[:most]"
+    if colon and not name:
+        raise InvalidArgument("invalid restart policy format: no policy provided before colon", hint=hint)
+    if colon and not re.fullmatch("[+-]?[0-9]+", most):
+        raise InvalidArgument("invalid restart policy format: maximum retry count must be an integer", hint=hint)
+    return text
 
 
 def stream(text: str) -> None:

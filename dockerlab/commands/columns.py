@@ -14,7 +14,7 @@ from typing import Any
 from dockerlab.commands.go_text import compact_json, visible
 from dockerlab.commands.template import Template
 
-__all__ = ["ellipsis", "escape", "formatted", "human_duration", "human_size", "human_size3", "table"]
+__all__ = ["ellipsis", "escape", "formatted", "human_duration", "human_size", "human_size3", "human_size_binary", "table"]
 
 _CELL, _GAP = 10, 3
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
@@ -74,10 +74,15 @@ def human_size3(size: float) -> str:
     return _size(size, 3)
 
 
-def _size(size: float, digits: int) -> str:
+def human_size_binary(size: float) -> str:
+    """Four digits, powers of two: `1.952MiB`, as memory in `stats` (go-units BytesSize)."""
+    return _size(size, 4, 1024).replace("kB", "KB").replace("B", "iB" if size >= 1024 else "B")
+
+
+def _size(size: float, digits: int, base: int = 1000) -> str:
     step = 0
-    while size >= 1000 and step < len(_UNITS) - 1:
-        size, step = size / 1000, step + 1
+    while size >= base and step < len(_UNITS) - 1:
+        size, step = size / base, step + 1
     return f"{size:.{digits}g}{_UNITS[step]}"
 
 

@@ -53,8 +53,10 @@ def run(call: Call) -> Outcome:
     if not {"network", "net"} & call.parsed.given and call.engine.first_time("network"):
         call.surface.note("containers share this machine's network for now; --net none gives them none")
     if call.flag("detach"):
-        container.start(detach=True).close()
-        call.out(container.id)
+        try:
+            container.start(detach=True).close()
+        finally:
+            call.out(container.id)
         return Outcome(container)
     named = {word.lower() for word in call.flag("attach")}
     typing = "stdin" in named or (call.flag("interactive") and not named)
@@ -116,10 +118,11 @@ def _status(container: Container) -> str:
     state = container.state
     if state.status == "created":
         return "Created"
-    if state.alive:
+    if state.running:
         return "Up " + ago(state.started).removesuffix(" ago") + (" (Paused)" if state.status == "paused" else "")
+    how = "Restarting" if state.alive else "Exited"
     when = human_duration(max((parse_time(_now()) - parse_time(state.finished)).total_seconds(), 0)) if state.finished else "some time"
-    return f"Exited ({state.exit_code}) {when} ago"
+    return f"{how} ({state.exit_code}) {when} ago"
 
 
 def _now() -> str:

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from dockerlab.commands import quantities
 from dockerlab.commands.go_text import quoted
 from dockerlab.errors import DockerlabError, NotSupportedHere, UsageError
 
 __all__ = ["GROUPS", "Command", "Flag", "Parsed", "duration", "find", "forms", "invalid_value", "parse", "refusal", "shown", "suggest", "usage_line"]
 
-Kind = Literal["bool", "string", "int", "list", "map", "duration"]
+Kind = Literal["bool", "string", "int", "list", "map", "duration", "bytes", "swap", "decimal"]
 
 _TRUTH = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False)
 _INTEGER = re.compile(r"[+-]?(?:0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO]?(?:_?[0-7])+|[1-9](?:_?[0-9])*|0)")
@@ -57,7 +58,7 @@ class Flag:
     @property
     def start(self) -> Any:
         """The value of an option that nobody typed."""
-        empty = {"bool": False, "string": "", "int": 0, "duration": 0.0, "list": (), "map": {}}[self.kind]
+        empty = {"bool": False, "string": "", "int": 0, "duration": 0.0, "bytes": 0, "swap": 0, "decimal": 0, "list": (), "map": {}}[self.kind]
         return empty if self.default is None else tuple(self.default) if self.kind == "list" else self.default
 
     @property
@@ -264,7 +265,8 @@ def _bad_duration(text: str, rest: str) -> str:
     return f"time: {f'unknown unit {quoted(unit[0])} in' if unit[0] else 'missing unit in'} duration {quoted(text)}"
 
 
-_READERS: Mapping[str, Callable[[str], Any]] = {"bool": _truth, "int": _integer, "duration": duration, "string": str}
+_READERS: Mapping[str, Callable[[str], Any]] = {"bool": _truth, "int": _integer, "duration": duration, "string": str,
+                                                  "bytes": quantities.size, "swap": quantities.swap, "decimal": quantities.processors}  # fmt: skip
 
 
 def invalid_value(command: Command, flag: Flag, value: str, why: str, *, program: str = "docker", hint: str = "") -> UsageError:

@@ -118,6 +118,20 @@ def _health(check: Healthcheck) -> dict[str, Any]:
     return {"Test": list(check.test), **{name: value for name, value in names.items() if value}}
 
 
+def _policy(text: str) -> dict[str, Any]:
+    name, _, most = text.partition(":")
+    return {"Name": name, "MaximumRetryCount": int(most or 0)}
+
+
+def _limits(container: Container) -> dict[str, Any]:
+    limits = container.resources
+    return {
+        "CpuShares": limits.cpu_shares, "Memory": limits.memory, "NanoCpus": limits.nano_cpus, "CpuPeriod": limits.cpu_period, "CpuQuota": limits.cpu_quota,
+        "CpusetCpus": limits.cpuset_cpus, "CpusetMems": limits.cpuset_mems, "MemoryReservation": limits.memory_reservation, "MemorySwap": limits.swap,
+        "MemorySwappiness": limits.memory_swappiness, "PidsLimit": limits.pids_limit or None,
+    }  # fmt: skip
+
+
 def image_facts(image: Image) -> dict[str, Any]:
     """Gives an image's facts."""
     config = image.config
@@ -143,14 +157,16 @@ def container_facts(container: Container) -> dict[str, Any]:
     return {
         "Id": container.id, "Created": record.created, "Path": record.path, "Args": list(record.args),
         "State": {
-            "Status": state.status, "Running": running, "Paused": state.status == "paused", "Restarting": False, "OOMKilled": False, "Dead": False, "Pid": state.pid if running else 0,
+            "Status": state.status, "Running": running, "Paused": state.status == "paused", "Restarting": state.status == "restarting", "OOMKilled": state.oom_killed, "Dead": False,
+            "Pid": state.pid if state.running else 0,
             "ExitCode": state.exit_code, "Error": state.error, "StartedAt": state.started or EMPTY_TIME, "FinishedAt": state.finished or EMPTY_TIME,
         },
-        "Image": record.image_id, "Name": f"/{record.name}", "RestartCount": 0, "Driver": record.snapshotter, "Platform": "linux",
+        "Image": record.image_id, "Name": f"/{record.name}", "RestartCount": state.restarts, "Driver": record.snapshotter, "Platform": "linux",
         "HostConfig": {
             "Binds": host["binds"] or None, "NetworkMode": host["network"], "AutoRemove": host["rm"], "CapAdd": host["cap_add"] or None,
             "CapDrop": host["cap_drop"] or None, "Privileged": False, "ReadonlyRootfs": host["read_only"],
-            "SecurityOpt": ["no-new-privileges"] if host["no_new_privileges"] else None, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}, "Runtime": "dockerlab",
+            "SecurityOpt": ["no-new-privileges"] if host["no_new_privileges"] else None, **_limits(container), "RestartPolicy": _policy(host.get("restart", "")), "Runtime": "dockerlab",
+            **({"Init": True} if host.get("init") else {}),
             "ExtraHosts": host.get("extra_hosts") or None, "GroupAdd": host.get("group_add") or None, "Dns": host.get("dns", []), "DnsSearch": host.get("dns_search", []),
             "DnsOptions": host.get("dns_options", []), "Ulimits": [{"Name": name, "Hard": hard, "Soft": soft} for name, soft, hard in host.get("ulimits", [])],
         },

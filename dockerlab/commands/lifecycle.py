@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 
+from dockerlab.commands import checks
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import table
 from dockerlab.commands.each import attempts, told
 from dockerlab.commands.environment import variables
+from dockerlab.commands.options import limits
 from dockerlab.engine.container import Container
 from dockerlab.engine.execution import ExecOptions
 from dockerlab.engine.options import Attach
@@ -18,7 +20,7 @@ from dockerlab.linux import signals
 from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.world import Session
 
-__all__ = ["attach", "exec_", "kill", "pause", "rename", "restart", "stop", "top", "unpause", "wait"]
+__all__ = ["attach", "exec_", "kill", "pause", "rename", "restart", "stop", "top", "unpause", "update", "wait"]
 
 
 def _signal(call: Call) -> int:
@@ -121,6 +123,15 @@ def wait(call: Call) -> Outcome:
 def restart(call: Call) -> Outcome:
     """docker restart."""
     return _each(call, lambda container: container.restart(number=_signal(call), timeout=_patience(call)))
+
+
+def update(call: Call) -> Outcome:
+    """docker update."""
+    if not call.parsed.given:
+        raise InvalidArgument("you must provide one or more flags when using this command", hint="docker update --help names them")
+    changes, restart = limits(call), call.flag("restart") if "restart" in call.parsed.given else None
+    checks.restart(restart or "")
+    return _each(call, lambda container: container.update(changes, restart=restart))
 
 
 def rename(call: Call) -> Outcome:

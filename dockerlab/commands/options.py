@@ -6,16 +6,18 @@ import contextlib
 import ipaddress
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from dockerlab.commands import checks
 from dockerlab.commands.call import Call
 from dockerlab.commands.environment import lines, variables
 from dockerlab.engine.options import RunOptions
+from dockerlab.engine.resources import Resources
 from dockerlab.engine.settings import host_environment
 from dockerlab.errors import InvalidArgument, InvalidRequest
 from dockerlab.oci.config import env_map
 
-__all__ = ["noted", "run_options"]
+__all__ = ["limits", "noted", "run_options"]
 
 
 def _security(words: tuple[str, ...]) -> bool:
@@ -27,6 +29,7 @@ def _security(words: tuple[str, ...]) -> bool:
 
 def run_options(call: Call) -> RunOptions:
     """Gives what `run` and `create` were told; raises InvalidArgument, InvalidRequest."""
+    restart = _restart(call)
     network = call.flag("network") or call.flag("net") or "host"
     if network not in ("none", "host"):
         raise InvalidRequest(f"network {network} not found", hint="use --net none or --net host: networks of one's own come later")
@@ -42,8 +45,34 @@ def run_options(call: Call) -> RunOptions:
         replace=call.flag("replace"), explain=call.parsed.values.get("explain", False), stop_signal=call.flag("stop-signal"),
         stop_timeout=call.flag("stop-timeout") if "stop-timeout" in call.parsed.given else None, expose=_ports(call.flag("expose")), group_add=call.flag("group-add"),
         ulimit=tuple(checks.ulimit(word) for word in call.flag("ulimit")), add_host=tuple(checks.extra_host(word) for word in call.flag("add-host")),
+        resources=Resources(**limits(call)), restart=restart, init=call.flag("init"),
         dns=call.flag("dns"), dns_search=call.flag("dns-search"), dns_option=(*call.flag("dns-option"), *call.flag("dns-opt")),
     )  # fmt: skip
+
+
+_LIMITS = ("memory", "memory-swap", "memory-reservation", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems", "pids-limit")
+
+
+def limits(call: Call) -> dict[str, Any]:
+    """Gives the limits that were named, as `Resources` calls them; raises InvalidArgument."""
+    given = call.parsed.given
+    found = {name.replace("-", "_"): call.flag(name) for name in _LIMITS if name in given}
+    if "cpus" in given:
+        found["nano_cpus"] = call.flag("cpus")
+    if "pids_limit" in found:
+        found["pids_limit"] = max(found["pids_limit"], 0)
+    if "memory-swappiness" in given and (value := call.flag("memory-swappiness")) != -1:
+        if not 0 <= value <= 100:
+            raise InvalidArgument(f"invalid value: {value}. Valid memory swappiness range is 0-100", hint="0 keeps memory, 100 swaps soonest")
+        found["memory_swappiness"] = value
+    return found
+
+
+def _restart(call: Call) -> str:
+    policy = checks.restart(call.flag("restart"))
+    if call.flag("rm") and policy not in ("", "no"):
+        raise InvalidArgument("conflicting options: cannot specify both --restart and --rm", hint="a container that is removed at its end cannot begin again")
+    return policy
 
 
 def _absolute(word: str, folder: Path) -> str:

@@ -15,7 +15,21 @@ def _refused(names: str) -> dict[str, str]:
 
 
 _KEYS = Flag("detach-keys", "string", help="Override the key sequence for detaching a container")
+_LIMITS = (
+    Flag("cpu-period", "int", help="Limit CPU CFS (Completely Fair Scheduler) period"),
+    Flag("cpu-quota", "int", help="Limit CPU CFS (Completely Fair Scheduler) quota"),
+    Flag("cpu-shares", "int", "c", help="CPU shares (relative weight)"),
+    Flag("cpus", "decimal", help="Number of CPUs"),
+    Flag("cpuset-cpus", "string", help="CPUs in which to allow execution (0-3, 0,1)"),
+    Flag("cpuset-mems", "string", help="MEMs in which to allow execution (0-3, 0,1)"),
+    Flag("memory", "bytes", "m", help="Memory limit"),
+    Flag("memory-reservation", "bytes", help="Memory soft limit"),
+    Flag("pids-limit", "int", help="Tune container pids limit (set -1 for unlimited)"),
+)
 _RUN = (
+    *_LIMITS,
+    Flag("memory-swap", "swap", help="Swap limit equal to memory plus swap: '-1' to enable unlimited swap", meta="bytes"),
+    Flag("memory-swappiness", "int", "", -1, "Tune container memory swappiness (0 to 100)"),
     Flag("add-host", "list", help="Add a custom host-to-IP mapping (host:ip)", check=checks.extra_host),
     Flag("attach", "list", "a", help="Attach to STDIN, STDOUT or STDERR", check=checks.stream),
     Flag("cidfile", "string", help="Write the container ID to the file"),
@@ -35,6 +49,7 @@ _RUN = (
     Flag("env", "list", "e", help="Set environment variables", check=checks.variable),
     Flag("env-file", "list", help="Read in a file of environment variables"),
     Flag("hostname", "string", "h", help="Container host name"),
+    Flag("init", "bool", help="Run an init inside the container that forwards signals and reaps processes"),
     Flag("interactive", "bool", "i", help="Keep STDIN open even if not attached"),
     Flag("label", "list", "l", help="Set meta data on a container", check=checks.label),
     Flag("name", "string", help="Assign a name to the container"),
@@ -42,6 +57,7 @@ _RUN = (
     Flag("network", "string", help="Connect a container to a network", meta="network"),
     Flag("read-only", "bool", help="Mount the container's root filesystem as read only"),
     Flag("replace", "bool", help="Remove a container of the same name first (podman's word)"),
+    Flag("restart", "string", "", "no", "Restart policy to apply when a container exits"),
     Flag("rm", "bool", help="Automatically remove the container and its associated anonymous volumes when it exits"),
     Flag("security-opt", "list", help="Security Options"),
     Flag("tty", "bool", "t", help="Allocate a pseudo-TTY"),
@@ -50,12 +66,12 @@ _RUN = (
     Flag("workdir", "string", "w", help="Working directory inside the container"),
 )
 _RUN_LATER = _refused(
-    "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period "
-    "cpu-rt-runtime cpu-shares c cpus cpuset-cpus cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
+    "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-count cpu-percent cpu-rt-period "
+    "cpu-rt-runtime device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
     "device-write-iops disable-content-trust domainname gpus health-cmd health-interval health-retries "
-    "health-start-interval health-start-period health-timeout init io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory link link-local-ip "
-    "log-driver log-opt mac-address memory m memory-reservation memory-swap memory-swappiness mount network-alias no-healthcheck oom-kill-disable "
-    "oom-score-adj pid pids-limit platform privileged publish p publish-all P pull quiet q restart runtime shm-size "
+    "health-start-interval health-start-period health-timeout io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory link link-local-ip "
+    "log-driver log-opt mac-address mount network-alias no-healthcheck oom-kill-disable "
+    "oom-score-adj pid platform privileged publish p publish-all P pull quiet q runtime shm-size "
     "storage-opt sysctl tmpfs userns uts volume-driver volumes-from"
 )
 _FORMAT = Flag("format", "string", help="Format output using a custom template")
@@ -104,6 +120,10 @@ COMMANDS: tuple[Command, ...] = (
             aliases=("docker container wait", "docker wait")),
     Command("restart", "docker restart [OPTIONS] CONTAINER [CONTAINER...]", "Restart one or more containers", (_SIGNAL, _TIMEOUT), 1, None,
             aliases=("docker container restart", "docker restart")),
+    Command("update", "docker update [OPTIONS] CONTAINER [CONTAINER...]", "Update configuration of one or more containers",
+            (*_LIMITS, Flag("memory-swap", "swap", help="Swap limit equal to memory plus swap: -1 to enable unlimited swap", meta="bytes"),
+             Flag("restart", "string", help="Restart policy to apply when a container exits")), 1, None,
+            aliases=("docker container update", "docker update"), refused=_refused("blkio-weight cpu-rt-period cpu-rt-runtime kernel-memory")),
     Command("rename", "docker rename CONTAINER NEW_NAME", "Rename a container", (), 2, 2, aliases=("docker container rename", "docker rename")),
     Command("top", "docker top CONTAINER [ps OPTIONS]", "Display the running processes of a container", (), 1, None, False,
             aliases=("docker container top", "docker top")),
@@ -132,6 +152,10 @@ COMMANDS: tuple[Command, ...] = (
              Flag("tail", "string", "n", "all", "Number of lines to show from the end of the logs"), Flag("timestamps", "bool", "t", help="Show timestamps"),
              Flag("until", "string", help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)')),
             1, 1, aliases=("docker container logs", "docker logs")),
+    Command("stats", "docker stats [OPTIONS] [CONTAINER...]", "Display a live stream of container(s) resource usage statistics",
+            (Flag("all", "bool", "a", help="Show all containers (default shows just running)"), _FORMAT,
+             Flag("no-stream", "bool", help="Disable streaming stats and only pull the first result"), Flag("no-trunc", "bool", help="Do not truncate output")), 0, None,
+            aliases=("docker container stats", "docker stats")),
     Command("cp", "docker cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tdocker cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
             "Copy files/folders between a container and the local filesystem",
             (Flag("archive", "bool", "a", help="Archive mode (copy all uid/gid information)"), Flag("follow-link", "bool", "L", help="Always follow symbol link in SRC_PATH"),
@@ -178,6 +202,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("version", "docker version [OPTIONS]", "Show the version information", (_TEMPLATE,), 0, 0),
     Command("system check", "docker system check [OPTIONS]", "Verify that the store is sound", (Flag("repair", "bool", help="Mend what can be mended"),), 0, 0),
     Command("system df", "docker system df [OPTIONS]", "Show docker disk usage", (_FORMAT,), 0, 0, refused=_refused("verbose v")),
+    Command("system resume", "docker system resume", "Start the containers that their restart policy wants to run, as after a reboot", (), 0, 0),
     Command("system prune", "docker system prune [OPTIONS]", "Remove unused data", (_FORCE,), 0, 0, refused=_refused("all a filter volumes")),
     Command("container prune", "docker container prune [OPTIONS]", "Remove all stopped containers", (_FORCE,), 0, 0, refused=_refused("filter")),
     Command("image prune", "docker image prune [OPTIONS]", "Remove unused images", (_FORCE,), 0, 0, refused=_refused("all a filter")),

@@ -14,6 +14,7 @@ from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import human_size, table
+from dockerlab.commands.each import told
 from dockerlab.commands.rows import Rows, Text
 from dockerlab.commands.template import Template
 from dockerlab.errors import DockerlabError, InvalidArgument, NotSupportedHere
@@ -21,7 +22,7 @@ from dockerlab.linux.probe import Finding
 from dockerlab.version import __version__
 from dockerlab.widgets import html
 
-__all__ = ["check", "df", "info", "prune", "prune_containers", "prune_images", "shim_install", "shim_remove", "version"]
+__all__ = ["check", "df", "info", "prune", "prune_containers", "prune_images", "resume", "shim_install", "shim_remove", "version"]
 
 
 class Report:
@@ -85,6 +86,14 @@ def check(call: Call) -> Outcome:
         call.out(f"{problem.what}: {problem.detail}")
     call.out(f"{len(problems)} problems" + (" repaired" if problems and call.flag("repair") else "") if problems else "the store is sound")
     return Outcome(exit_code=1 if problems and not call.flag("repair") else 0)
+
+
+def resume(call: Call) -> Outcome:
+    """dockerlab system resume."""
+    begun, failed = call.engine.system.resume()
+    for container in begun:
+        call.out(container.name)
+    return Outcome(exit_code=told(call, {container.name: error for container, error in failed}))
 
 
 def df(call: Call) -> Outcome:

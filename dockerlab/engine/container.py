@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dockerlab.engine import execution, watching
+from dockerlab.engine import execution, updating, watching
 from dockerlab.engine.exchange import Files
-from dockerlab.engine.execution import ExecOptions, ExecResult
+from dockerlab.engine.execution import ExecOptions, ExecResult, restarting
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.options import Attach, detach_keys
+from dockerlab.engine.resources import Resources
 from dockerlab.engine.settings import source_date
 from dockerlab.engine.watching import Note, Sink
 from dockerlab.errors import ContainerError, InUse, InvalidArgument, InvalidRequest
@@ -67,6 +68,11 @@ class Container:
         return msgspec.convert(self.record.config, RunConfig)
 
     @property
+    def resources(self) -> Resources:
+        """What it may use."""
+        return Resources(**self.record.host.get("resources", {}))
+
+    @property
     def image(self) -> Image:
         """The image that it was made from; raises NotFound once that is gone."""
         return self._engine.images.get(self.record.image_id)
@@ -79,7 +85,7 @@ class Container:
         status = self.state.status
         if status == "paused":
             raise InvalidRequest("cannot start a paused container, try unpause instead", hint=f"docker unpause {self.name}")
-        if status == "running":
+        if status in ("running", "restarting"):
             raise InUse(f"container {self.short_id} is running", by=self.name, hint=f"wait for it, or `docker rm -f {self.name}`")
         self._clear()
         given = (attach or Attach()).given()
@@ -103,8 +109,9 @@ class Container:
         return {
             "folder": str(self.folder), "mounts": mounts, "attach": list(given), "detach": detach,
             "user": self.config.user, "groups": host.get("group_add", []), "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []),
-            "explain": host.get("explain", False),
+            "explain": host.get("explain", False), "init": host.get("init", False), "resources": self.resources.described(),
             "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False),
+            "stop_signal": signals.number(self.config.stop_signal) if self.config.stop_signal else 0,
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
         }  # fmt: skip
 
@@ -162,6 +169,8 @@ class Container:
     def attach(self, attach: Attach, *, keys: str = DEFAULT) -> Session:
         """Looks at the running program, and types into it where it was begun with `-i`, beside whoever does so already; raises InvalidArgument."""
         status, given = self.state.status, attach.given()
+        if status == "restarting":
+            raise InvalidArgument("You cannot attach to a restarting container, wait until it is running")
         if status != "running":
             what = "paused container, unpause it" if status == "paused" else "stopped container, start it"
             raise InvalidArgument(f"You cannot attach to a {what} first", hint=f"docker {'unpause' if status == 'paused' else 'start'} {self.name}")
@@ -176,6 +185,8 @@ class Container:
     def pause(self) -> None:
         """Stops all processes of the container where they are; raises InvalidRequest where it does not run, or is paused."""
         status = self.state.status
+        if status == "restarting":
+            raise restarting(self)
         if status != "running":
             raise InvalidRequest(f"Container {self.id} is {'already paused' if status == 'paused' else 'not running'}", hint=f"docker {'unpause' if status == 'paused' else 'start'} {self.name}")
         control.ask(self.folder, {"pause": True}, timeout=10)
@@ -216,7 +227,7 @@ class Container:
         state = self.state
         if not state.alive:
             raise InvalidRequest(f"Cannot kill container: {self.name}: Container {self.id} is not running", hint=f"docker start {self.name}")
-        if control.ask(self.folder, {"signal": number, "keep": keep}, timeout=5) is None and started_at(state.pid) == state.began:
+        if control.ask(self.folder, {"signal": number, "keep": keep}, timeout=5) is None and state.running and started_at(state.pid) == state.began:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(state.pid, number)
 
@@ -237,6 +248,12 @@ class Container:
         self.stop(number=number, timeout=timeout, keep=True)
         self.start(detach=True).close()
 
+    def update(self, changes: Mapping[str, Any], *, restart: str | None = None) -> None:
+        """Changes limits (names of `Resources`) and the restart policy, also of a running container; raises InvalidRequest."""
+        self.record = updating.updated(self, changes, restart)
+        self._engine.container_store.revise(self.record)
+        updating.tell(self, limits=bool(changes))
+
     def rename(self, name: str) -> None:
         """Gives the container another name; raises AlreadyExists, InvalidRequest."""
         if not NAME.fullmatch(name):
@@ -248,7 +265,9 @@ class Container:
 
     def processes(self) -> list[int]:
         """Gives the container's processes by their ids on this host; raises InvalidRequest where it does not run."""
-        if not self.state.alive:
+        if self.state.status == "restarting":
+            raise restarting(self)
+        if not self.state.running:
             raise InvalidRequest(f"Container {self.id} is not running", hint=f"docker start {self.name}")
         answer = control.ask(self.folder, {"list": True}, timeout=10)
         return answer["processes"] if answer and "processes" in answer else []
@@ -261,7 +280,7 @@ class Container:
             nonlocal ended
             if ended:
                 return False
-            ended = not self.state.alive  # what it wrote last is on disk by then
+            ended = not self.state.running  # what it wrote last is on disk by then
             if not ended:
                 time.sleep(0.05)
             return True

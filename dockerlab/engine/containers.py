@@ -13,7 +13,7 @@ from dockerlab.engine import binds, hostfiles
 from dockerlab.engine.container import NAME, Container, Sink
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent
-from dockerlab.engine.options import Attach, RunOptions, merged
+from dockerlab.engine.options import Attach, RunOptions, check_restart, merged
 from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
 from dockerlab.oci.config import RunConfig
@@ -64,6 +64,8 @@ class Containers:
                 signals.number(chosen.stop_signal)
             except ValueError:
                 raise InvalidRequest(f"Invalid signal: {chosen.stop_signal}", hint="write a name such as TERM, or a number; `kill -l` lists them") from None
+        check_restart(chosen.restart)
+        chosen.resources.checked()
         if chosen.replace and chosen.name:
             with contextlib.suppress(NotFound):
                 self.get(chosen.name).remove(force=True)
@@ -77,7 +79,8 @@ class Containers:
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
         options = Options(
             hostname=hostname, network=chosen.network, terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
-            no_new_privileges=chosen.no_new_privileges, volumes=volumes, limits=chosen.ulimit, cgroup=f"/{group}" if group else "", files=hostfiles.places(engine.container_store.folder(ident)),
+            no_new_privileges=chosen.no_new_privileges, volumes=volumes, limits=chosen.ulimit, cgroup=f"/{group}" if group else "",
+            resources=chosen.resources.described(), files=hostfiles.places(engine.container_store.folder(ident)),
         )  # fmt: skip
         if not engine.capabilities.set_uid and config.user.partition(":")[0] not in ("", "0", "root") and (found := engine.images.layers.set_ids(source.record)):
             engine.say(f"no set-uid program acts on this host: {', '.join(found[:3])}{', …' if len(found) > 3 else ''} would run as their owner on others")
@@ -132,7 +135,9 @@ def _own_architecture() -> str:
 
 def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...]) -> dict[str, Any]:
     return {
-        "network": chosen.network, "explain": chosen.explain, "tty": chosen.tty, "interactive": chosen.interactive, "rm": chosen.rm, "cgroup": group,
+        "network": chosen.network, "explain": chosen.explain, "restart": chosen.restart, "init": chosen.init, "resources": chosen.resources.kept(), "tty": chosen.tty,
+        "interactive": chosen.interactive, "rm": chosen.rm,
+        "cgroup": group,
         "hostname": chosen.hostname, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume), "read_only": chosen.read_only,
         "stop_timeout": chosen.stop_timeout, "group_add": list(chosen.group_add), "ulimits": list(chosen.ulimit),
         "extra_hosts": [f"{name}:{address}" for name, address in chosen.add_host],

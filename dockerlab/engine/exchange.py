@@ -92,7 +92,7 @@ class Files:
         if not path:
             raise InvalidRequest("bad parameter: path cannot be empty")
         container, able = self._container, self._engine.capabilities
-        alive = container.state.alive
+        alive = container.state.running
         volumes = [(mount["source"], mount["target"]) for mount in container.record.host["mounts"]]
         if able.mounts and not alive:
             mounts = snapshots.described(self._engine.snapshotter.mounts(container.id))

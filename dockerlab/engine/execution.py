@@ -20,7 +20,7 @@ from dockerlab.runtime.world import Session
 if TYPE_CHECKING:
     from dockerlab.engine.container import Container
 
-__all__ = ["ExecOptions", "ExecResult", "begin"]
+__all__ = ["ExecOptions", "ExecResult", "begin", "restarting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,18 @@ class ExecResult(NamedTuple):
     output: bytes
 
 
+def restarting(container: Container) -> InvalidRequest:
+    """Gives the error for a container that has no program this moment."""
+    return InvalidRequest(f"Container {container.id} is restarting, wait until the container is running", hint=f"docker logs {container.name} tells why it ended")
+
+
 def begin(container: Container, command: Sequence[str], chosen: ExecOptions, attach: Attach, *, detach: bool) -> Session:
     """Starts the program; raises InvalidRequest where the container does not run, ExecError (126) where the program cannot be started."""
     state = container.state
     if state.status == "paused":
         raise InvalidRequest(f"Container {container.name} is paused, unpause the container before exec", hint=f"docker unpause {container.name}")
+    if state.status == "restarting":
+        raise restarting(container)
     if state.status != "running":
         raise InvalidRequest(f"Container {container.id} is not running", hint=f"docker start {container.name}")
     given = attach.given()

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from dockerlab.engine.resources import Resources
 from dockerlab.errors import InvalidRequest
 from dockerlab.oci.config import RunConfig, env_map, env_words
 from dockerlab.runtime.detaching import parse
 
-__all__ = ["Attach", "RunOptions", "detach_keys", "merged"]
+__all__ = ["Attach", "RunOptions", "check_restart", "detach_keys", "merged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ class RunOptions:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_option: tuple[str, ...] = ()
+    restart: str = ""
+    init: bool = False
+    resources: Resources = field(default_factory=Resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +84,15 @@ def detach_keys(text: str) -> list[int]:
         return list(parse(text))
     except ValueError as error:
         raise InvalidRequest(f"Invalid escape keys ({text}) provided", hint=f"{error}; letters, or ctrl- and one more, with commas between") from None
+
+
+def check_restart(policy: str) -> None:
+    """Raises InvalidRequest for what is no restart policy."""
+    name, _, most = policy.partition(":")
+    hint = "name no, always, unless-stopped or on-failure[:most]"
+    if name not in ("", "no", "always", "unless-stopped", "on-failure"):
+        raise InvalidRequest(f"invalid restart policy '{name}'", hint=hint)
+    if int(most or 0) and name != "on-failure":
+        raise InvalidRequest(f"maximum retry count cannot be used with restart policy '{name}'", hint=hint)
+    if int(most or 0) < 0:
+        raise InvalidRequest("maximum retry count cannot be negative", hint=hint)

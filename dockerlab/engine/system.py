@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dockerlab.errors import DockerlabError, InUse, NotFound
+from dockerlab.linux import cgroups
 from dockerlab.oci.digest import ChainId, DiffId, Digest, short
+from dockerlab.runtime.restarting import again
 from dockerlab.store.files import locked
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
+    from dockerlab.engine.container import Container
 
 __all__ = ["Problem", "System", "Usage"]
 
@@ -124,6 +127,7 @@ class System:
             self._engine.world.call("remove", path=str(self._engine.container_store.folder(ident)))
         for name in self._engine.container_store.old_names():
             (self._engine.container_store.names / name).unlink(missing_ok=True)
+        cgroups.sweep("dockerlab")
         known = set(self._engine.container_store.ids())
         for key in self._engine.snapshotter.keys() - known:
             if self._idle(key):
@@ -164,6 +168,23 @@ class System:
                 if repair:
                     container.remove(force=True)
         return problems
+
+    def resume(self) -> tuple[list[Container], list[tuple[Container, DockerlabError]]]:
+        """Starts the containers that their restart policy wants to run, as after a reboot of the host; gives those, and those that could not be started."""
+        begun, failed = [], []
+        for container in self._engine.containers.list(all=True):
+            state = container.state
+            if state.alive or state.status == "created" or not again(container.record.host.get("restart", ""), state.exit_code, count=state.restarts, stopped=state.stopped):
+                continue
+            try:
+                container.start(detach=True).close()
+            except InUse:
+                continue  # somebody else has started it this moment
+            except DockerlabError as error:
+                failed.append((container, error))
+            else:
+                begun.append(container)
+        return begun, failed
 
     def prune_containers(self) -> tuple[list[str], int]:
         """Removes the containers that do not run; gives their ids and the bytes freed."""

@@ -6,10 +6,9 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["create", "end", "folders", "freeze", "join", "processes", "remove", "roots"]
+__all__ = ["create", "end", "folders", "freeze", "join", "processes", "remove", "roots", "stay", "sweep"]
 
 _ROOT = Path("/sys/fs/cgroup")
 _VERSION_1 = ("memory", "pids", "cpu", "cpuacct", "freezer", "devices", "blkio", "cpuset")
@@ -52,26 +51,29 @@ def join(folders: list[Path], pid: int = 0) -> None:
         (folder / "cgroup.procs").write_text(str(pid))
 
 
+def stay() -> None:
+    """Moves this process to the group where it is."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        for root in (_ROOT / names, _ROOT):
+            with contextlib.suppress(OSError), open(root / path.lstrip("/") / "cgroup.procs", "r+") as file:
+                file.write(str(os.getpid()))
+                return
+
+
 def folders(name: str) -> list[Path]:
     """Gives the group's folder in every hierarchy that has it."""
     return [folder for root in roots() if (folder := root / name).is_dir()]
 
 
-def freeze(name: str, *, frozen: bool, apart: Iterable[int] = ()) -> bool:
-    """Stops or continues all processes of the group but those `apart`, which leave it; gives False where no hierarchy can. cgroups(7), freezer; cgroup.freeze."""
+def freeze(name: str, *, frozen: bool) -> bool:
+    """Stops or continues all processes of the group; gives False where no hierarchy can. cgroups(7), freezer; cgroup.freeze."""
     for folder in folders(name):
         for file, words in (("cgroup.freeze", ("0", "1")), ("freezer.state", ("THAWED", "FROZEN"))):
             if (folder / file).exists():
-                for pid in apart if frozen else ():
-                    with contextlib.suppress(ProcessLookupError):
-                        (_root_of(folder) / "cgroup.procs").write_text(str(pid))
                 (folder / file).write_text(words[frozen])
                 return not frozen or _frozen(folder / file, words[1])
     return False
-
-
-def _root_of(folder: Path) -> Path:
-    return next(root for root in roots() if root in folder.parents)
 
 
 def _frozen(file: Path, word: str, *, patience: float = 2.0) -> bool:
@@ -85,11 +87,26 @@ def _frozen(file: Path, word: str, *, patience: float = 2.0) -> bool:
 
 
 def end(name: str) -> None:
-    """Kills what is left in the group, paused or not."""
-    for pid in processes(name):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    freeze(name, frozen=False)
+    """Kills what is left in the group, paused or not, and removes it."""
+    if left := processes(name):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        freeze(name, frozen=False)
+    remove(name)
+
+
+def sweep(name: str, *, age: float = 60.0) -> int:
+    """Removes the groups below `name` that hold no process and are older than so many seconds: whoever made them was killed. Gives how many there were."""
+    swept = set()
+    for root in roots():
+        with contextlib.suppress(OSError):
+            for group in os.scandir(root / name):
+                with contextlib.suppress(OSError):
+                    if group.is_dir() and group.stat().st_ctime < time.time() - age:
+                        os.rmdir(group.path)
+                        swept.add(group.name)
+    return len(swept)
 
 
 def processes(name: str) -> set[int]:

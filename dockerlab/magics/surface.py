@@ -44,6 +44,13 @@ class Cell(Surface):
 
         display(value)
 
+    def again(self, text: str) -> None:
+        """Shows text in the place of the last one."""
+        from IPython.display import clear_output
+
+        clear_output(wait=True)
+        self.out(text)
+
     def stdin(self) -> bytes:
         """Gives the cell's body."""
         return (self._body or "").encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dockerlab.linux import capabilities, seccomp
 from dockerlab.oci.config import RunConfig, env_map, env_words
@@ -42,6 +43,7 @@ class Options:
     volumes: tuple[Volume, ...] = ()
     cgroup: str = ""
     limits: tuple[tuple[str, int, int], ...] = ()
+    resources: Mapping[str, Any] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
 
 
@@ -60,6 +62,7 @@ def generate(config: RunConfig, options: Options) -> Spec:
     linux = Linux(
         namespaces=tuple(Namespace(type=kind) for kind in _namespaces(options)),
         cgroups_path=options.cgroup,
+        resources=options.resources,
         seccomp=seccomp.default_profile(names) or None,
         masked_paths=_MASKED,
         readonly_paths=_READONLY,
@@ -92,9 +95,10 @@ def _mounts(options: Options) -> tuple[Mount, ...]:
         Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=("nosuid", "noexec", "nodev")),
         Mount(destination="/dev/shm", type="tmpfs", source="shm", options=("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
     )
+    groups = (Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=("nosuid", "noexec", "nodev", "relatime", "ro")),) if options.cgroup else ()
     devices = tuple(Mount(destination=f"/dev/{name}", source=f"/dev/{name}", options=("bind", "nosuid", "noexec")) for name in _DEVICES)
     files = tuple(Mount(destination=target, source=str(path), options=("rbind",)) for target, path in options.files.items())
     # Deeper places come later, so that a volume inside a volume is seen.
     ordered = sorted(options.volumes, key=lambda volume: volume.target.rstrip("/").count("/"))
     volumes = tuple(Mount(destination=v.target, source=v.source, options=("rbind", "nodev", *(("ro",) if v.readonly else ()))) for v in ordered)
-    return (*kernel, *devices, *files, *volumes)
+    return (*kernel, *groups, *devices, *files, *volumes)

@@ -21,7 +21,7 @@ from functools import partial
 from dockerlab.linux import capabilities, idmap, landlock, limits, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Mount, Rlimit, Spec
-from dockerlab.runtime import users
+from dockerlab.runtime import reaper, users
 from dockerlab.runtime.failing import InitFailed, not_executable, not_started, told
 from dockerlab.store import snapshots
 
@@ -38,7 +38,7 @@ _FLAGS = {
 class Start:
     """What the first process is told: the bundle's spec, the snapshot's mounts, the user as typed, and the socket to the supervisor, where a terminal and a listener go.
 
-    With `joins` the container is there already, and the process in its namespaces: `docker exec`.
+    With `init` the program is the first process's child (`reaper`). With `joins` the container is there already, and the process in its namespaces: `docker exec`.
     """
 
     spec: Spec
@@ -55,6 +55,8 @@ class Start:
     confined: tuple[tuple[str, int], ...] | None = None
     joins: bool = False
     groups: tuple[str, ...] = ()
+    init: bool = False
+    cgroups: tuple[str, ...] = ()
 
 
 def run(k: Door, start: Start) -> None:
@@ -175,6 +177,8 @@ def ready(k: Door, start: Start) -> None:
     syscalls.close_on_exec(3)
     if start.trace >= 0:
         os.write(start.trace, k.notes())
+    if start.init:
+        reaper.begin(start.spec.process.args)
     reset_signals()
 
 
@@ -244,6 +248,25 @@ def mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:
         k.mount(None, target, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_NODEV | _locked_flags(target))
 
 
+def _show_groups(k: Door, root: int, destination: str, folders: tuple[str, ...]) -> None:
+    """The container's own control groups, to be read: one folder on version 2, one a controller on version 1; cgroups(7)."""
+    only = syscalls.MS_NOSUID | syscalls.MS_NOEXEC | syscalls.MS_NODEV
+    several = folders and os.path.exists(f"{folders[0]}/tasks")
+    if several:
+        target = place(k, root, destination, is_file=False)
+        k.mount("tmpfs", f"/proc/self/fd/{target}", "tmpfs", only, "mode=755,size=64k")
+        os.close(target)
+    for folder in folders:
+        inner = f"{destination}/{os.path.relpath(folder, '/sys/fs/cgroup').partition('/')[0]}" if several else destination
+        target = place(k, root, inner, is_file=False)
+        k.mount(folder, f"/proc/self/fd/{target}", None, syscalls.MS_BIND)
+        os.close(target)
+    # Read-only once all of them are there, with what lies below.
+    target = place(k, root, destination, is_file=False)
+    k.mount_setattr_readonly(f"/proc/self/fd/{target}", recursive=True)
+    os.close(target)
+
+
 def _options(words: tuple[str, ...]) -> tuple[int, str]:
     flags = 0
     for word in words:
@@ -268,6 +291,9 @@ def _mount_inside(k: Door, root: int, mount: Mount, start: Start) -> None:
     try:
         path = f"/proc/self/fd/{target}"
         flags, data = _options(mount.options)
+        if mount.type == "cgroup":
+            _show_groups(k, root, mount.destination, start.cgroups)
+            return
         if mount.type != "bind":
             k.mount(mount.source or mount.type, path, mount.type, flags, data)
             return

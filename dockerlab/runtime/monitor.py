@@ -11,21 +11,24 @@ import os
 import select
 import signal
 import socket
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dockerlab.errors import StoreError
-from dockerlab.linux import cgroups, syscalls
+from dockerlab.errors import DockerlabError, StoreError
+from dockerlab.linux import cgroups, resources, syscalls
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import chroot, control, descendants, laying, proot, wire
 from dockerlab.runtime.detaching import Keys
 from dockerlab.runtime.execution import Execution
 from dockerlab.runtime.failing import told
+from dockerlab.runtime.restarting import Restarts
 from dockerlab.runtime.streams import Person
 from dockerlab.runtime.supervisor import Supervisor
+from dockerlab.runtime.watcher import EVERY, Watcher
 from dockerlab.store import work
 from dockerlab.store.containers import ContainerStore, State, started_at
 from dockerlab.store.files import publish, scratch_name
@@ -34,6 +37,7 @@ __all__ = ["Monitor"]
 
 
 def _now() -> str:
+    """Gives this moment as documents have it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
 
 
@@ -51,34 +55,98 @@ class Monitor(Supervisor):
         self.waiting: list[socket.socket] = []
         self.executions: set[int] = set()
         self.guests: dict[int, socket.socket] = {}
+        self.restarts = Restarts()
+        self.again: float | None = None
+        self.groups: list[Path] = []
+        self.watcher = Watcher({})
+        self.killed = 0
 
     def run(self) -> None:
-        """Sees the container through."""
+        """Sees the container through, as often as its restart policy begins it again."""
         self.become()
         code = 125
         try:
-            code = self._through()
+            code = self._live()
+            while self.again is not None and self._rest(self.again):
+                code = self._live()
         except OSError as error:
             self.say({"failed": told(f"{error.filename or ''}: {error.strerror}".removeprefix(": ")), "code": 125})
         finally:
             self._end(code)
 
-    def _through(self) -> int:
+    def _live(self) -> int:
+        """Sees the program through once; gives its exit code."""
         group = self.request.get("cgroup", "")
-        folders = cgroups.create(group) if group else []
+        self.groups = cgroups.create(group) if group else []
         self._lay_in()
-        begun = self.begin(folders)
+        begun = self.begin(self.groups)
         if failure := begun.failure:
             self.say({"failed": failure["message"], "code": failure["code"], "calls": failure.get("calls", [])})
-            self._note(status="exited", exit_code=failure["code"], error=failure["message"], finished=_now())
+            self._note_failure(failure)
             return int(failure["code"])
-        self.asked = control.listen(self.folder)
+        self.asked = self.asked or control.listen(self.folder)
         if self.asked:
             self.attend(self.asked.fileno(), self._obey)
         first, own = begun.first, os.getpid()
-        self._note(status="running", pid=first, began=started_at(first), monitor=own, monitor_began=started_at(own), started=_now())
+        self._note(status="running", pid=first, began=started_at(first), monitor=own, monitor_began=started_at(own), started=_now(), restarts=self.restarts.count, oom_killed=False)
         self.say_started()
-        return self.watch(begun)
+        code = self.watch(begun)
+        if self.again is not None:
+            self._part(code)
+        return code
+
+    def _note_failure(self, failure: dict[str, Any]) -> None:
+        """Notes why the program could not be started; a container that never ran is still one that was created."""
+        before = ContainerStore(self.folder.parent.parent).state(self.folder.name)
+        self._note(status="exited" if before.started else "created", exit_code=failure["code"], error=failure["message"], started=before.started, finished=before.finished)
+
+    def _part(self, code: int) -> None:
+        """Takes leave of everybody who looks at a program that has ended and will begin again: what it does then is not theirs."""
+        self._take_back()
+        self.say({"exit": code})
+        self.neglect(self.connection.fileno())
+        self.connection.close()
+        for descriptor, guest in self.guests.items():
+            self.neglect(descriptor)
+            control.answer(guest, {"exit": code})
+        self.guests = {}
+        self.streams.close()
+        self.request["detach"] = True
+        self.prepare(socket.socket(socket.AF_UNIX), Person({}))
+
+    def _rest(self, seconds: float) -> bool:
+        """Waits before the next start, and does what is asked meanwhile; False where somebody has stopped the container."""
+        end = time.monotonic() + seconds
+        while not self.restarts.cancelled and (left := end - time.monotonic()) > 0:
+            for descriptor, _ in self.poller.poll(left * 1000):
+                self.deeds.get(descriptor, lambda: None)()
+        if self.restarts.cancelled:
+            self._note(status="exited")
+            return False
+        self.restarts.count, self.again = self.restarts.count + 1, None
+        return True
+
+    def held(self) -> list[int]:
+        """Gives also what others ask at: it must not seem that somebody listens once this process was killed."""
+        return [*super().held(), *([self.asked.fileno()] if self.asked else []), *(each.fileno() for each in (*self.waiting, *self.guests.values()))]
+
+    def constrain(self, folders: list[Path]) -> None:
+        """Limits the group as the container's record has it, or watches where no group can be had; who asked is told what has no effect here."""
+        wanted = self.request.get("resources", {})
+        unknown = resources.apply(folders, wanted) if wanted else []
+        self.killed = resources.oom_kills(folders) if wanted else 0
+        self.watcher = Watcher({} if folders else wanted)
+        if not folders:
+            unknown = [name for name in unknown if name not in ("memory", "processes")]
+            if self.watcher:
+                self.tell_once("watched", "this host gives no control groups: a container that goes beyond its limit of memory or processes is killed, up to a second later")
+        if unknown:
+            self.tell_once("limits", f"this host cannot limit: {', '.join(unknown)}")
+
+    @property
+    def pace(self) -> int:
+        """Looks more often where limits are watched."""
+        return int(EVERY * 1000) if self.watcher else super().pace
 
     def enter(self, kinds: int) -> None:
         """Makes the container's namespaces."""
@@ -97,19 +165,41 @@ class Monitor(Supervisor):
             descendants.end()
 
     def ended(self, code: int) -> None:
-        """Notes the end and tells it to who waits."""
-        if self.state.alive:
-            self._note(status="exited", exit_code=code, finished=_now(), pid=0)
+        """Notes the end, and whether it is one, and tells it to who waits."""
+        if self.state.running:
+            if resources.oom_kills(self.groups) > self.killed:
+                self.state = msgspec.structs.replace(self.state, oom_killed=True)
+            lasted = (datetime.now(UTC) - datetime.fromisoformat(self.state.started[:26] + "+00:00")).total_seconds()
+            self.again = self.restarts.after(self._policy(), code, lasted) if self.asked else None
+            self._note(status="exited" if self.again is None else "restarting", exit_code=code, finished=_now(), pid=0)
             self._tell_waiting(code)
+
+    def _policy(self) -> str:
+        """Gives the restart policy of this moment, which `update` may have changed."""
+        try:
+            return str(ContainerStore(self.folder.parent.parent).get(self.folder.name).host.get("restart", ""))
+        except DockerlabError:
+            return ""
 
     def look_after(self) -> None:
         """Takes leave of children that have ended: who saw a program of `exec` through, and orphans where no pid namespace has a first process for them."""
+        if self.watcher and (what := self.watcher.exceeded(self._processes)):
+            self.say({"note": f"the container went beyond its limit of {what}, and was killed"})
+            self._note(oom_killed=what == "memory")
+            self.end_all()
         if self.has_pids and not self.executions:
             return
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != self.parent:
                 os.waitpid(ended.si_pid, 0)
                 self.executions.discard(ended.si_pid)
+
+    def end_all(self) -> None:
+        """Kills every process of the container, also where no pid namespace does it with the first."""
+        for pid in [] if self.has_pids else self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        Supervisor.signal(self, signal.SIGKILL)
 
     def _obey(self) -> None:
         """Does what another process asks for, and answers."""
@@ -138,16 +228,28 @@ class Monitor(Supervisor):
             self.request["remove"] = []
         if "signal" in message:
             self.signal(int(message["signal"]))
+        if "resources" in message:
+            self.request["resources"] = message["resources"]
+            try:
+                self.constrain(self.groups)
+            except OSError as error:
+                return {"failed": f"{error.filename}: {error.strerror}"}
         if "pause" in message:
             self._pause(bool(message["pause"]))
         if message.get("wait"):
             return {"exit": self.state.exit_code}
         return {"processes": self._processes()} if message.get("list") else {}
 
+    @property
+    def program(self) -> int:
+        """The process whose namespaces and root are looked at: the first, or the program below an init, which lets nobody look at itself."""
+        below = descendants.children(self.first) if self.first and self.request.get("init") and self.has_pids else []
+        return min(below, key=started_at, default=self.first)
+
     def _show_root(self, connection: socket.socket) -> None:
         """Hands out the container's root folder: proc(5), /proc/PID/root."""
         with connection, contextlib.suppress(OSError):
-            root = os.open(f"/proc/{self.first}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            root = os.open(f"/proc/{self.program}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 wire.send(connection, {}, [root])
             finally:
@@ -208,8 +310,7 @@ class Monitor(Supervisor):
     def _pause(self, wanted: bool) -> None:
         """Stops all of the container, or lets it go on: by its control group, else by signals."""
         group = self.request.get("cgroup", "")
-        # The parents watch over their supervisors, and go on with that.
-        if not (group and cgroups.freeze(group, frozen=wanted, apart=self._parents())):
+        if not (group and cgroups.freeze(group, frozen=wanted)):
             stopped: set[int] = set()
             while new := set(self._processes()) - stopped:  # who is stopped starts no other
                 for pid in new:
@@ -225,7 +326,12 @@ class Monitor(Supervisor):
                 cgroups.freeze(group, frozen=False)
 
     def signal(self, number: int) -> None:
-        """Sends the program a signal; one that is paused takes it later, but for the end."""
+        """Sends the program a signal; one that is paused takes it later, but for the end. What asks it to end is the last that is wanted of it."""
+        stop = self.request.get("stop_signal", 0)
+        self.restarts.cancelled |= not stop or number in (stop, signal.SIGKILL)
+        if not self.restarts.stopped:
+            self.restarts.stopped = True
+            self._note(stopped=True)
         super().signal(number)
         if number == signal.SIGKILL and self.state.status == "paused":
             self.thaw()

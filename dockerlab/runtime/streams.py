@@ -104,6 +104,16 @@ class Streams:
             self.people.remove(person)
         self._settle()
 
+    def close(self) -> None:
+        """Lets go of everything: the program has ended, and nobody hears more of it."""
+        for descriptor in self._watched:
+            self.poller.unregister(descriptor)
+        for descriptor in {*self.ours.values(), *(d for person in self.people for d in person.given.values())}:
+            os.close(descriptor)
+        if self.log:
+            self.log.close()
+        self.people, self.ours, self.sources, self.late, self._watched = [], {}, {}, {}, {}
+
     def resize(self, rows: int, columns: int) -> None:
         """Tells the terminal its size."""
         if "pty" in self.ours:

@@ -51,19 +51,24 @@ class Supervisor:
     """Sees one program through. `request` is what the engine asked for, `connection` leads to whom it belongs, `person` is how they read and write, `log` keeps the output."""
 
     def __init__(self, folder: Path, spec: Spec, request: dict[str, Any], connection: socket.socket, person: Person, log: Path | None) -> None:
-        self.folder, self.spec, self.request, self.connection, self.person = folder, spec, request, connection, person
-        person.left = self._left
-        stdin = "stdin" in person.given or bool(request.get("stdin"))
-        self.streams = Streams([person] if person.given else [], log, terminal=spec.process.terminal, stdin=stdin, once="stdin" in person.given)
+        self.folder, self.spec, self.request, self.log = folder, spec, request, log
         self.poller = select.poll()
         self.deeds: dict[int, Callable[[], object]] = {}
+        self.told: set[str] = set()
+        self.own = self.parent = self.first = 0
+        self.grace = float(request.get("grace", 1.0))
+        self.prepare(connection, person)
+
+    def prepare(self, connection: socket.socket, person: Person) -> None:
+        """Makes ready for a program that somebody begins."""
+        self.connection, self.person = connection, person
+        person.left = self._left
+        stdin = "stdin" in person.given or bool(self.request.get("stdin"))
+        self.streams = Streams([person] if person.given else [], self.log, terminal=self.spec.process.terminal, stdin=stdin, once="stdin" in person.given)
         self.emulation: Emulation | None = None
         self.listener = -1
-        self.told: set[str] = set()
         self.early: list[str] | None = []
-        self.own = self.parent = self.first = 0
         self.code: int | None = None
-        self.grace = float(request.get("grace", 1.0))
         self.stopping = 0.0
 
     def become(self) -> None:
@@ -81,6 +86,9 @@ class Supervisor:
         """Brings the parent, and so what it forks, into the container's namespaces of these kinds. Raises OSError."""
         raise NotImplementedError
 
+    def constrain(self, folders: list[Path]) -> None:
+        """Limits what the control group may use, before the program begins. Raises OSError."""
+
     def leave(self, *, abandoned: bool) -> None:
         """In the parent: the program has ended; `abandoned` tells that the supervisor was killed."""
 
@@ -95,6 +103,15 @@ class Supervisor:
 
     def look_after(self) -> None:
         """Done now and then while the program runs."""
+
+    def held(self) -> list[int]:
+        """Gives every descriptor that neither the parent nor the program must inherit."""
+        return [*self.streams.held(), self.connection.fileno()]
+
+    @property
+    def pace(self) -> int:
+        """The milliseconds within which something is looked after."""
+        return 100 if self.stopping else 1000
 
     @property
     def has_pids(self) -> bool:
@@ -111,7 +128,7 @@ class Supervisor:
         self.parent = parent = os.fork()
         if parent == 0:
             # An end that stays open here would keep the program from ever seeing the end of its input.
-            for descriptor in (*self.streams.held(), self.connection.fileno(), status_in, ours.fileno()):
+            for descriptor in (*self.held(), status_in, ours.fileno()):
                 os.close(descriptor)
             self._parent(sync, status_out, theirs)
         for descriptor in (*theirs, status_out):
@@ -119,8 +136,9 @@ class Supervisor:
         sync.close()
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         # The kernel lets ten milliseconds pass before it moves the first process (an RCU grace period), and moves the second at once:
-        # meanwhile the container is built.
-        cgroups.join(folders, parent)
+        # this one stays where it is, and meanwhile the container is built.
+        if folders:
+            cgroups.stay()
         self.first, failure = self._await_start(ours, folders)
         if failure:
             os.waitpid(parent, 0)
@@ -193,6 +211,8 @@ class Supervisor:
             unheard=_unheard(profile) if profile and seccomp.listens(profile) else b"", only_id=None if only_id is None else tuple((path, rights) for path, rights in only_id),
             trace=os.open(self.folder / "explain.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if self.request.get("explain") else -1,
             joins=bool(self.request.get("joins")), groups=tuple(self.request.get("groups", ())),
+            cgroups=tuple(map(str, cgroups.folders(self.request.get("cgroup", "")))) if self.request.get("cgroup") else (),
+            init=bool(self.request.get("init")) and self.has_pids,  # elsewhere the parent takes leave of orphans, and signals reach every program
         )  # fmt: skip
 
     def _await_start(self, ours: socket.socket, folders: list[Path]) -> tuple[int, dict[str, Any] | None]:
@@ -225,6 +245,7 @@ class Supervisor:
                 # One that has failed meanwhile is no process any more, and its message is the next.
                 with contextlib.suppress(ProcessLookupError, BrokenPipeError):
                     cgroups.join(folders, first)
+                    self.constrain(folders)
                     ours.send(b"go")
 
     # Answers for the kernel
@@ -252,9 +273,15 @@ class Supervisor:
     def answer(self) -> bool:
         """Answers one call that the program made; False when there is nobody left to ask."""
         if self.emulation is None or not self.emulation.serve():
-            self.emulation, self.listener = None, -1
+            self._deaf()
             return False
         return True
+
+    def _deaf(self) -> None:
+        if self.listener >= 0:
+            self.neglect(self.listener)
+            os.close(self.listener)
+        self.emulation, self.listener = None, -1
 
     def _program_ends(self, pid: int, code: int) -> None:
         """PRoot waits for all that it traces, and gives the code of whoever ends last: what else runs ends before the program, as without PRoot it would with it."""
@@ -303,14 +330,15 @@ class Supervisor:
             text = os.read(begun.status, 16)
             code = self.code if self.code is not None else int(text) if text else 137
             self.neglect(begun.status)
+            os.close(begun.status)
 
         self.attend(begun.status, end)
         self.attend(self.connection.fileno(), self._hear)
         if self.emulation:
-            self.attend(self.listener, self._listened)
+            self.attend(self.listener, self.answer)
         self.streams.begin(self.poller)
         while code is None or self.streams.sources:
-            events = self.poller.poll(100 if self.stopping else 1000)
+            events = self.poller.poll(self.pace)
             self._hurry()
             self.look_after()
             for descriptor, _ in events:
@@ -321,14 +349,11 @@ class Supervisor:
                 # Whoever still holds the pipe's other end is no process of the container: they all ended with the first.
                 break
         os.waitpid(self.parent, 0)
+        self.first = 0
+        self._deaf()
         self.finish()
         self.ended(code)
         return code
-
-    def _listened(self) -> None:
-        listener = self.listener
-        if not self.answer():
-            self.neglect(listener)
 
     def _left(self) -> None:
         """Who began the program let go of its terminal, by the keys for that: it runs on."""
@@ -367,7 +392,9 @@ class Supervisor:
         return True
 
     def signal(self, number: int) -> None:
-        """Sends the program a signal."""
+        """Sends the program a signal, if there is one."""
+        if not self.first:
+            return
         # PRoot lets most signals pass by: what it runs is its child.
         for pid in descendants.children(self.first) if proot.is_proot(self.spec) and number != signal.SIGKILL else [self.first]:
             with contextlib.suppress(ProcessLookupError):

@@ -29,7 +29,7 @@ _FRAME = struct.Struct("<QBI")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What a container was created with; nothing of it changes but the name."""
+    """What a container was created with; nothing of it changes but the name, and what `update` is for: the restart policy and the limits, in `host`."""
 
     id: str
     name: str
@@ -46,7 +46,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """How a container is: created, running, paused or exited. `began` is the kernel's start time of `pid`, since ids are used again."""
+    """How a container is: created, running, paused, restarting or exited. `began` is the kernel's start time of `pid`, since ids are used again.
+
+    `restarts` counts what its policy has begun again since a person started it; `stopped` tells that somebody has sent it a signal since.
+    """
 
     status: str = "created"
     pid: int = 0
@@ -57,11 +60,19 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     started: str = ""
     finished: str = ""
+    restarts: int = 0
+    stopped: bool = False
+    oom_killed: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether it has processes."""
+        return self.status in ("running", "paused")
 
     @property
     def alive(self) -> bool:
-        """Whether it has processes."""
-        return self.status in ("running", "paused")
+        """Whether a monitor sees to it: it runs, or will again."""
+        return self.running or self.status == "restarting"
 
 
 def started_at(pid: int) -> int:
@@ -100,11 +111,15 @@ class ContainerStore:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
+    def revise(self, record: Record) -> None:
+        """Puts what a container was created with on disk anew."""
+        publish(self.folder(record.id) / "container.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
+
     def rename(self, record: Record, name: str) -> Record:
         """Gives a container another name and what it is known as from now on; raises AlreadyExists. Killed half-way, the old name still is the one."""
         renamed = msgspec.structs.replace(record, name=name)
         self._claim(renamed)
-        publish(self.folder(record.id) / "container.json", msgspec.json.format(msgspec.json.encode(renamed), indent=1))
+        self.revise(renamed)
         with contextlib.suppress(FileNotFoundError):
             (self.names / record.name).unlink()
         return renamed

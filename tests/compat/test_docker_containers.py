@@ -75,6 +75,23 @@ LIFECYCLE = [
     same("exec where it cannot", "docker create --name c1 busybox", "docker exec c1 true", "docker run --name c2 busybox", "docker exec c2 true", "docker exec -it c2 sh", "docker exec",
           "docker run -d --name c3 --read-only --cap-drop all busybox sleep 50", "docker exec c3 touch /x", "docker exec c3 grep Cap /proc/self/status",
           "docker exec c3 sh -c 'kill -9 1'", "sleep 1; docker inspect -f '{{.State.ExitCode}}' c3"),
+    same("restart policies", *(f"docker create --restart {word} --name c1 busybox" for word in ("foo", "on-failure:x", "on-failure:-1", "on-failure:2:3", "always:3", "always --rm", ":3")),
+          "docker create --restart '' --name c1 busybox", "docker inspect -f '{{json .HostConfig.RestartPolicy}}' c1", "docker create --restart no --rm --name c2 busybox",
+          "docker run --restart on-failure:2 --name c3 busybox sh -c 'echo x; exit 3'",
+          "sleep 2; docker logs c3; docker inspect -f '{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}} {{json .HostConfig.RestartPolicy}}' c3", "docker ps -a --filter name=c3",
+          "docker run -d --restart always --name c4 busybox sh -c 'exit 4'", "sleep 8; docker ps --filter name=c4",
+          "docker inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.Restarting}} {{.State.Running}} {{.State.Pid}}' c4", "docker exec c4 true",
+          "docker attach c4", "docker pause c4", "docker rm c4",
+          "docker ps --filter status=restarting -q | wc -l", "docker stop c4", "docker ps -a --filter name=c4", "docker start c4", "docker rm -f c4",
+          "docker run -d --restart unless-stopped --name c5 busybox sleep 50", "docker kill c5", "sleep 0.5; docker ps -a --filter name=c5",
+          "docker run -d --restart always --stop-signal TERM --name c6 busybox sh -c 'trap \"exit 7\" USR1; while :; do sleep 0.05; done'",
+          "sleep 1; docker kill -s USR1 c6; sleep 1.5; docker inspect -f '{{.RestartCount}} {{.State.Status}}' c6", "docker stop -t 0 c6; docker inspect -f '{{.State.Status}}' c6",
+          "docker run -d --restart always --name c7 busybox nope", "docker ps -a --filter name=c7"),
+    same("an init", "docker run --rm --init busybox ps -o ppid,args", "docker run --rm --init busybox sh -c 'exit 5'", "docker run --rm --init busybox sh -c 'kill -9 $$'",
+          "docker run -d --init --name c1 busybox sleep 50", "docker inspect -f '{{.HostConfig.Init}} {{.Path}} {{.Args}}' c1", "docker top c1 -o args", "docker stop c1",
+          "docker inspect -f '{{.State.ExitCode}}' c1", "docker run --rm --init -u 33 busybox sh -c 'grep -E \"Uid|CapEff\" /proc/1/status'", "echo typed | docker run -i --rm --init busybox cat",
+          "docker run --rm --init -t busybox sh -c 'tty; ps -o ppid,args'", "docker run --rm --init busybox sh -c '(sleep 0.1 &) ; sleep 0.5; ps | grep -c Z'",
+          _typed(r"\003", "docker run --init -it --name c2 busybox sleep 50"), "docker inspect -f '{{.State.ExitCode}}' c2"),
     same("rename", "docker create --name c1 busybox", "docker create --name c2 busybox", "docker rename c1 c3", "docker ps -a --format '{{.Names}}'", "docker rename c3 c2", "docker rename nosuch x1",
           "docker rename c3 c3", "docker rename c3 'a b'", "docker rename c3 /c4", "docker ps -a --format '{{.Names}}'", "docker rename c4", "docker rename c4 ''", "docker rename --help"),
 ]  # fmt: skip
@@ -84,6 +101,8 @@ _TREE = ("mkdir -p /d/sub; echo f > /d/f; echo s > /d/sub/s; ln -s f /d/link; ln
          "chmod 4755 /d/sub/s; sleep 500")  # fmt: skip
 _HERE = "mkdir -p sub; echo local > l; echo s > sub/s; ln -s l lk; ln -s sub dk; chown 5:6 sub/s; chmod 4755 sub/s; mkfifo ff"
 _SEEN = "ls -lnR /x1 /d /n1 /n2 /n3 /n4 /k1 /k2 /k3 /k4 /k5 /arch /fifo /nope 2>&1 | awk '{print $1,$3,$4,$5,$9,$10,$11}' | grep -v -e total -e '^d'"
+_LIMITS = ("{{with .HostConfig}}{{.Memory}} {{.MemorySwap}} {{.MemoryReservation}} {{.NanoCpus}} {{.CpuShares}} {{.CpuPeriod}} {{.CpuQuota}} {{.CpusetCpus}} {{.CpusetMems}} "
+           "{{json .PidsLimit}}{{end}}")  # fmt: skip
 FLAGS = [
     same("limits", *(f"docker run --rm --ulimit {word} busybox sh -c 'ulimit -n; ulimit -Hn; ulimit -c'" for word in ("core=0", "nofile=100:200", "nofile=50")),
           *(f"docker run --rm --ulimit {word} busybox true" for word in ("foo", "nofile", "nofile=a", "nofile=2:1", "nofile=1:2:3", "foo=1")),
@@ -94,6 +113,22 @@ FLAGS = [
           "docker run --rm --net none --dns 1.2.3.4 --dns 5.6.7.8 --dns-search a.b --dns-search c --dns-option ndots:2 --dns-opt rotate busybox cat /etc/resolv.conf",
           "docker run --rm --net none --dns-search . busybox cat /etc/resolv.conf", "docker run --rm --net none --dns-search 'a b' busybox true",
           "docker create --name c1 --add-host a:1.2.3.4 --dns 1.1.1.1 busybox", "docker inspect -f '{{json .HostConfig.ExtraHosts}} {{json .HostConfig.Dns}}' c1"),
+    same("what it may use", *(f"docker create --name c1 {words} busybox && docker inspect -f '{_LIMITS}' c1 && docker rm c1" for word in (
+          "-m 10m", "-m 4m", "-m 10x", "-m 1.5g", "--memory-reservation 20m -m 10m", "--memory-swap 5m -m 10m", "--memory-swap 50m", "--memory-swap -1 -m 10m", "--cpus 0.5", "--cpus x",
+          "--cpus 99", "--cpus 0.0001", "--cpus 1.0000000001", "--cpu-shares 512", "-c 1", "--pids-limit 10", "--pids-limit -1", "--pids-limit x", "--cpuset-cpus 0", "--cpuset-cpus 0-99",
+          "--cpuset-cpus x", "--cpu-period 100000 --cpu-quota 50000", "--cpu-period 1", "--cpu-quota 1", "--cpus 1 --cpu-quota 50000", "--memory-swappiness 101", "--cpuset-mems 0",
+          "--cpuset-mems 5", "-m 0", "-m -1", "-m 1..5m", "-m ''") for words in [word]),
+          "docker run --rm -m 20m busybox tail /dev/zero", "docker run --name c2 -m 20m busybox tail /dev/zero",
+          "docker inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}} {{.State.Status}}' c2"),
+    same("update", "docker run -d --name c1 busybox sleep 100", "docker update --memory-swap 50m -m 40m c1", "docker update c1", "docker update --cpus 0.5 --pids-limit 50 --restart always c1",
+          f"docker inspect -f '{_LIMITS}' c1", "docker inspect -f '{{.HostConfig.RestartPolicy.Name}}' c1", "docker update nosuch --cpus 1", "docker update --cpus 99 c1",
+          "docker update --restart foo c1", "docker update --restart on-failure:x c1", "docker update -m 60m c1", "docker update -m 5m c1", "docker update -m x c1", "docker stop -t 0 c1", "docker update --cpus 1 c1 nosuch",
+          "docker create --rm --name c2 busybox", "docker update --restart always c2", "docker update", "docker container update --cpu-shares 3 c1"),
+    same("stats", "docker run -d --name c1 -m 40m busybox sleep 100", "docker create --name c2 busybox", "docker stats --no-stream nosuch", "docker stats --no-stream c1 | head -n 1 | tr -s ' '",
+          "docker stats --no-stream c2", "docker stats --no-stream --format '{{.Container}} {{.Name}} {{.CPUPerc}} {{.PIDs}} {{.NetIO}}' c1", "docker stats --no-stream -a --format '{{.Name}}'",
+          "docker stats --no-stream --format '{{.ID}}'", "docker stats --no-stream --no-trunc --format '{{.ID}}' c1", "docker stats --no-stream --format '{{.MemUsage}}' c1 | sed 's/.*\\///'",
+          "docker stats --no-stream --format json c2", "docker stats --no-stream --format 'table {{.Name}}\\t{{.PIDs}}' c1 c2",
+          "docker stop -t 0 c1", "docker stats --no-stream"),
     same("groups", "docker run --rm --group-add daemon --group-add 77 busybox id", "docker run --rm --group-add nosuch busybox id", "docker run --rm -u 5 --group-add daemon busybox id",
           "docker run -d --name c1 --group-add 88 busybox sleep 50", "docker exec c1 id", "docker exec -u nobody c1 id"),
     same("ports that are exposed", "docker run --rm --expose foo busybox true", "docker create --expose 80 --expose 90-92/udp --name c1 busybox",

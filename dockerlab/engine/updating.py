@@ -1,0 +1,52 @@
+"""`docker update`: other limits and another restart policy for a container that is there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dockerlab.engine.options import check_restart
+from dockerlab.errors import InvalidRequest
+from dockerlab.oci.runtime import Spec
+from dockerlab.runtime import control
+from dockerlab.store.containers import Record
+from dockerlab.store.files import publish
+
+if TYPE_CHECKING:
+    from dockerlab.engine.container import Container
+
+__all__ = ["tell", "updated"]
+
+
+def updated(container: Container, changes: Mapping[str, Any], restart: str | None) -> Record:
+    """Gives what the container is to be kept as; raises InvalidRequest."""
+    limits, host = container.resources, dict(container.record.host)
+    if limits.memory and 0 < limits.memory_swap <= changes.get("memory", 0) and "memory_swap" not in changes:
+        raise _refused(container, "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time", "name --memory-swap too")
+    host["resources"] = dataclasses.replace(limits, **changes).checked().kept()
+    if restart is not None:
+        check_restart(restart)
+        if host["rm"] and restart not in ("", "no"):
+            why = "Restart policy cannot be updated because AutoRemove is enabled for the container"
+            raise _refused(container, why, "a container that is removed at its end cannot begin again")
+        host["restart"] = restart
+    return msgspec.structs.replace(container.record, host=host)
+
+
+def tell(container: Container, *, limits: bool) -> None:
+    """Lets the bundle and the running container know its new limits; raises InvalidRequest where the kernel refuses them."""
+    if not limits:
+        return
+    wanted, path = container.resources.described(), container.folder / "bundle" / "config.json"
+    spec = Spec.decode(path.read_bytes())
+    publish(path, msgspec.structs.replace(spec, linux=msgspec.structs.replace(spec.linux, resources=wanted)).encode())
+    answer = control.ask(container.folder, {"resources": wanted}, timeout=10) if container.state.running else None
+    if answer and "failed" in answer:
+        raise _refused(container, answer["failed"], "the kernel refuses this value for what the container uses now")
+
+
+def _refused(container: Container, why: str, hint: str) -> InvalidRequest:
+    return InvalidRequest(f"Cannot update container {container.id}: {why}", hint=hint)

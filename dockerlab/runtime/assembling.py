@@ -9,7 +9,7 @@ from typing import Any
 
 from dockerlab.linux import syscalls
 from dockerlab.linux.door import Door
-from dockerlab.runtime import init
+from dockerlab.runtime import mounting
 from dockerlab.runtime.failing import InitFailed
 from dockerlab.store import snapshots
 
@@ -22,11 +22,11 @@ def assembled(rootfs: str, mounts: Sequence[dict[str, Any]], volumes: Sequence[S
     k.unshare(syscalls.CLONE_NEWNS)
     k.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
     for mount in snapshots.revived(mounts):
-        init.mount_snapshot(k, mount, rootfs)
+        mounting.mount_snapshot(k, mount, rootfs)
     root: int = k.open(rootfs, os.O_PATH | os.O_DIRECTORY)
     for source, target in volumes:
         with contextlib.suppress(OSError, InitFailed):  # a source that is gone: the container would not start, its other files are there
-            place = init.place(k, root, target, is_file=not os.path.isdir(source))
+            place = mounting.place(k, root, target, is_file=not os.path.isdir(source))
             k.mount(source, f"/proc/self/fd/{place}", None, syscalls.MS_BIND | syscalls.MS_REC)
             os.close(place)
     return root

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dockerlab.linux import syscalls
 from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Mount
-from dockerlab.runtime import init
+from dockerlab.runtime import mounting
 from dockerlab.store import work
 
 __all__ = ["Laid", "begin_fresh", "lay_in", "prepare", "take_back"]
@@ -36,8 +36,8 @@ def prepare(root: str, mounts: Sequence[Mount], *, devices: bool) -> None:
         for mount in mounts:
             _make_place(root, mount)
         for name in ("/proc", "/sys"):
-            os.close(init.place(k, base, name, is_file=False))
-        dev = init.place(k, base, "/dev", is_file=False)
+            os.close(mounting.place(k, base, name, is_file=False))
+        dev = mounting.place(k, base, "/dev", is_file=False)
         for name, numbers in _DEVICES.items():
             with contextlib.suppress(FileExistsError):
                 kind = stat.S_IFCHR if devices else stat.S_IFREG
@@ -81,7 +81,7 @@ def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str], store: str 
 def _make_place(root: str, mount: Mount) -> None:
     base = os.open(root, os.O_PATH | os.O_DIRECTORY)
     try:
-        os.close(init.place(Door(), base, mount.destination, is_file=not os.path.isdir(mount.source)))
+        os.close(mounting.place(Door(), base, mount.destination, is_file=not os.path.isdir(mount.source)))
     finally:
         os.close(base)
 

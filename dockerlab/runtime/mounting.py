@@ -1,0 +1,145 @@
+"""Mounting inside a new root, step 2 to 5 of `init`: never outside, whatever symlinks the image has; mount(2), mount_setattr(2), mount_namespaces(7)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+from dockerlab.linux import syscalls
+from dockerlab.linux.door import Door
+from dockerlab.oci.runtime import Mount
+from dockerlab.runtime.failing import InitFailed, told
+from dockerlab.store import snapshots
+
+__all__ = ["make_readonly", "mask", "mount_inside", "mount_snapshot", "place"]
+
+_FLAGS = {
+    "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
+    "rbind": syscalls.MS_BIND | syscalls.MS_REC, "noatime": syscalls.MS_NOATIME, "relatime": syscalls.MS_RELATIME,
+    "strictatime": syscalls.MS_STRICTATIME, "remount": syscalls.MS_REMOUNT, "rw": 0,
+}  # fmt: skip
+
+
+def mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:
+    """Mounts one part of a snapshot."""
+    if mount.base:
+        k.chdir(mount.base)
+    flags, data = _options(mount.options)
+    k.mount(mount.source, target, None if mount.type == "bind" else mount.type, flags | (0 if mount.type == "bind" else syscalls.MS_NODEV), data)
+    if mount.type == "bind":
+        k.mount(None, target, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_NODEV | _locked_flags(target))
+
+
+def _show_groups(k: Door, root: int, destination: str, folders: Sequence[str]) -> None:
+    """The container's own control groups, to be read: one folder on version 2, one a controller on version 1; cgroups(7)."""
+    only = syscalls.MS_NOSUID | syscalls.MS_NOEXEC | syscalls.MS_NODEV
+    several = folders and os.path.exists(f"{folders[0]}/tasks")
+    if several:
+        target = place(k, root, destination, is_file=False)
+        k.mount("tmpfs", f"/proc/self/fd/{target}", "tmpfs", only, "mode=755,size=64k")
+        os.close(target)
+    for folder in folders:
+        inner = f"{destination}/{os.path.relpath(folder, '/sys/fs/cgroup').partition('/')[0]}" if several else destination
+        target = place(k, root, inner, is_file=False)
+        k.mount(folder, f"/proc/self/fd/{target}", None, syscalls.MS_BIND)
+        os.close(target)
+    # Read-only once all of them are there, with what lies below.
+    target = place(k, root, destination, is_file=False)
+    k.mount_setattr_readonly(f"/proc/self/fd/{target}", recursive=True)
+    os.close(target)
+
+
+def _options(words: tuple[str, ...]) -> tuple[int, str]:
+    flags = 0
+    for word in words:
+        flags |= _FLAGS.get(word, 0)
+    return flags, ",".join(word for word in words if word not in _FLAGS)
+
+
+def _locked_flags(path: str) -> int:
+    """Gives the flags that an inherited mount has and a remount in a user namespace must repeat; mount_namespaces(7)."""
+    try:
+        have = os.statvfs(path).f_flag
+    except OSError:
+        return 0
+    pairs = ((os.ST_NOSUID, syscalls.MS_NOSUID), (os.ST_NODEV, syscalls.MS_NODEV), (os.ST_NOEXEC, syscalls.MS_NOEXEC), (os.ST_RDONLY, syscalls.MS_RDONLY),
+             (os.ST_NOATIME, syscalls.MS_NOATIME), (os.ST_NODIRATIME, syscalls.MS_NODIRATIME), (os.ST_RELATIME, syscalls.MS_RELATIME))  # fmt: skip
+    return sum(flag for bit, flag in pairs if have & bit)
+
+
+def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], groups: Sequence[str]) -> None:
+    is_file = mount.type == "bind" and not os.path.isdir(mount.source)
+    target = place(k, root, mount.destination, is_file=is_file)
+    try:
+        path = f"/proc/self/fd/{target}"
+        flags, data = _options(mount.options)
+        if mount.type == "cgroup":
+            _show_groups(k, root, mount.destination, groups)
+            return
+        if mount.type != "bind":
+            k.mount(mount.source or mount.type, path, mount.type, flags, data)
+            return
+        if mount.source in fresh:
+            _copy_up(root, path, mount.source)
+        k.mount(mount.source, path, None, flags & (syscalls.MS_BIND | syscalls.MS_REC))
+    finally:
+        os.close(target)
+    rest = flags & ~(syscalls.MS_BIND | syscalls.MS_REC)
+    if rest:
+        # The descriptor still shows the place below the new mount: look again.
+        over = place(k, root, mount.destination, is_file=is_file)
+        path = f"/proc/self/fd/{over}"
+        k.mount(None, path, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | rest | _locked_flags(path))
+        if rest & syscalls.MS_RDONLY and flags & syscalls.MS_REC:
+            k.mount_setattr_readonly(path)
+        os.close(over)
+
+
+def place(k: Door, root: int, path: str, *, is_file: bool) -> int:
+    """Gives a descriptor of the place to mount on, made if missing, never outside the root whatever symlinks the image has.
+
+    The folder's time is put back: an empty place made by the engine is not something that the container changed.
+    """
+    inner = path.strip("/")
+    try:
+        return k.openat2(root, inner, os.O_PATH)  # type: ignore[no-any-return]
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise InitFailed(told(f"cannot mount on {path}: {error.strerror}")) from error
+    parent_path, _, name = inner.rpartition("/")
+    parent = place(k, root, parent_path, is_file=False) if parent_path else os.dup(root)
+    try:
+        times = os.stat(f"/proc/self/fd/{parent}")
+        if is_file:
+            os.close(k.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=parent))
+        else:
+            k.mkdir(name, 0o755, dir_fd=parent)
+        os.utime(f"/proc/self/fd/{parent}", ns=(times.st_atime_ns, times.st_mtime_ns))
+    except OSError as error:
+        raise InitFailed(told(f"cannot make {path} to mount on: {error.strerror}")) from error
+    finally:
+        os.close(parent)
+    return k.openat2(root, inner, os.O_PATH)  # type: ignore[no-any-return]
+
+
+def _copy_up(root: int, source: str, volume: str) -> None:
+    """A new, empty volume begins with what the image has at its place, as docker's named volumes do; /proc, /sys and /dev are no part of the image."""
+    from dockerlab.store import work
+
+    if os.path.isdir(source) and os.stat(source).st_dev == os.fstat(root).st_dev and not os.listdir(volume):
+        work.copy(f"{source}/.", volume)
+
+
+def mask(k: Door, path: str) -> None:
+    if os.path.isdir(path):
+        k.mount("tmpfs", path, "tmpfs", syscalls.MS_RDONLY, "size=0,nr_inodes=1")
+    elif os.path.exists(path):
+        k.mount("/dev/null", path, None, syscalls.MS_BIND)
+
+
+def make_readonly(k: Door, path: str) -> None:
+    if not os.path.exists(path):
+        return
+    k.mount(path, path, None, syscalls.MS_BIND | syscalls.MS_REC)
+    k.mount(None, path, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | _locked_flags(path))

@@ -119,7 +119,9 @@ def _status(container: Container) -> str:
     if state.status == "created":
         return "Created"
     if state.running:
-        return "Up " + ago(state.started).removesuffix(" ago") + (" (Paused)" if state.status == "paused" else "")
+        health = "" if state.health is None else state.health["Status"].replace("starting", "health: starting")
+        mark = "Paused" if state.status == "paused" else health
+        return "Up " + ago(state.started).removesuffix(" ago") + (f" ({mark})" if mark else "")
     how = "Restarting" if state.alive else "Exited"
     when = human_duration(max((parse_time(_now()) - parse_time(state.finished)).total_seconds(), 0)) if state.finished else "some time"
     return f"{how} ({state.exit_code}) {when} ago"
@@ -162,7 +164,7 @@ def ps(call: Call) -> Outcome:
 
 
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
-_TESTS = ("ancestor", "before", "exited", "id", "label", "name", "since", "status")
+_TESTS = ("ancestor", "before", "exited", "health", "id", "label", "name", "since", "status")
 
 
 def _test(call: Call, word: str) -> tuple[str, str]:
@@ -174,6 +176,8 @@ def _test(call: Call, word: str) -> tuple[str, str]:
             return name, call.engine.containers.get(value).record.created
         except NotFound as error:
             raise NotFound(f"no such container {value}", hint=error.hint) from None
+    if name == "health" and value not in ("none", "starting", "healthy", "unhealthy"):
+        raise InvalidRequest(f"Unrecognised filter value for health: {value}", hint="name none, starting, healthy or unhealthy")
     if name == "status" and value not in _STATES:
         raise InvalidRequest(f"Invalid filter 'status={value}'", hint=f"name one of {', '.join(_STATES)}")
     return name, value
@@ -184,6 +188,8 @@ def _passes(container: Container, name: str, value: str) -> bool:
     if name == "label":
         key, equals, wanted = value.partition("=")
         return key in container.config.labels and (not equals or container.config.labels[key] == wanted)
+    if name == "health":
+        return (state.health["Status"] if state.health else "none") == value
     checks = {
         "before": container.record.created < value, "since": container.record.created > value,
         "name": value in container.name, "id": container.id.startswith(value), "status": state.status == value, "exited": state.status == "exited" and str(state.exit_code) == value,

@@ -160,6 +160,7 @@ def container_facts(container: Container) -> dict[str, Any]:
             "Status": state.status, "Running": running, "Paused": state.status == "paused", "Restarting": state.status == "restarting", "OOMKilled": state.oom_killed, "Dead": False,
             "Pid": state.pid if state.running else 0,
             "ExitCode": state.exit_code, "Error": state.error, "StartedAt": state.started or EMPTY_TIME, "FinishedAt": state.finished or EMPTY_TIME,
+            **({"Health": state.health} if state.health else {}),
         },
         "Image": record.image_id, "Name": f"/{record.name}", "RestartCount": state.restarts, "Driver": record.snapshotter, "Platform": "linux",
         "HostConfig": {

@@ -15,7 +15,7 @@ from dockerlab.engine.options import RunOptions
 from dockerlab.engine.resources import Resources
 from dockerlab.engine.settings import host_environment
 from dockerlab.errors import InvalidArgument, InvalidRequest
-from dockerlab.oci.config import env_map
+from dockerlab.oci.config import Healthcheck, env_map
 
 __all__ = ["limits", "noted", "run_options"]
 
@@ -45,7 +45,7 @@ def run_options(call: Call) -> RunOptions:
         replace=call.flag("replace"), explain=call.parsed.values.get("explain", False), stop_signal=call.flag("stop-signal"),
         stop_timeout=call.flag("stop-timeout") if "stop-timeout" in call.parsed.given else None, expose=_ports(call.flag("expose")), group_add=call.flag("group-add"),
         ulimit=tuple(checks.ulimit(word) for word in call.flag("ulimit")), add_host=tuple(checks.extra_host(word) for word in call.flag("add-host")),
-        resources=Resources(**limits(call)), restart=restart, init=call.flag("init"),
+        resources=Resources(**limits(call)), restart=restart, init=call.flag("init"), health=_health(call),
         dns=call.flag("dns"), dns_search=call.flag("dns-search"), dns_option=(*call.flag("dns-option"), *call.flag("dns-opt")),
     )  # fmt: skip
 
@@ -66,6 +66,23 @@ def limits(call: Call) -> dict[str, Any]:
             raise InvalidArgument(f"invalid value: {value}. Valid memory swappiness range is 0-100", hint="0 keeps memory, 100 swaps soonest")
         found["memory_swappiness"] = value
     return found
+
+
+def _health(call: Call) -> Healthcheck | None:
+    given = call.parsed.given
+    names = ("health-cmd", "health-interval", "health-timeout", "health-start-period", "health-start-interval", "health-retries")
+    if call.flag("no-healthcheck"):
+        if any(call.flag(name) for name in names):
+            raise InvalidArgument("--no-healthcheck conflicts with --health-* options", hint="leave out one of them")
+        return Healthcheck(test=("NONE",))
+    if not any(call.flag(name) for name in names):
+        return None
+    for name in names[1:]:
+        if call.flag(name) < 0:
+            raise InvalidArgument(f"--{name} cannot be negative", hint="leave it out for docker's default")
+    interval, timeout, period, early = (round(call.flag(name) * 1e9) for name in names[1:5])
+    test = ("CMD-SHELL", call.flag("health-cmd")) if "health-cmd" in given and call.flag("health-cmd") else ()
+    return Healthcheck(test=test, interval=interval, timeout=timeout, start_period=period, start_interval=early, retries=call.flag("health-retries"))
 
 
 def _restart(call: Call) -> str:

@@ -49,6 +49,13 @@ _RUN = (
     Flag("env", "list", "e", help="Set environment variables", check=checks.variable),
     Flag("env-file", "list", help="Read in a file of environment variables"),
     Flag("hostname", "string", "h", help="Container host name"),
+    Flag("health-cmd", "string", help="Command to run to check health"),
+    Flag("health-interval", "duration", help="Time between running the check (ms|s|m|h) (default 0s)"),
+    Flag("health-retries", "int", help="Consecutive failures needed to report unhealthy"),
+    Flag("health-start-interval", "duration", help="Time between running the check during the start period (ms|s|m|h) (default 0s)"),
+    Flag("health-start-period", "duration", help="Start period for the container to initialize before starting health-retries countdown (ms|s|m|h) (default 0s)"),
+    Flag("health-timeout", "duration", help="Maximum time to allow one check to run (ms|s|m|h) (default 0s)"),
+    Flag("no-healthcheck", "bool", help="Disable any container-specified HEALTHCHECK"),
     Flag("init", "bool", help="Run an init inside the container that forwards signals and reaps processes"),
     Flag("interactive", "bool", "i", help="Keep STDIN open even if not attached"),
     Flag("label", "list", "l", help="Set meta data on a container", check=checks.label),
@@ -68,9 +75,9 @@ _RUN = (
 _RUN_LATER = _refused(
     "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-count cpu-percent cpu-rt-period "
     "cpu-rt-runtime device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
-    "device-write-iops disable-content-trust domainname gpus health-cmd health-interval health-retries "
-    "health-start-interval health-start-period health-timeout io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory link link-local-ip "
-    "log-driver log-opt mac-address mount network-alias no-healthcheck oom-kill-disable "
+    "device-write-iops disable-content-trust domainname gpus "
+    "io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory link link-local-ip "
+    "log-driver log-opt mac-address mount network-alias oom-kill-disable "
     "oom-score-adj pid platform privileged publish p publish-all P pull quiet q runtime shm-size "
     "storage-opt sysctl tmpfs userns uts volume-driver volumes-from"
 )

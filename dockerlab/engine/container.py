@@ -109,7 +109,7 @@ class Container:
         return {
             "folder": str(self.folder), "mounts": mounts, "attach": list(given), "detach": detach,
             "user": self.config.user, "groups": host.get("group_add", []), "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []),
-            "explain": host.get("explain", False), "init": host.get("init", False), "resources": self.resources.described(),
+            "explain": host.get("explain", False), "init": host.get("init", False), "resources": self.resources.described(), "health": execution.health_plan(self),
             "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False),
             "stop_signal": signals.number(self.config.stop_signal) if self.config.stop_signal else 0,
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),

@@ -13,7 +13,7 @@ from dockerlab.engine import binds, hostfiles
 from dockerlab.engine.container import NAME, Container, Sink
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent
-from dockerlab.engine.options import Attach, RunOptions, check_restart, merged
+from dockerlab.engine.options import Attach, RunOptions, check_health, check_restart, merged
 from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
 from dockerlab.oci.config import RunConfig
@@ -65,6 +65,7 @@ class Containers:
             except ValueError:
                 raise InvalidRequest(f"Invalid signal: {chosen.stop_signal}", hint="write a name such as TERM, or a number; `kill -l` lists them") from None
         check_restart(chosen.restart)
+        check_health(config.healthcheck)
         chosen.resources.checked()
         if chosen.replace and chosen.name:
             with contextlib.suppress(NotFound):

@@ -20,7 +20,7 @@ from dockerlab.runtime.world import Session
 if TYPE_CHECKING:
     from dockerlab.engine.container import Container
 
-__all__ = ["ExecOptions", "ExecResult", "begin", "restarting"]
+__all__ = ["ExecOptions", "ExecResult", "begin", "health_plan", "restarting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,20 @@ def begin(container: Container, command: Sequence[str], chosen: ExecOptions, att
         session.close()
         raise ExecError(message.get("failed", told("the container has ended")).replace("failed to create task", "OCI runtime exec failed: exec failed", 1))
     return session
+
+
+def health_plan(container: Container) -> dict[str, Any] | None:
+    """Gives how the container's health is checked, in seconds and with the program as its monitor wants it; None where it is not."""
+    config, check = container.config, container.config.healthcheck
+    if check is None or not check.test or check.test[0] == "NONE":
+        return None
+    shell = config.shell or ("/bin/sh", "-c")
+    command = (*shell, *check.test[1:]) if check.test[0] == "CMD-SHELL" else check.test[1:]
+    return {
+        "interval": (check.interval or 30 * 10**9) / 10**9, "timeout": (check.timeout or 30 * 10**9) / 10**9, "start_period": check.start_period / 10**9,
+        "start_interval": (check.start_interval or 5 * 10**9) / 10**9, "retries": check.retries,
+        "exec": _wanted(container, command, ExecOptions(), ["stdout", "stderr"], detach=False),
+    }  # fmt: skip
 
 
 def _wanted(container: Container, command: Sequence[str], chosen: ExecOptions, attached: list[str], detach: bool) -> dict[str, Any]:

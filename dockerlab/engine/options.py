@@ -9,10 +9,10 @@ import msgspec
 
 from dockerlab.engine.resources import Resources
 from dockerlab.errors import InvalidRequest
-from dockerlab.oci.config import RunConfig, env_map, env_words
+from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
 from dockerlab.runtime.detaching import parse
 
-__all__ = ["Attach", "RunOptions", "check_restart", "detach_keys", "merged"]
+__all__ = ["Attach", "RunOptions", "check_health", "check_restart", "detach_keys", "merged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class RunOptions:
     dns_option: tuple[str, ...] = ()
     restart: str = ""
     init: bool = False
+    health: Healthcheck | None = None
     resources: Resources = field(default_factory=Resources)
 
 
@@ -74,8 +75,22 @@ def merged(image: RunConfig, command: Sequence[str], chosen: RunOptions) -> RunC
     return msgspec.structs.replace(
         image, env=env_words(env), entrypoint=entrypoint, cmd=tuple(command) if command else cmd, user=chosen.user or image.user,
         working_dir=chosen.workdir or image.working_dir, labels={**image.labels, **chosen.label}, stop_signal=chosen.stop_signal or image.stop_signal,
-        exposed_ports={**image.exposed_ports, **{port: {} for port in chosen.expose}},
+        healthcheck=_health(image.healthcheck, chosen.health), exposed_ports={**image.exposed_ports, **{port: {} for port in chosen.expose}},
     )  # fmt: skip
+
+
+def _health(image: Healthcheck | None, chosen: Healthcheck | None) -> Healthcheck | None:
+    """Gives the check with what was asked for in place of the image's."""
+    if image is None or chosen is None:
+        return chosen or image
+    return msgspec.structs.replace(image, **{name: value for name, value in msgspec.structs.asdict(chosen).items() if value})
+
+
+def check_health(check: Healthcheck | None) -> None:
+    """Raises InvalidRequest for times that docker's daemon refuses."""
+    for name, value in (("Interval", check.interval), ("Timeout", check.timeout), ("StartPeriod", check.start_period), ("StartInterval", check.start_interval)) if check else ():
+        if 0 < value < 10**6:
+            raise InvalidRequest(f"{name} in Healthcheck cannot be less than 1ms", hint="write 500ms, 30s or 2m")
 
 
 def detach_keys(text: str) -> list[int]:

@@ -6,7 +6,6 @@ When the first process of a pid namespace ends, the kernel ends all of it (pid_n
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
@@ -21,10 +20,13 @@ import msgspec
 from dockerlab.errors import DockerlabError, StoreError
 from dockerlab.linux import cgroups, resources, syscalls
 from dockerlab.oci.runtime import Spec
-from dockerlab.runtime import chroot, control, descendants, laying, proot, wire
+from dockerlab.runtime import control, descendants, wire
 from dockerlab.runtime.detaching import Keys
 from dockerlab.runtime.execution import Execution
 from dockerlab.runtime.failing import told
+from dockerlab.runtime.guests import Guests
+from dockerlab.runtime.health import Health
+from dockerlab.runtime.luggage import Luggage
 from dockerlab.runtime.restarting import Restarts
 from dockerlab.runtime.streams import Person
 from dockerlab.runtime.supervisor import Supervisor
@@ -54,7 +56,9 @@ class Monitor(Supervisor):
         self.asked: socket.socket | None = None
         self.waiting: list[socket.socket] = []
         self.executions: set[int] = set()
-        self.guests: dict[int, socket.socket] = {}
+        self.guests = Guests(self)
+        self.luggage = Luggage(folder, spec, request)
+        self.health: Health | None = None
         self.restarts = Restarts()
         self.again: float | None = None
         self.groups: list[Path] = []
@@ -78,7 +82,7 @@ class Monitor(Supervisor):
         """Sees the program through once; gives its exit code."""
         group = self.request.get("cgroup", "")
         self.groups = cgroups.create(group) if group else []
-        self._lay_in()
+        self.luggage.lay_in(self.tell_once)
         begun = self.begin(self.groups)
         if failure := begun.failure:
             self.say({"failed": failure["message"], "code": failure["code"], "calls": failure.get("calls", [])})
@@ -88,7 +92,12 @@ class Monitor(Supervisor):
         if self.asked:
             self.attend(self.asked.fileno(), self._obey)
         first, own = begun.first, os.getpid()
-        self._note(status="running", pid=first, began=started_at(first), monitor=own, monitor_began=started_at(own), started=_now(), restarts=self.restarts.count, oom_killed=False)
+        plan = self.request.get("health")
+        self.health = Health(plan, self, self._execute, self._note_health) if plan else None
+        self._note(
+            status="running", pid=first, began=started_at(first), monitor=own, monitor_began=started_at(own), started=_now(), restarts=self.restarts.count, oom_killed=False,
+            health=self.health.verdict.facts() if self.health else None,
+        )  # fmt: skip
         self.say_started()
         code = self.watch(begun)
         if self.again is not None:
@@ -102,14 +111,11 @@ class Monitor(Supervisor):
 
     def _part(self, code: int) -> None:
         """Takes leave of everybody who looks at a program that has ended and will begin again: what it does then is not theirs."""
-        self._take_back()
+        self.luggage.take_back()
         self.say({"exit": code})
         self.neglect(self.connection.fileno())
         self.connection.close()
-        for descriptor, guest in self.guests.items():
-            self.neglect(descriptor)
-            control.answer(guest, {"exit": code})
-        self.guests = {}
+        self.guests.part(code)
         self.streams.close()
         self.request["detach"] = True
         self.prepare(socket.socket(socket.AF_UNIX), Person({}))
@@ -128,7 +134,7 @@ class Monitor(Supervisor):
 
     def held(self) -> list[int]:
         """Gives also what others ask at: it must not seem that somebody listens once this process was killed."""
-        return [*super().held(), *([self.asked.fileno()] if self.asked else []), *(each.fileno() for each in (*self.waiting, *self.guests.values()))]
+        return [*super().held(), *([self.asked.fileno()] if self.asked else []), *(each.fileno() for each in (*self.waiting, *self.guests.connections()))]
 
     def constrain(self, folders: list[Path]) -> None:
         """Limits the group as the container's record has it, or watches where no group can be had; who asked is told what has no effect here."""
@@ -145,8 +151,9 @@ class Monitor(Supervisor):
 
     @property
     def pace(self) -> int:
-        """Looks more often where limits are watched."""
-        return int(EVERY * 1000) if self.watcher else super().pace
+        """Looks more often where limits are watched, and in time for a check of health."""
+        pace = int(EVERY * 1000) if self.watcher else super().pace
+        return min(pace, int(self.health.due * 1000) + 1) if self.health else pace
 
     def enter(self, kinds: int) -> None:
         """Makes the container's namespaces."""
@@ -157,7 +164,7 @@ class Monitor(Supervisor):
         if not self.has_pids:
             descendants.end()
         if abandoned:
-            self._take_back()
+            self.luggage.take_back()
 
     def finish(self) -> None:
         """Ends what no pid namespace ends: what a killed parent watched over, and what `exec` left behind."""
@@ -169,6 +176,9 @@ class Monitor(Supervisor):
         if self.state.running:
             if resources.oom_kills(self.groups) > self.killed:
                 self.state = msgspec.structs.replace(self.state, oom_killed=True)
+            if self.health:
+                self.health.stop()
+                self.state = msgspec.structs.replace(self.state, health=self.health.verdict.facts())
             lasted = (datetime.now(UTC) - datetime.fromisoformat(self.state.started[:26] + "+00:00")).total_seconds()
             self.again = self.restarts.after(self._policy(), code, lasted) if self.asked else None
             self._note(status="exited" if self.again is None else "restarting", exit_code=code, finished=_now(), pid=0)
@@ -187,6 +197,8 @@ class Monitor(Supervisor):
             self.say({"note": f"the container went beyond its limit of {what}, and was killed"})
             self._note(oom_killed=what == "memory")
             self.end_all()
+        if self.health and self.state.status == "running":
+            self.health.look()
         if self.has_pids and not self.executions:
             return
         with contextlib.suppress(ChildProcessError):
@@ -212,7 +224,7 @@ class Monitor(Supervisor):
         elif "root" in message:
             self._show_root(connection)
         elif "attach" in message:
-            self._let_in(message, connection, descriptors)
+            self.guests.let_in(message, connection, descriptors)
         elif message.get("wait") and self.state.alive:
             # Who waited and went away has closed its end, which reads as an end of file.
             gone, _, _ = select.select(self.waiting, [], [], 0)
@@ -255,33 +267,6 @@ class Monitor(Supervisor):
             finally:
                 os.close(root)
 
-    def _let_in(self, message: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
-        """Somebody more looks at the container, until it ends or they go."""
-        connection.settimeout(None)
-        guest = Person(dict(zip(message["attach"], descriptors, strict=False)), keys=Keys(message["keys"]) if message.get("keys") and self.spec.process.terminal else None)
-        self.guests[connection.fileno()] = connection
-
-        def gone() -> None:
-            self.neglect(connection.fileno())
-            self.guests.pop(connection.fileno(), None)
-            connection.close()
-
-        def hear() -> None:
-            if not self.hear(connection):
-                self.streams.lose(guest)
-                gone()
-
-        def left() -> None:
-            with contextlib.suppress(OSError):
-                wire.send(connection, {"detached": True})
-            gone()
-
-        guest.left = left
-        with contextlib.suppress(OSError):
-            wire.send(connection, {"started": self.first})
-        self.attend(connection.fileno(), hear)
-        self.streams.add(guest)
-
     def _execute(self, wanted: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
         """Starts one program more, which a process of its own sees through."""
         try:
@@ -317,7 +302,12 @@ class Monitor(Supervisor):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGSTOP if wanted else signal.SIGCONT)
                 stopped |= new
-        self._note(status="paused" if wanted else "running")
+        if self.health:
+            (self.health.stop if wanted else self.health.resume)()
+        self._note(status="paused" if wanted else "running", health=self.health.verdict.facts() if self.health else None)
+
+    def _note_health(self, changed: bool) -> None:
+        self._note(health=self.health.verdict.facts() if self.health else None)
 
     def thaw(self) -> None:
         """Lets a paused container go on, since it has to end."""
@@ -348,35 +338,15 @@ class Monitor(Supervisor):
             publish(path, text)
         except StoreError:
             # The disk is full, by this container perhaps: how it ended still goes into the place that the old state has. Less than a page, so no reader sees a part.
+            text = msgspec.json.encode(msgspec.structs.replace(self.state, health=self.state.health and {**self.state.health, "Log": []}))
             with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
                 file.write(text.ljust(os.fstat(file.fileno()).st_size))
         except FileNotFoundError:
             return
 
-    def _lay_in(self) -> None:
-        """Copies in what cannot be mounted; what has to go back is noted on disk, so that a second start after a power cut still knows."""
-        if not (chroot.is_chroot(self.spec) or proot.is_proot(self.spec)):
-            return
-        root = self.request["mounts"][0]["source"]
-        laying.prepare(root, self.spec.mounts, devices=self.request.get("owners", True))
-        if proot.is_proot(self.spec):
-            laying.begin_fresh(root, self.spec.mounts, self.request.get("fresh", ()))
-            return
-        self._take_back()
-        laid = laying.lay_in(root, self.spec.mounts, self.request.get("fresh", ()), str(self.folder.parent.parent))
-        if laid:
-            self.tell_once("volumes", "this host refuses mount(2): volumes are copied in, and what the container changes is copied back at its end")
-        publish(self.folder / "laid.json", json.dumps(laid).encode())
-
-    def _take_back(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            laid = json.loads((self.folder / "laid.json").read_bytes())
-            laying.take_back(self.request["mounts"][0]["source"], self.spec.mounts, laid)
-            os.unlink(self.folder / "laid.json")
-
     def _end(self, code: int) -> None:
         try:
-            self._take_back()
+            self.luggage.take_back()
         except OSError as error:
             self.say({"note": f"a volume could not be copied back: {error.strerror}; the container still has it"})
         if group := self.request.get("cgroup"):
@@ -384,8 +354,7 @@ class Monitor(Supervisor):
         if self.asked:
             self.asked.close()
         self._tell_waiting(code)
-        for guest in self.guests.values():
-            control.answer(guest, {"exit": code})
+        self.guests.part(code)
         if self.request.get("remove"):
             store = ContainerStore(self.folder.parent.parent)
             with contextlib.suppress(Exception):

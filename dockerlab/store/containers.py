@@ -63,6 +63,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     stopped: bool = False
     oom_killed: bool = False
+    health: dict[str, Any] | None = None
 
     @property
     def running(self) -> bool:

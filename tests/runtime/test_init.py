@@ -13,8 +13,8 @@ from dockerlab.store.snapshots import Mount
 
 def calls(monkeypatch: pytest.MonkeyPatch, options: Options) -> list[str]:
     """Gives the names of the calls that build a world, none of which reaches the kernel."""
-    for name in ("_copy_up", "_mask", "_make_readonly", "loopback_up"):
-        monkeypatch.setattr(init, name, lambda k, *_: k.calls.append(None) if False else None)
+    for name in ("mask", "make_readonly", "loopback_up"):
+        monkeypatch.setattr(init, name, lambda k, *_: None)
     monkeypatch.setattr(init.os, "close", lambda _: None)
     k = Door(dry=True)
     start = init.Start(generate(RunConfig(cmd=("true",)), options), "/rootfs", (Mount("overlay", "overlay", ("lowerdir=a",), "/store"),))

@@ -115,7 +115,7 @@ def _listed(words: tuple[str, ...] | None) -> list[str] | None:
 
 def _health(check: Healthcheck) -> dict[str, Any]:
     names = {"Interval": check.interval, "Timeout": check.timeout, "StartPeriod": check.start_period, "StartInterval": check.start_interval, "Retries": check.retries}
-    return {"Test": list(check.test), **{name: value for name, value in names.items() if value}}
+    return {**({"Test": list(check.test)} if check.test else {}), **{name: value for name, value in names.items() if value}}
 
 
 def _policy(text: str) -> dict[str, Any]:

@@ -155,7 +155,8 @@ def rename(call: Call) -> Outcome:
 
 def top(call: Call) -> Outcome:
     """docker top: the host's own ps(1), of whose lines those of the container are shown."""
-    pids = {str(pid) for pid in call.engine.containers.get(call.args[0]).processes()}
+    container = call.engine.containers.get(call.args[0])
+    pids = {str(pid) for pid in container.processes()}
     words = list(call.args[1:]) or ["-ef"]
     try:
         done = subprocess.run(["ps", *words], capture_output=True, text=True, errors="replace", check=False)
@@ -163,6 +164,7 @@ def top(call: Call) -> Outcome:
         raise NotSupportedHere("this host has no ps", reason="ps(1) is missing", hint="an administrator installs the package procps") from None
     if done.returncode:
         raise InvalidRequest(f"ps: {' '.join(done.stderr.split())}", hint="ps(1) names the options")
+    container.note("top")
     head, *lines = done.stdout.splitlines()
     titles = head.split()
     if "PID" not in titles:

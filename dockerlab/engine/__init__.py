@@ -26,6 +26,7 @@ from dockerlab.store.containers import ContainerStore
 from dockerlab.store.content import ContentStore
 from dockerlab.store.files import publish
 from dockerlab.store.images import ImageStore
+from dockerlab.store.journal import Journal
 from dockerlab.store.native import NativeSnapshotter
 from dockerlab.store.overlay import OverlaySnapshotter
 from dockerlab.store.snapshots import Snapshotter
@@ -46,6 +47,7 @@ class Engine:
         self.container_store = ContainerStore(self.home)
         # Where a person is told what takes long; whoever has a place to show it puts that here.
         self.say: Callable[[str], object] = lambda text: None
+        self.journal = Journal(self.home)
         self.images = Images(self)
         self.containers = Containers(self)
         self.builds = Builds(self)

@@ -60,7 +60,7 @@ class Builds:
         if not image:
             raise BuildFailed("No image was generated. Is your Dockerfile empty?", hint="add an instruction behind FROM scratch")
         for reference in references:
-            self._engine.image_store.tag(self._engine.images.get(image).id, reference, now())
+            self._engine.images.tag(image, str(reference))
         emit(ImageBuilt(image, tuple(r.tagged().familiar for r in references)))
         return self._engine.images.get(image)
 

@@ -89,6 +89,8 @@ class Container:
             raise InUse(f"container {self.short_id} is running", by=self.name, hint=f"wait for it, or `docker rm -f {self.name}`")
         self._clear()
         given = (attach or Attach()).given()
+        if given:
+            self.note("attach")
         session = self._engine.world.run({**self._request(given, detach), "keys": detach_keys(keys)}, list(given.values()))
         try:
             message = session.next()
@@ -107,13 +109,19 @@ class Container:
         host, snapshotter = self.record.host, self._engine.snapshotter
         mounts = snapshots.described(snapshotter.mounts(self.id))
         return {
-            "folder": str(self.folder), "mounts": mounts, "attach": list(given), "detach": detach,
+            "folder": str(self.folder), "about": self.record.about, "mounts": mounts, "attach": list(given), "detach": detach,
             "user": self.config.user, "groups": host.get("group_add", []), "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []),
-            "explain": host.get("explain", False), "init": host.get("init", False), "resources": self.resources.described(), "health": execution.health_plan(self),
+            "explain": host.get("explain", False), "init": host.get("init", False), "resources": self.resources.described(), "health": execution.health_plan(self), "volumes": self._volumes(),
             "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False),
             "stop_signal": signals.number(self.config.stop_signal) if self.config.stop_signal else 0,
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
         }  # fmt: skip
+
+    def _volumes(self) -> list[tuple[str, str, bool]]:
+        """Gives the named volumes that it mounts: name, place, whether it may be written."""
+        root = self._engine.volume_store.root
+        mounted = [(Path(mount["source"]), mount) for mount in self.record.host["mounts"]]
+        return [(source.parent.name, mount["target"], not mount["readonly"]) for source, mount in mounted if source.parent.parent == root]
 
     def _who(self, user: str) -> users.Identity:
         stack = self._engine.snapshotter.stack(self.id)
@@ -153,6 +161,10 @@ class Container:
         volumes = [str(self._engine.volume_store.root / name) for name in self.record.volumes]
         return [str(Path(self._engine.snapshotter.stack(self.id).upper).parent), *volumes]
 
+    def note(self, action: str, **more: str) -> None:
+        """Adds something that happened to this container to what `events` tells."""
+        self._engine.journal.note("container", action, self.id, {**self.record.about, **more})
+
     def watch(self, session: Session, pipes: Mapping[int, Sink], *, note: Note = lambda _: None) -> int:
         """Carries what the program writes (readable descriptor → where it goes) until it has ended; gives its exit code.
 
@@ -176,6 +188,7 @@ class Container:
             raise InvalidArgument(f"You cannot attach to a {what} first", hint=f"docker {'unpause' if status == 'paused' else 'start'} {self.name}")
         if not self.record.host["interactive"]:
             given.pop("stdin", None)
+        self.note("attach")
         connection = control.call(self.folder, {"attach": list(given), "keys": detach_keys(keys)}, list(given.values()), timeout=10)
         if connection is None:
             raise InvalidRequest("the container's monitor does not answer", hint="it ended this moment, or its store lies on a file system without sockets")
@@ -242,17 +255,20 @@ class Container:
             except TimeoutError:
                 self.kill(keep=keep)
                 self.wait(timeout=10)
+            self.note("stop")
 
     def restart(self, *, number: int = 0, timeout: float | None = None) -> None:
         """Stops the container and starts it again, detached."""
         self.stop(number=number, timeout=timeout, keep=True)
         self.start(detach=True).close()
+        self.note("restart")
 
     def update(self, changes: Mapping[str, Any], *, restart: str | None = None) -> None:
         """Changes limits (names of `Resources`) and the restart policy, also of a running container; raises InvalidRequest."""
         self.record = updating.updated(self, changes, restart)
         self._engine.container_store.revise(self.record)
         updating.tell(self, limits=bool(changes))
+        self.note("update")
 
     def rename(self, name: str) -> None:
         """Gives the container another name; raises AlreadyExists, InvalidRequest."""
@@ -260,8 +276,9 @@ class Container:
             raise InvalidRequest(f"Error when allocating new name: Invalid container name (/{name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         if name == self.name:
             raise InvalidRequest("Renaming a container with the same name as its current name", hint="choose another name")
-        self.record = self._engine.container_store.rename(self.record, name)
+        self.record, old = self._engine.container_store.rename(self.record, name), self.name
         self.name = name
+        self.note("rename", oldName=f"/{old}")
 
     def processes(self) -> list[int]:
         """Gives the container's processes by their ids on this host; raises InvalidRequest where it does not run."""
@@ -349,11 +366,14 @@ class Container:
         layer = self.pack()
         run = config or self.config
         entry = History(created=now(), created_by=" ".join(run.cmd or ()), author=author, comment=message)
-        return self._engine.images.create(self.image, [layer] if layer else [], run, entry, name=reference, author=author)
+        image = self._engine.images.create(self.image, [layer] if layer else [], run, entry, name=reference, author=author)
+        self.note("commit", comment=message, imageID=image.id, imageRef=reference.tagged().familiar if reference else "")
+        return image
 
     def export(self, descriptor: int) -> None:
         """Writes what the container sees as one tar to an open descriptor."""
         folders = list(self._engine.snapshotter.stack(self.id).folders)
+        self.note("export")
         self._engine.world.call("export", descriptors={"descriptor": descriptor}, folders=folders, on_disk=self._engine.capabilities.owners, below=self._below(), apart=self._apart())
 
     def explained(self) -> list[tuple[str, list[str], int, int, int, str]]:
@@ -381,6 +401,7 @@ class Container:
         self._engine.snapshotter.remove(self.id)
         for name in self.record.volumes if volumes else ():
             self._engine.volume_store.remove(name)
+        self.note("destroy")
 
     def _clear(self) -> None:
         """Ends what lives on where the monitor and the program's parent were killed while it was paused: it could not be killed with them."""

@@ -95,6 +95,7 @@ class Containers:
                 host=_host_facts(chosen, group, volumes),
             )  # fmt: skip
             engine.container_store.create(record, spec.encode())
+            engine.journal.note("container", "create", ident, record.about)
             hostfiles.write(engine.container_store.folder(ident), hostname, chosen)
         except BaseException:
             engine.snapshotter.remove(ident)

@@ -24,7 +24,7 @@ class Deletion:
 
     def __init__(self, engine: Engine, *, force: bool, prune: bool) -> None:
         self._engine, self._images, self._containers = engine, engine.image_store, engine.container_store
-        self._force, self._prune = force, prune
+        self._force, self._prune, self._journal = force, prune, engine.journal
 
     def run(self, image: Image, name: str) -> Iterator[Told]:
         """Removes what `name` means: a name of the image, or by an id all of it. Raises InUse."""
@@ -33,12 +33,12 @@ class Deletion:
         if reference:
             if single and not self._force:
                 self._refuse_last_name(image, name)
-            yield from self._untag([reference])
+            yield from self._untag(image.id, [reference])
             if not single:
                 return
         elif single:
             self._refuse(image.id, named=True)
-            yield from self._untag(image.record.names)
+            yield from self._untag(image.id, image.record.names)
         yield from self._delete(image.id, quiet=bool(reference))
         self._engine.system.collect()
 
@@ -49,9 +49,10 @@ class Deletion:
             return reference if reference in image.record.names else ""
         return ""
 
-    def _untag(self, names: list[str] | tuple[str, ...]) -> Iterator[Told]:
+    def _untag(self, ident: ImageId, names: list[str] | tuple[str, ...]) -> Iterator[Told]:
         for name in names:
             self._images.untag(name)
+            self._journal.note("image", "untag", ident, {"name": ident})
             yield "Untagged", Reference.parse(name).familiar
 
     def _refuse_last_name(self, image: Image, name: str) -> None:
@@ -86,7 +87,7 @@ class Deletion:
                 if quiet:
                     return
                 raise
-            yield from self._untag(record.names)
+            yield from self._untag(ident, record.names)
             yield from self._forget(ident)
             if not (self._prune and record.parent):
                 return
@@ -95,6 +96,7 @@ class Deletion:
     def _forget(self, ident: ImageId) -> Iterator[Told]:
         chain = self._images.config(ident).chain
         self._images.forget(ident)
+        self._journal.note("image", "delete", ident, {"name": ident})
         yield "Deleted", ident
         left = {str(c) for r in self._images.records() for c in self._images.config(r.id).chain}
         left |= {c for container in self._containers.records() for c in container.chain}

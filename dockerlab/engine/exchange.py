@@ -56,6 +56,7 @@ class Files:
         called = _name(path) if name is None else name
         with self._where(path) as (inner, how):
             how["descriptors"]["descriptor"] = descriptor
+            self._container.note("archive-path")
             try:
                 self._engine.world.call("take", path=inner, called=called, on_disk=self._engine.capabilities.owners, **how)
             except (FileNotFoundError, NotADirectoryError):
@@ -68,6 +69,7 @@ class Files:
         style = {"whiteout": "", "owners": able.owners, "devices": able.direct and able.owners, "notes": not able.owners}
         with self._where(path) as (inner, how):
             how["descriptors"]["descriptor"] = descriptor
+            self._container.note("extract-to-dir")
             try:
                 self._engine.world.call("lay", path=inner, style=style, **how)
             except (FileNotFoundError, NotADirectoryError):

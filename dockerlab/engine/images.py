@@ -179,11 +179,15 @@ class Images:
         descriptor = Descriptor(media_type=CONFIG, digest=self._engine.content.put(raw), size=len(raw))
         manifest = Manifest(config=descriptor, layers=(*below, *(layer for layer, _ in added)))
         image = self._engine.image_store.add(raw, manifest, name=name, parent=str(parent.id) if parent and child else "", when=now())
+        if name:
+            self._engine.journal.note("image", "tag", image, {"name": name.tagged().familiar})
         return self.get(image)
 
     def tag(self, name: str, target: str) -> None:
         """Gives an image one more name; raises NotFound, InvalidReference."""
-        self._engine.image_store.tag(self.get(name).id, Reference.parse(target), now())
+        ident, reference = self.get(name).id, Reference.parse(target)
+        self._engine.image_store.tag(ident, reference, now())
+        self._engine.journal.note("image", "tag", ident, {"name": reference.tagged().familiar})
 
     def ancestry(self, image: Image) -> Sequence[ImageId]:
         """Gives the image and those that its steps were made from, newest first, as far as they are still here."""
@@ -209,6 +213,8 @@ class Images:
         with self._engine.content.unless_failed(draft):
             facts = self._engine.world.call("repack", source=str(source), draft=str(draft))
         entry = History(created=now(), comment=message or "Imported from -")
-        return self.create(None, [(draft, facts)], changes or RunConfig(), entry, name=reference)
+        image = self.create(None, [(draft, facts)], changes or RunConfig(), entry, name=reference)
+        self._engine.journal.note("image", "import", image.id, {"name": image.id})
+        return image
 
 

@@ -27,7 +27,7 @@ __all__ = ["Execution"]
 class Execution(Supervisor):
     """Runs in a child of the monitor. `wanted` names the program: args, env, cwd, user, capabilities, terminal, and which streams are attached."""
 
-    def __init__(self, monitor: Monitor, wanted: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
+    def __init__(self, monitor: Monitor, wanted: dict[str, Any], connection: socket.socket, descriptors: list[int], ident: str) -> None:
         _let_go({0, 1, 2, connection.fileno(), *descriptors})
         connection.settimeout(None)
         sets = Capabilities(**{name: tuple(words) for name, words in wanted["capabilities"].items()})
@@ -38,7 +38,7 @@ class Execution(Supervisor):
         given = dict(zip(wanted["attach"], descriptors, strict=False))
         keys = Keys(wanted["keys"]) if wanted.get("keys") and wanted["terminal"] and "stdin" in given else None
         super().__init__(monitor.folder, msgspec.structs.replace(monitor.spec, process=process), request, connection, Person(given, keys=keys), None)
-        self._container = monitor.program
+        self._container, self._monitor, self._ident = monitor.program, monitor, ident
 
     def run(self) -> NoReturn:
         """Sees the program through."""
@@ -52,6 +52,7 @@ class Execution(Supervisor):
             else:
                 self.say_started()
                 code = self.watch(begun)
+                self._monitor.tell("exec_die", execID=self._ident, exitCode=str(code))
                 self.say({"exit": code})
         except OSError as error:
             self.say({"failed": told(f"{error.filename or ''}: {error.strerror}".removeprefix(": ")), "code": code})

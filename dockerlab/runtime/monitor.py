@@ -32,8 +32,9 @@ from dockerlab.runtime.streams import Person
 from dockerlab.runtime.supervisor import Supervisor
 from dockerlab.runtime.watcher import EVERY, Watcher
 from dockerlab.store import work
-from dockerlab.store.containers import ContainerStore, State, started_at
+from dockerlab.store.containers import ContainerStore, State, new_id, started_at
 from dockerlab.store.files import publish, scratch_name
+from dockerlab.store.journal import Journal
 
 __all__ = ["Monitor"]
 
@@ -57,6 +58,7 @@ class Monitor(Supervisor):
         self.waiting: list[socket.socket] = []
         self.executions: set[int] = set()
         self.guests = Guests(self)
+        self.journal, self.about = Journal(folder.parent.parent), request["about"]
         self.luggage = Luggage(folder, spec, request)
         self.health: Health | None = None
         self.restarts = Restarts()
@@ -98,6 +100,8 @@ class Monitor(Supervisor):
             status="running", pid=first, began=started_at(first), monitor=own, monitor_began=started_at(own), started=_now(), restarts=self.restarts.count, oom_killed=False,
             health=self.health.verdict.facts() if self.health else None,
         )  # fmt: skip
+        self._tell_volumes("mount")
+        self.tell("start")
         self.say_started()
         code = self.watch(begun)
         if self.again is not None:
@@ -176,20 +180,25 @@ class Monitor(Supervisor):
         if self.state.running:
             if resources.oom_kills(self.groups) > self.killed:
                 self.state = msgspec.structs.replace(self.state, oom_killed=True)
+                self.tell("oom")
             if self.health:
                 self.health.stop()
                 self.state = msgspec.structs.replace(self.state, health=self.health.verdict.facts())
             lasted = (datetime.now(UTC) - datetime.fromisoformat(self.state.started[:26] + "+00:00")).total_seconds()
             self.again = self.restarts.after(self._policy(), code, lasted) if self.asked else None
+            self.tell("die", exitCode=str(code))
+            self._tell_volumes("unmount")
             self._note(status="exited" if self.again is None else "restarting", exit_code=code, finished=_now(), pid=0)
             self._tell_waiting(code)
 
     def _policy(self) -> str:
-        """Gives the restart policy of this moment, which `update` may have changed."""
+        """Gives the restart policy of this moment, which `update` may have changed, and takes note of the name, which `rename` may have."""
         try:
-            return str(ContainerStore(self.folder.parent.parent).get(self.folder.name).host.get("restart", ""))
+            record = ContainerStore(self.folder.parent.parent).get(self.folder.name)
         except DockerlabError:
             return ""
+        self.about = record.about
+        return str(record.host.get("restart", ""))
 
     def look_after(self) -> None:
         """Takes leave of children that have ended: who saw a program of `exec` through, and orphans where no pid namespace has a first process for them."""
@@ -269,6 +278,9 @@ class Monitor(Supervisor):
 
     def _execute(self, wanted: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
         """Starts one program more, which a process of its own sees through."""
+        ident, words = new_id(), " ".join([wanted["args"][0], " ".join(wanted["args"][1:])])
+        for step in ("exec_create", "exec_start"):
+            self.tell(f"{step}: {words}", execID=ident)
         try:
             child = os.fork()
         except OSError as error:
@@ -276,7 +288,7 @@ class Monitor(Supervisor):
             child = -1
         if child == 0:
             try:
-                Execution(self, wanted, connection, descriptors).run()
+                Execution(self, wanted, connection, descriptors, ident).run()
             finally:
                 os._exit(1)
         if child > 0:
@@ -304,9 +316,21 @@ class Monitor(Supervisor):
                 stopped |= new
         if self.health:
             (self.health.stop if wanted else self.health.resume)()
+        self.tell("pause" if wanted else "unpause")
         self._note(status="paused" if wanted else "running", health=self.health.verdict.facts() if self.health else None)
 
+    def tell(self, action: str, **more: str) -> None:
+        """Adds something that happened to what `events` tells."""
+        self.journal.note("container", action, self.folder.name, {**self.about, **more})
+
+    def _tell_volumes(self, action: str) -> None:
+        for name, target, writable in self.request.get("volumes", ()):
+            more = {"destination": target, "propagation": "", "read/write": str(writable).lower()} if action == "mount" else {}
+            self.journal.note("volume", action, name, {"container": self.folder.name, "driver": "local", **more})
+
     def _note_health(self, changed: bool) -> None:
+        if changed and self.health:
+            self.tell(f"health_status: {self.health.verdict.status}")
         self._note(health=self.health.verdict.facts() if self.health else None)
 
     def thaw(self) -> None:
@@ -318,6 +342,7 @@ class Monitor(Supervisor):
     def signal(self, number: int) -> None:
         """Sends the program a signal; one that is paused takes it later, but for the end. What asks it to end is the last that is wanted of it."""
         stop = self.request.get("stop_signal", 0)
+        self.tell("kill", signal=str(number))
         self.restarts.cancelled |= not stop or number in (stop, signal.SIGKILL)
         if not self.restarts.stopped:
             self.restarts.stopped = True
@@ -359,6 +384,7 @@ class Monitor(Supervisor):
             store = ContainerStore(self.folder.parent.parent)
             with contextlib.suppress(Exception):
                 store.discard(store.get(self.folder.name))
+                self.tell("destroy")
             gone = [self._out_of_sight(path) for path in self.request["remove"]]
             self.say({"exit": code})
             self.connection.close()

@@ -45,6 +45,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     volumes: tuple[str, ...] = ()
 
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What an event tells of a container beside itself."""
+        return {**self.config.get("Labels", {}), "image": self.image, "name": self.name}
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """How a container is: created, running, paused, restarting or exited. `began` is the kernel's start time of `pid`, since ids are used again.
 

@@ -11,6 +11,7 @@ import msgspec
 
 from dockerlab.errors import InvalidRequest
 from dockerlab.store.files import explain, publish
+from dockerlab.store.journal import Journal
 from dockerlab.store.snapshots import Work
 
 __all__ = ["Facts", "VolumeStore"]
@@ -29,7 +30,7 @@ class VolumeStore:
     """Folders that outlive containers."""
 
     def __init__(self, root: Path, work: Work) -> None:
-        self.root, self._work = root / "volumes", work
+        self.root, self._work, self._journal = root / "volumes", work, Journal(root)
         with explain(root):
             self.root.mkdir(exist_ok=True)
 
@@ -50,7 +51,8 @@ class VolumeStore:
                 folder.parent.mkdir(exist_ok=True)
                 if labels is not None:  # before the folder that makes it a volume: who reads now sees it with its labels or not at all
                     publish(folder.parent / "volume.json", msgspec.json.encode({"labels": labels}))
-            folder.mkdir(exist_ok=True)
+                folder.mkdir(exist_ok=True)
+                self._journal.note("volume", "create", name, {"driver": "local"})
         return folder, not any(folder.iterdir())
 
     def facts(self, name: str) -> Facts | None:
@@ -76,3 +78,4 @@ class VolumeStore:
         """Removes a volume with all that it holds, or nothing."""
         if (self.root / name).exists():
             self._work("remove", path=str(self.root / name))
+            self._journal.note("volume", "destroy", name, {"driver": "local"})

@@ -1,0 +1,79 @@
+"""What happened in a store, one line an event, by whoever made it happen: `docker events` reads it.
+
+A line is written by one write(2) to a file opened for appending, so those of several processes do not mix. Of old events the last two megabytes or less are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+__all__ = ["Event", "Journal"]
+
+_MOST = 1 << 20
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened: when (nanoseconds since 1970), to what kind of thing, what, to which one, and more about it, as docker names these."""
+
+    time: int
+    type: str
+    action: str
+    id: str
+    attributes: dict[str, str] = {}
+
+
+class Journal:
+    """The file `events`, and `events.old` before it."""
+
+    def __init__(self, home: Path) -> None:
+        self._path, self._old = home / "events", home / "events.old"
+
+    def note(self, type: str, action: str, ident: str, attributes: Mapping[str, str]) -> None:
+        """Adds an event; on a full disk, or in a store that is gone, there is none."""
+        line = msgspec.json.encode(Event(time.time_ns(), type, action, ident, dict(attributes))) + b"\n"
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(descriptor, line)
+                full = os.fstat(descriptor).st_size > _MOST
+            finally:
+                os.close(descriptor)
+            if full:
+                os.rename(self._path, self._old)
+
+    def read(self, more: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        """Yields what is on disk, oldest first; at the end `more` is asked, which may wait, whether to look again."""
+        yield from (event for event, _ in _events(self._old, 0))
+        current, place = _inode(self._path), 0
+        while True:
+            for event, behind in _events(self._path if current == _inode(self._path) else self._old, place):
+                place = behind
+                yield event
+            if (now := _inode(self._path)) != current:
+                current, place = now, 0
+            elif not more():
+                return
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+def _events(path: Path, place: int) -> Iterator[tuple[Event, int]]:
+    """Yields the events of a file from a place on, each with the place behind it."""
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        file.seek(place)
+        for line in file:
+            place += len(line)
+            if line.endswith(b"\n"):
+                with contextlib.suppress(msgspec.DecodeError):  # a line that a full disk has cut
+                    yield msgspec.json.decode(line, type=Event), place

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -49,31 +50,33 @@ class Journal:
 
     def read(self, more: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """Yields what is on disk, oldest first; at the end `more` is asked, which may wait, whether to look again."""
-        yield from (event for event, _ in _events(self._old, 0))
-        current, place = _inode(self._path), 0
-        while True:
-            for event, behind in _events(self._path if current == _inode(self._path) else self._old, place):
-                place = behind
-                yield event
-            if (now := _inode(self._path)) != current:
-                current, place = now, 0
-            elif not more():
-                return
+        for path in (self._old, self._path):
+            with contextlib.ExitStack() as held:
+                # While it is open nothing else gets its inode number.
+                file = held.enter_context(open(path, "rb")) if path.exists() else None
+                yield from _events(file)
+                while path == self._path:
+                    if (file and os.fstat(file.fileno()).st_ino) != _inode(path):
+                        yield from _events(file)  # what was added just before it became the old one
+                        held.close()
+                        file = held.enter_context(open(path, "rb")) if path.exists() else None
+                    elif not more():
+                        break
+                    yield from _events(file)
 
 
-def _inode(path: Path) -> int:
+def _inode(path: Path) -> int | None:
     try:
         return path.stat().st_ino
     except OSError:
-        return 0
+        return None
 
 
-def _events(path: Path, place: int) -> Iterator[tuple[Event, int]]:
-    """Yields the events of a file from a place on, each with the place behind it."""
-    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-        file.seek(place)
-        for line in file:
-            place += len(line)
-            if line.endswith(b"\n"):
-                with contextlib.suppress(msgspec.DecodeError):  # a line that a full disk has cut
-                    yield msgspec.json.decode(line, type=Event), place
+def _events(file: BinaryIO | None) -> Iterator[Event]:
+    """Yields the events that are left in a file, up to the last whole line."""
+    while file and (line := file.readline()):
+        if not line.endswith(b"\n"):
+            file.seek(-len(line), os.SEEK_CUR)
+            return
+        with contextlib.suppress(msgspec.DecodeError):  # a line that a full disk has cut
+            yield msgspec.json.decode(line, type=Event)

@@ -61,6 +61,7 @@ class Journal:
                         held.close()
                         file = held.enter_context(open(path, "rb")) if path.exists() else None
                     elif not more():
+                        yield from _events(file)  # what came in the meantime
                         break
                     yield from _events(file)
 

@@ -128,7 +128,7 @@ CONTAINERS = [
           "docker run --rm -v $PWD/v:/v:ro busybox touch /v/h", "docker run --rm -v data:/d busybox sh -c 'echo kept > /d/f'; docker run --rm -v data:/d busybox cat /d/f"),
     same("capabilities", "docker run --rm busybox grep Cap /proc/self/status", "docker run --rm --cap-drop ALL --cap-add CHOWN busybox grep Cap /proc/self/status",
           "docker run --rm --security-opt no-new-privileges busybox grep NoNewPrivs /proc/self/status", "docker run --rm -u nobody busybox grep Cap /proc/self/status"),
-    same("what it sees", "docker run --rm busybox sh -c 'ls /dev; ls -d /proc/1; cat /etc/hostname | wc -c; ls -ld / /tmp /root; umask; ls -l /proc/self/fd | wc -l'",
+    same("what it sees", "docker run --rm busybox sh -c 'ls /dev; ls -d /proc/1; cat /etc/hostname | wc -c; ls -ld / /tmp /root; umask; ls /proc/self/fd | wc -l'",
           "docker run --rm busybox sh -c 'echo $$; cat /proc/1/comm; ulimit -n'",
           "docker run --rm busybox cat /proc/self/mounts | grep -E ' /(proc|dev|sys|dev/[mps][a-z]+|proc/sys) ' | cut -d' ' -f2,3 | sort"),
     same("several at once", "docker create --name a1 busybox", "docker create --name b1 busybox", "docker rm a1 b1", "docker ps -aq"),

@@ -5,11 +5,16 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from dockerlab.commands.quantities import size
+from dockerlab.engine.mounts import MountWord, mount_word
 from dockerlab.errors import InvalidArgument
 from dockerlab.linux.limits import NAMES
 from dockerlab.oci.reference import Reference
 
-__all__ = ["address", "condition", "domain", "extra_host", "image_name", "label", "restart", "stream", "ulimit", "variable"]
+__all__ = ["address", "condition", "domain", "extra_host", "image_name", "label", "mount", "restart", "stream", "sysctl", "ulimit", "variable"]
+
+
+_SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced")
 
 
 def image_name(text: str) -> None:
@@ -95,6 +100,18 @@ def restart(text: str) -> str:
     if colon and not re.fullmatch("[+-]?[0-9]+", most):
         raise InvalidArgument("invalid restart policy format: maximum retry count must be an integer", hint=hint)
     return text
+
+
+def mount(text: str) -> MountWord:
+    """`--mount`; raises InvalidArgument."""
+    return mount_word(text, size)
+
+
+def sysctl(text: str) -> None:
+    """`--sysctl`."""
+    name = text.partition("=")[0]
+    if "=" not in text or not (name.startswith(("net.", "fs.mqueue.")) or name in _SYSCTLS):
+        raise ValueError(f"sysctl '{text}' is not allowed")
 
 
 def stream(text: str) -> None:

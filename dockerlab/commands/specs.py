@@ -62,6 +62,10 @@ _RUN = (
     Flag("name", "string", help="Assign a name to the container"),
     Flag("net", "string", help="Connect a container to a network", hidden=True),
     Flag("network", "string", help="Connect a container to a network", meta="network"),
+    Flag("mount", "list", help="Attach a filesystem mount to the container", meta="mount", check=checks.mount),
+    Flag("shm-size", "bytes", help="Size of /dev/shm"),
+    Flag("tmpfs", "list", help="Mount a tmpfs directory"),
+    Flag("volumes-from", "list", help="Mount volumes from the specified container(s)"),
     Flag("read-only", "bool", help="Mount the container's root filesystem as read only"),
     Flag("replace", "bool", help="Remove a container of the same name first (podman's word)"),
     Flag("restart", "string", "", "no", "Restart policy to apply when a container exits"),
@@ -77,9 +81,9 @@ _RUN_LATER = _refused(
     "cpu-rt-runtime device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
     "device-write-iops disable-content-trust domainname gpus "
     "io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory link link-local-ip "
-    "log-driver log-opt mac-address mount network-alias oom-kill-disable "
-    "oom-score-adj pid platform privileged publish p publish-all P pull quiet q runtime shm-size "
-    "storage-opt sysctl tmpfs userns uts volume-driver volumes-from"
+    "log-driver log-opt mac-address network-alias oom-kill-disable "
+    "oom-score-adj pid platform privileged publish p publish-all P pull quiet q runtime "
+    "storage-opt sysctl userns uts volume-driver"
 )
 _FORMAT = Flag("format", "string", help="Format output using a custom template")
 _FILTER = Flag("filter", "list", "f", help="Filter output based on conditions provided", meta="filter", check=checks.condition)

@@ -142,6 +142,7 @@ class Container:
         image = [(path, landlock.of_modes(rights)) for path, rights in permissions.rules(union, who.uid, (who.gid, *who.groups))]
         kernel = [("/proc", 6), ("/sys", 4), ("/dev", 6), ("/etc/hosts", 4), ("/etc/hostname", 4), ("/etc/resolv.conf", 4)]
         volumes = [(mount["target"], 5 if mount["readonly"] else 7) for mount in self.record.host["mounts"]]
+        volumes += [(target, 7) for target in self.record.host.get("tmpfs", {})]
         return image + [(path, landlock.of_modes(rights)) for path, rights in kernel + volumes]
 
     def _owned(self) -> bool:
@@ -332,7 +333,8 @@ class Container:
         """Gives the places that would be mounts, where nothing can be mounted."""
         if self._engine.capabilities.mounts:
             return []
-        return ["dev", "etc/hosts", "etc/hostname", "etc/resolv.conf", *(mount["target"].strip("/") for mount in self.record.host["mounts"])]
+        mounted = [*(mount["target"] for mount in self.record.host["mounts"]), *self.record.host.get("tmpfs", {})]
+        return ["dev", "etc/hosts", "etc/hostname", "etc/resolv.conf", *(target.strip("/") for target in mounted)]
 
     def diff(self) -> list[Change]:
         """Gives what the container changed, by path, in docker's letters."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dockerlab.engine import binds, hostfiles
+from dockerlab.engine import binds, hostfiles, mounts
 from dockerlab.engine.container import NAME, Container, Sink
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent
@@ -75,12 +75,12 @@ class Containers:
     def _create(self, image: str, source: Image, config: RunConfig, chosen: RunOptions) -> Container:
         ident, engine = new_id(), self._engine
         chain = engine.images.layers.ensure_unpacked(source.record)
-        volumes, anonymous = binds.made(engine.volume_store, chosen.volume, config.volumes)
+        volumes, anonymous, tmpfs = self._mounts(chosen, config)
         hostname = chosen.hostname or ident[:12]
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
         options = Options(
             hostname=hostname, network=chosen.network, terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
-            no_new_privileges=chosen.no_new_privileges, volumes=volumes, limits=chosen.ulimit, cgroup=f"/{group}" if group else "",
+            no_new_privileges=chosen.no_new_privileges, volumes=volumes, limits=chosen.ulimit, tmpfs=tmpfs, shm_size=chosen.shm_size or 64 << 20, cgroup=f"/{group}" if group else "",
             resources=chosen.resources.described(), files=hostfiles.places(engine.container_store.folder(ident)),
         )  # fmt: skip
         if not engine.capabilities.set_uid and config.user.partition(":")[0] not in ("", "0", "root") and (found := engine.images.layers.set_ids(source.record)):
@@ -92,7 +92,7 @@ class Containers:
             record = Record(
                 id=ident, name=chosen.name or self._free_name(), created=now(), image_id=source.id, image=image, path=words[0], args=words[1:],
                 config=msgspec.to_builtins(config), snapshotter=engine.snapshotter.name, chain=chain, volumes=anonymous,
-                host=_host_facts(chosen, group, volumes),
+                host=_host_facts(chosen, group, volumes, tmpfs),
             )  # fmt: skip
             engine.container_store.create(record, spec.encode())
             engine.journal.note("container", "create", ident, record.about)
@@ -101,6 +101,21 @@ class Containers:
             engine.snapshotter.remove(ident)
             raise
         return Container(engine, record)
+
+    def _mounts(self, chosen: RunOptions, config: RunConfig) -> tuple[tuple[Volume, ...], tuple[str, ...], dict[str, str]]:
+        """Gives all that is mounted beside the image and the kernel's own: volumes, the names of those that nobody named, and each tmpfs with its options."""
+        words = [mounts.checked(word) for word in chosen.mount]
+        tmpfs = mounts.tmpfs_options(chosen.tmpfs)
+        asked = [binds.parse(word) for word in chosen.volume]
+        asked += [binds.Bind(word.source, word.target, word.readonly, word.nocopy, word.labels) for word in words if word.type != "tmpfs"]
+        memory = [binds.Bind("tmpfs", word.target, word.readonly) for word in words if word.type == "tmpfs"]
+        binds.refuse_twice([*asked, *memory])
+        tmpfs |= {word.target: ",".join(filter(None, (word.tmpfs, "ro" if word.readonly else ""))) for word in words if word.type == "tmpfs"}
+        asked = [bind for bind in asked if bind.target not in tmpfs]
+        taken = {*tmpfs, *(bind.target for bind in asked)}
+        lent = [mount for mount in mounts.borrowed(chosen.volumes_from, lambda name: self.get(name).record.host["mounts"]) if mount["target"] not in taken]
+        volumes, anonymous = binds.made(self._engine.volume_store, asked, config.volumes, [*tmpfs, *(mount["target"] for mount in lent)])
+        return (*volumes, *(Volume(mount["source"], mount["target"], mount["readonly"]) for mount in lent)), anonymous, tmpfs
 
     def _free_name(self) -> str:
         for _ in range(50):
@@ -135,12 +150,13 @@ def _own_architecture() -> str:
     return architecture()
 
 
-def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...]) -> dict[str, Any]:
+def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...], tmpfs: Mapping[str, str]) -> dict[str, Any]:
     return {
         "network": chosen.network, "explain": chosen.explain, "restart": chosen.restart, "init": chosen.init, "resources": chosen.resources.kept(), "tty": chosen.tty,
         "interactive": chosen.interactive, "rm": chosen.rm,
         "cgroup": group,
-        "hostname": chosen.hostname, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume), "read_only": chosen.read_only,
+        "hostname": chosen.hostname, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume),
+        "tmpfs": dict(tmpfs), "shm_size": chosen.shm_size, "volumes_from": list(chosen.volumes_from), "read_only": chosen.read_only,
         "stop_timeout": chosen.stop_timeout, "group_add": list(chosen.group_add), "ulimits": list(chosen.ulimit),
         "extra_hosts": [f"{name}:{address}" for name, address in chosen.add_host],
         "dns": list(chosen.dns), "dns_search": list(chosen.dns_search), "dns_options": list(chosen.dns_option), "cap_add": list(chosen.cap_add),

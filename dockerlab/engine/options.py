@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from dockerlab.engine.mounts import MountWord
 from dockerlab.engine.resources import Resources
 from dockerlab.errors import InvalidRequest
 from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
@@ -24,6 +25,10 @@ class RunOptions:
     workdir: str = ""
     user: str = ""
     volume: tuple[str, ...] = ()
+    mount: tuple[MountWord, ...] = ()
+    tmpfs: tuple[str, ...] = ()
+    volumes_from: tuple[str, ...] = ()
+    shm_size: int = 0
     label: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""
     entrypoint: str | None = None

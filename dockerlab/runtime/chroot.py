@@ -11,11 +11,11 @@ import msgspec
 from dockerlab.errors import NotSupportedHere
 from dockerlab.linux import seccomp
 from dockerlab.oci.runtime import Capabilities as CapabilitySets
-from dockerlab.oci.runtime import Namespace, Spec
+from dockerlab.oci.runtime import Mount, Namespace, Spec
 from dockerlab.runtime import emulation
 from dockerlab.runtime.sandbox import Capabilities
 
-__all__ = ["MARK", "ChrootSandbox", "adapted", "is_chroot", "refuse_network"]
+__all__ = ["MARK", "ChrootSandbox", "adapted", "is_chroot", "laid", "refuse_network"]
 
 MARK = "org.dockerlab.root"
 _SAYS = (
@@ -49,7 +49,7 @@ def refuse_network(spec: Spec) -> None:
 
 def adapted(spec: Spec, *, namespaces: bool) -> Spec:
     """Gives the spec with the files and volumes that can be laid in, and without what only mount(2) gives."""
-    mounts = tuple(mount for mount in spec.mounts if mount.type == "bind" and not mount.destination.startswith("/dev/"))
+    mounts = laid(spec)
     process = spec.process
     if process.capabilities:
         kept = CapabilitySets(**{name: tuple(word for word in words if word != "CAP_SYS_CHROOT") for name, words in msgspec.structs.asdict(process.capabilities).items()})
@@ -60,6 +60,11 @@ def adapted(spec: Spec, *, namespaces: bool) -> Spec:
     profile = seccomp.default_profile(process.capabilities.bounding) if process.capabilities else None
     linux = msgspec.structs.replace(spec.linux, namespaces=own, seccomp=profile or None, masked_paths=(), readonly_paths=())
     return msgspec.structs.replace(spec, process=process, mounts=mounts, linux=linux, annotations={**spec.annotations, MARK: "chroot"})
+
+
+def laid(spec: Spec) -> tuple[Mount, ...]:
+    """Gives the mounts of a spec that files and folders can stand for: /dev and what is in it is made otherwise."""
+    return tuple(mount for mount in spec.mounts if mount.type in ("bind", "tmpfs") and not f"{mount.destination}/".startswith("/dev/"))
 
 
 def is_chroot(spec: Spec) -> bool:

@@ -43,6 +43,8 @@ class Options:
     volumes: tuple[Volume, ...] = ()
     cgroup: str = ""
     limits: tuple[tuple[str, int, int], ...] = ()
+    tmpfs: Mapping[str, str] = field(default_factory=dict)
+    shm_size: int = 64 << 20
     resources: Mapping[str, Any] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
 
@@ -93,12 +95,13 @@ def _mounts(options: Options) -> tuple[Mount, ...]:
         Mount(destination="/dev/pts", type="devpts", source="devpts", options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
         Mount(destination="/sys", type="sysfs", source="sysfs", options=("nosuid", "noexec", "nodev", "ro")),
         Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=("nosuid", "noexec", "nodev")),
-        Mount(destination="/dev/shm", type="tmpfs", source="shm", options=("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
+        Mount(destination="/dev/shm", type="tmpfs", source="shm", options=("nosuid", "noexec", "nodev", "mode=1777", f"size={options.shm_size // 1024}k")),
     )
     groups = (Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=("nosuid", "noexec", "nodev", "relatime", "ro")),) if options.cgroup else ()
     devices = tuple(Mount(destination=f"/dev/{name}", source=f"/dev/{name}", options=("bind", "nosuid", "noexec")) for name in _DEVICES)
     files = tuple(Mount(destination=target, source=str(path), options=("rbind",)) for target, path in options.files.items())
     # Deeper places come later, so that a volume inside a volume is seen.
-    ordered = sorted(options.volumes, key=lambda volume: volume.target.rstrip("/").count("/"))
-    volumes = tuple(Mount(destination=v.target, source=v.source, options=("rbind", "nodev", *(("ro",) if v.readonly else ()))) for v in ordered)
+    volumes = [Mount(destination=v.target, source=v.source, options=("rbind", "rprivate", "nodev", *(("ro",) if v.readonly else ()))) for v in options.volumes]
+    volumes += [Mount(destination=target, type="tmpfs", source="tmpfs", options=("nosuid", "nodev", "noexec", *filter(None, words.split(",")))) for target, words in options.tmpfs.items()]
+    volumes.sort(key=lambda mount: mount.destination.rstrip("/").count("/"))
     return (*kernel, *groups, *devices, *files, *volumes)

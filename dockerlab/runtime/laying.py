@@ -20,7 +20,7 @@ from dockerlab.oci.runtime import Mount
 from dockerlab.runtime import mounting
 from dockerlab.store import work
 
-__all__ = ["Laid", "begin_fresh", "lay_in", "prepare", "take_back"]
+__all__ = ["Laid", "begin_fresh", "empty", "lay_in", "prepare", "take_back"]
 
 # What was laid into a volume's place: path below it → [mode, time of change in nanoseconds, size].
 Laid = dict[str, dict[str, list[int]]]
@@ -92,6 +92,19 @@ def begin_fresh(root: str, mounts: Sequence[Mount], fresh: Sequence[str]) -> Non
         if mount.source in fresh and not os.listdir(mount.source):
             with _Place(root, mount.destination) as place:
                 work.copy(f"{place}/.", mount.source)
+
+
+def empty(root: str, mount: Mount) -> None:
+    """Makes the folder that stands for a tmpfs, and leaves nothing in it."""
+    base = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        os.close(mounting.place(Door(), base, mount.destination, is_file=False))
+    finally:
+        os.close(base)
+    with _Place(root, mount.destination) as place:
+        for name in os.listdir(place):
+            work.remove(f"{place}/{name}")
+        os.chmod(place, next((int(word[5:], 8) for word in mount.options if word.startswith("mode=")), 0o1777))
 
 
 def take_back(root: str, mounts: Sequence[Mount], laid: Laid) -> None:

@@ -21,25 +21,35 @@ class Luggage:
 
     def __init__(self, folder: Path, spec: Spec, request: dict[str, Any]) -> None:
         self._folder, self._spec = folder, spec
+        self._binds = [mount for mount in spec.mounts if mount.type == "bind"]
+        self._memory = [mount for mount in spec.mounts if mount.type == "tmpfs"]
         self._root, self._fresh, self._devices = request["mounts"][0]["source"], request.get("fresh", ()), request.get("owners", True)
 
     def lay_in(self, tell: Callable[[str, str], object]) -> None:
         """Copies in what cannot be mounted; what has to go back is noted on disk, so that a second start after a power cut still knows."""
         if not (chroot.is_chroot(self._spec) or proot.is_proot(self._spec)):
             return
-        laying.prepare(self._root, self._spec.mounts, devices=self._devices)
+        laying.prepare(self._root, self._binds, devices=self._devices)
+        self._empty()
+        if self._memory:
+            tell("tmpfs", "this host refuses mount(2): a tmpfs is a folder, emptied at the container's end; its size is not limited")
         if proot.is_proot(self._spec):
-            laying.begin_fresh(self._root, self._spec.mounts, self._fresh)
+            laying.begin_fresh(self._root, self._binds, self._fresh)
             return
         self.take_back()
-        laid = laying.lay_in(self._root, self._spec.mounts, self._fresh, str(self._folder.parent.parent))
+        laid = laying.lay_in(self._root, self._binds, self._fresh, str(self._folder.parent.parent))
         if laid:
             tell("volumes", "this host refuses mount(2): volumes are copied in, and what the container changes is copied back at its end")
         publish(self._folder / "laid.json", json.dumps(laid).encode())
 
     def take_back(self) -> None:
-        """Copies back what the container changed, once."""
+        """Copies back what the container changed, once, and empties what was in memory only."""
+        self._empty()
         with contextlib.suppress(FileNotFoundError):
             laid = json.loads((self._folder / "laid.json").read_bytes())
-            laying.take_back(self._root, self._spec.mounts, laid)
+            laying.take_back(self._root, self._binds, laid)
             os.unlink(self._folder / "laid.json")
+
+    def _empty(self) -> None:
+        for mount in self._memory if chroot.is_chroot(self._spec) or proot.is_proot(self._spec) else ():
+            laying.empty(self._root, mount)

@@ -17,8 +17,15 @@ __all__ = ["make_readonly", "mask", "mount_inside", "mount_snapshot", "place"]
 _FLAGS = {
     "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
     "rbind": syscalls.MS_BIND | syscalls.MS_REC, "noatime": syscalls.MS_NOATIME, "relatime": syscalls.MS_RELATIME,
-    "strictatime": syscalls.MS_STRICTATIME, "remount": syscalls.MS_REMOUNT, "rw": 0,
+    "strictatime": syscalls.MS_STRICTATIME, "remount": syscalls.MS_REMOUNT,
+    "sync": 16, "dirsync": 128, "nodiratime": syscalls.MS_NODIRATIME, "rprivate": syscalls.MS_REC | syscalls.MS_PRIVATE, "private": syscalls.MS_PRIVATE,
 }  # fmt: skip
+
+
+_OPPOSITES = {
+    "rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "atime": "noatime", "diratime": "nodiratime", "norelatime": "relatime", "nostrictatime": "strictatime",
+}  # fmt: skip
+_PROPAGATION = syscalls.MS_PRIVATE
 
 
 def mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:
@@ -51,10 +58,11 @@ def _show_groups(k: Door, root: int, destination: str, folders: Sequence[str]) -
 
 
 def _options(words: tuple[str, ...]) -> tuple[int, str]:
+    """Gives the flags and the data of mount(2); a later word takes an earlier one back."""
     flags = 0
     for word in words:
-        flags |= _FLAGS.get(word, 0)
-    return flags, ",".join(word for word in words if word not in _FLAGS)
+        flags = flags & ~_FLAGS[_OPPOSITES[word]] if word in _OPPOSITES else flags | _FLAGS.get(word, 0)
+    return flags, ",".join(word for word in words if word not in _FLAGS and word not in _OPPOSITES)
 
 
 def _locked_flags(path: str) -> int:
@@ -85,12 +93,15 @@ def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], grou
         k.mount(mount.source, path, None, flags & (syscalls.MS_BIND | syscalls.MS_REC))
     finally:
         os.close(target)
-    rest = flags & ~(syscalls.MS_BIND | syscalls.MS_REC)
-    if rest:
+    rest, apart = flags & ~(syscalls.MS_BIND | syscalls.MS_REC | _PROPAGATION), flags & _PROPAGATION
+    if rest or apart:
         # The descriptor still shows the place below the new mount: look again.
         over = place(k, root, mount.destination, is_file=is_file)
         path = f"/proc/self/fd/{over}"
-        k.mount(None, path, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | rest | _locked_flags(path))
+        if apart:  # what the host mounts below the source from now on is not for the container
+            k.mount(None, path, None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+        if rest:
+            k.mount(None, path, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | rest | _locked_flags(path))
         if rest & syscalls.MS_RDONLY and flags & syscalls.MS_REC:
             k.mount_setattr_readonly(path)
         os.close(over)

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from dockerlab.linux import seccomp, syscalls
-from dockerlab.oci.runtime import Spec
+from dockerlab.oci.runtime import Mount, Spec
 from dockerlab.runtime import emulation
-from dockerlab.runtime.chroot import MARK, refuse_network
+from dockerlab.runtime.chroot import MARK, laid, refuse_network
 from dockerlab.runtime.sandbox import Capabilities
 
 __all__ = ["ProotSandbox", "command", "find_program", "granted", "is_proot", "read_inside", "variables", "writable"]
@@ -43,7 +43,7 @@ class ProotSandbox:
     def adapt(self, spec: Spec) -> Spec:
         """Gives the spec for PRoot; raises NotSupportedHere for a network of its own."""
         refuse_network(spec)
-        mounts = tuple(mount for mount in spec.mounts if mount.type == "bind" and not mount.destination.startswith("/dev/"))
+        mounts = laid(spec)
         process = msgspec.structs.replace(spec.process, no_new_privileges=True)
         absent: dict[str, Any] = {"names": list(_UNKNOWN), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
         # PRoot waits for all that it traces, and a container ends with its first program (`Supervisor`).
@@ -87,21 +87,25 @@ def is_proot(spec: Spec) -> bool:
 def command(spec: Spec, root: str, program: str) -> list[str]:
     """Gives PRoot's command line: the container's root, what it binds, and the program."""
     binds = [word for name in _DEVICES if os.path.exists(f"/dev/{name}") for word in ("-b", f"/dev/{name}")]
-    binds += [word for mount in spec.mounts for word in ("-b", f"{mount.source}:{mount.destination}")]
+    binds += [word for mount in spec.mounts if mount.type == "bind" for word in ("-b", f"{mount.source}:{mount.destination}")]
     path = shutil.which("proot") or "proot"
     return [path, "-r", root, "-b", "/proc", *binds, "-w", spec.process.cwd, program, *spec.process.args[1:]]
+
+
+def _place(mount: Mount, root: str) -> str:
+    return mount.source if mount.type == "bind" else root + mount.destination
 
 
 def granted(spec: Spec, root: str, scratch: str) -> list[tuple[str, int]]:
     """Gives what Landlock allows (path, rights as mode bits): the container's files and volumes, and what PRoot itself needs of the host."""
     rules = [(root, 5 if spec.root.readonly else 7), (f"{root}/dev", 7), (scratch, 7), ("/dev", 6), ("/proc", 4), *((folder, 5) for folder in _FOLDERS)]
-    return [*rules, *((mount.source, 5 if "ro" in mount.options else 7) for mount in spec.mounts)]
+    return [*rules, *((_place(mount, root), 5 if "ro" in mount.options else 7) for mount in spec.mounts)]
 
 
 def writable(spec: Spec, root: str) -> tuple[str, ...]:
     """Gives the folders of the host where the container may change modes, owners and times, with all symlinks followed."""
     own = [f"{root}/dev"] if spec.root.readonly else [root]
-    return tuple(os.path.realpath(place) for place in (*own, "/dev", "/proc", *(mount.source for mount in spec.mounts if "ro" not in mount.options)))
+    return tuple(os.path.realpath(place) for place in (*own, "/dev", "/proc", *(_place(mount, root) for mount in spec.mounts if "ro" not in mount.options)))
 
 
 def find_program(root: str, word: str, paths: str) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dockerlab.engine import Engine, RunOptions
-from dockerlab.engine.binds import Bind, made, parse
+from dockerlab.engine.binds import Bind, made, parse, refuse_twice
 from dockerlab.errors import InvalidArgument, InvalidRequest
 from dockerlab.store.volumes import VolumeStore
 from tests.conftest import strongest
@@ -41,10 +41,10 @@ def test_words_that_are_none(word: str, kind: type[Exception], said: str) -> Non
 def test_a_file_of_the_host_is_a_mount_as_well(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     store = VolumeStore(tmp_path, lambda *_, **__: None)
-    (volume,), names = made(store, [f"{tmp_path}/file:/x"], [])
+    (volume,), names = made(store, [parse(f"{tmp_path}/file:/x")], [])
     assert (volume.source, volume.target, names) == (str(tmp_path / "file"), "/x", ())
     with pytest.raises(InvalidRequest, match="Duplicate mount point: /x"):
-        made(store, ["a:/x", "b:/x"], [])
+        refuse_twice([parse("a:/x"), parse("b:/x")])
 
 
 def test_a_volume_that_holds_the_store_is_not_copied_into_itself(make_engine: Callable[[str], Engine], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _KINDS = ("container", "image", "volume", "network", "daemon", "plugin", "servic
 def events(call: Call) -> Outcome:
     """docker events."""
     since, until = (_instant(call.flag(name)) for name in ("since", "until"))
-    begun = time.time_ns() if since is None else since
+    begun = time.time_ns() if since is None and until is None else since or 0
     wanted, shown = _wanted(call.flag("filter")), _shown(call.flag("format"))
 
     def more() -> bool:

@@ -192,3 +192,11 @@ def as_bytes(text: str) -> bytes:
 
 
 _PRINTERS: tuple[tuple[type, Callable[[Any, str, str, int | None], str | None]], ...] = ((bool, _bool), (int, _integer), (float, _real))
+
+
+class Struct(dict[str, Any]):
+    """A Go struct whose fields with nothing in them are `absent` from its JSON, but not from a template."""
+
+    def __init__(self, facts: Mapping[str, Any], **absent: Any) -> None:
+        super().__init__(facts)
+        self.absent = {name: value for name, value in absent.items() if name not in facts}

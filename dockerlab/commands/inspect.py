@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
-from dockerlab.commands.go_text import Time, quoted
+from dockerlab.commands.go_text import Struct, Time, quoted
 from dockerlab.commands.rows import Text, indented
 from dockerlab.commands.template import Template
 from dockerlab.engine.containers import Container
@@ -16,6 +17,7 @@ from dockerlab.engine.images import Image
 from dockerlab.errors import DockerlabError, InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.config import EMPTY_TIME, Healthcheck, RunConfig
 from dockerlab.oci.reference import Reference
+from dockerlab.store.containers import Record
 
 __all__ = ["container", "image", "inspect", "shown"]
 
@@ -106,7 +108,7 @@ def _config(run: RunConfig, **facts: Any) -> dict[str, Any]:
         "OnBuild": list(run.on_build) or None, "Labels": dict(sorted(run.labels.items())) or None,
         **({"StopSignal": run.stop_signal} if run.stop_signal else {}), **({"Shell": list(run.shell)} if run.shell else {}),
     }  # fmt: skip
-    return config | facts
+    return Struct(config | facts, ExposedPorts={}, Healthcheck=None, StopTimeout=None)
 
 
 def _listed(words: tuple[str, ...] | None) -> list[str] | None:
@@ -121,6 +123,16 @@ def _health(check: Healthcheck) -> dict[str, Any]:
 def _policy(text: str) -> dict[str, Any]:
     name, _, most = text.partition(":")
     return {"Name": name, "MaximumRetryCount": int(most or 0)}
+
+
+def _mount(record: Record, mount: dict[str, Any]) -> dict[str, Any]:
+    source, readonly = Path(mount["source"]), mount["readonly"]
+    place = {"Source": str(source), "Destination": mount["target"]}
+    if source.name != "_data" or source.parent.parent.name != "volumes":
+        return Struct({"Type": "bind", **place, "Mode": "ro" if readonly else "", "RW": not readonly, "Propagation": "rprivate"}, Name="", Driver="")
+    name = source.parent.name
+    mode = "ro" if readonly else "" if name in record.volumes else "z"
+    return {"Type": "volume", "Name": name, **place, "Driver": "local", "Mode": mode, "RW": not readonly, "Propagation": ""}
 
 
 def _limits(container: Container) -> dict[str, Any]:
@@ -149,30 +161,28 @@ def container_facts(container: Container) -> dict[str, Any]:
     """Gives a container's facts."""
     record, state, host = container.record, container.state, container.record.host
     running = state.alive
-    mounts = [
-        {"Type": "volume" if "/volumes/" in m["source"] and m["source"].endswith("/_data") else "bind", "Source": m["source"], "Destination": m["target"],
-         "Mode": "ro" if m["readonly"] else "", "RW": not m["readonly"], "Propagation": "rprivate"}
-        for m in host["mounts"]
-    ]  # fmt: skip
     return {
         "Id": container.id, "Created": record.created, "Path": record.path, "Args": list(record.args),
-        "State": {
+        "State": Struct({
             "Status": state.status, "Running": running, "Paused": state.status == "paused", "Restarting": state.status == "restarting", "OOMKilled": state.oom_killed, "Dead": False,
             "Pid": state.pid if state.running else 0,
             "ExitCode": state.exit_code, "Error": state.error, "StartedAt": state.started or EMPTY_TIME, "FinishedAt": state.finished or EMPTY_TIME,
             **({"Health": state.health} if state.health else {}),
-        },
+        }, Health=None),
         "Image": record.image_id, "Name": f"/{record.name}", "RestartCount": state.restarts, "Driver": record.snapshotter, "Platform": "linux",
-        "HostConfig": {
-            "Binds": host["binds"] or None, "NetworkMode": host["network"], "AutoRemove": host["rm"], "CapAdd": host["cap_add"] or None,
+        "HostConfig": Struct({
+            "Binds": host["binds"] or None, "Tmpfs": host.get("tmpfs") or None, "VolumesFrom": host.get("volumes_from") or None,
+            "ShmSize": host.get("shm_size") or 64 << 20, "OomScoreAdj": host.get("oom_score_adj", 0), "PidMode": host.get("pid", ""), "IpcMode": host.get("ipc") or "private",
+            "UTSMode": host.get("uts", ""), "Sysctls": host.get("sysctl") or {}, "NetworkMode": host["network"], "AutoRemove": host["rm"], "CapAdd": host["cap_add"] or None,
             "CapDrop": host["cap_drop"] or None, "Privileged": False, "ReadonlyRootfs": host["read_only"],
             "SecurityOpt": ["no-new-privileges"] if host["no_new_privileges"] else None, **_limits(container), "RestartPolicy": _policy(host.get("restart", "")), "Runtime": "dockerlab",
             **({"Init": True} if host.get("init") else {}),
             "ExtraHosts": host.get("extra_hosts") or None, "GroupAdd": host.get("group_add") or None, "Dns": host.get("dns", []), "DnsSearch": host.get("dns_search", []),
             "DnsOptions": host.get("dns_options", []), "Ulimits": [{"Name": name, "Hard": hard, "Soft": soft} for name, soft, hard in host.get("ulimits", [])],
-        },
-        "Mounts": mounts,
-        "Config": _config(container.config, Hostname=host.get("hostname") or container.id[:12], Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image,
+        }, Init=None, Mounts=()),
+        "Mounts": [_mount(record, mount) for mount in host["mounts"]],
+        "Config": _config(container.config, Hostname=host.get("hostname") or container.id[:12], Domainname=host.get("domainname", ""),
+                          Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image,
                           Labels=dict(sorted(container.config.labels.items())), **({"StopTimeout": host["stop_timeout"]} if host.get("stop_timeout") is not None else {})),
         "NetworkSettings": {"Networks": {host["network"]: {}}, "Ports": {}},
     }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from dockerlab.commands.environment import lines, variables
 from dockerlab.engine.options import RunOptions
 from dockerlab.engine.resources import Resources
 from dockerlab.engine.settings import host_environment
-from dockerlab.errors import InvalidArgument, InvalidRequest
+from dockerlab.errors import InvalidArgument, InvalidRequest, NotSupportedHere
 from dockerlab.oci.config import Healthcheck, env_map
 
 __all__ = ["limits", "noted", "run_options"]
@@ -46,7 +47,8 @@ def run_options(call: Call) -> RunOptions:
         stop_timeout=call.flag("stop-timeout") if "stop-timeout" in call.parsed.given else None, expose=_ports(call.flag("expose")), group_add=call.flag("group-add"),
         ulimit=tuple(checks.ulimit(word) for word in call.flag("ulimit")), add_host=tuple(checks.extra_host(word) for word in call.flag("add-host")),
         resources=Resources(**limits(call)), mount=tuple(map(checks.mount, call.flag("mount"))), tmpfs=call.flag("tmpfs"), volumes_from=call.flag("volumes-from"), shm_size=call.flag("shm-size"),
-        restart=restart, init=call.flag("init"), health=_health(call),
+        domainname=call.flag("domainname"), oom_score_adj=call.flag("oom-score-adj"), sysctl=env_map(call.flag("sysctl")), pid=_mode(call, "pid"), ipc=call.flag("ipc"),
+        uts=_mode(call, "uts"), platform=_platform(call.flag("platform")), pull=_pull(call.flag("pull")), restart=restart, init=call.flag("init"), health=_health(call),
         dns=call.flag("dns"), dns_search=call.flag("dns-search"), dns_option=(*call.flag("dns-option"), *call.flag("dns-opt")),
     )  # fmt: skip
 
@@ -84,6 +86,36 @@ def _health(call: Call) -> Healthcheck | None:
     interval, timeout, period, early = (round(call.flag(name) * 1e9) for name in names[1:5])
     test = ("CMD-SHELL", call.flag("health-cmd")) if "health-cmd" in given and call.flag("health-cmd") else ()
     return Healthcheck(test=test, interval=interval, timeout=timeout, start_period=period, start_interval=early, retries=call.flag("health-retries"))
+
+
+def _mode(call: Call, name: str) -> str:
+    mode = str(call.flag(name))
+    if mode not in ("", "host") and not (name == "pid" and mode.startswith("container:")):
+        raise InvalidArgument(f"--{name}: invalid {name.upper()} mode", hint="host, or leave it out")
+    return mode
+
+
+def _pull(word: str) -> str:
+    if word not in ("always", "missing", "never"):
+        raise InvalidArgument(f"invalid pull option: '{word}': must be one of \"always\", \"missing\" or \"never\"")
+    if word == "always":
+        raise NotSupportedHere("--pull always is not supported here: dockerlab does not pull yet", reason="not done yet", hint="leave it out: an image that is here is used")
+    return word
+
+
+def _platform(text: str) -> str:
+    """Gives `os/architecture` as docker normalises it; raises InvalidArgument, whose words docker's client has from its library."""
+    if not text:
+        return ""
+    parts = text.lower().split("/")
+    known = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+    if len(parts) > 3 or not all(parts):
+        raise InvalidRequest(f'error parsing specified platform: "{text}": cannot parse platform specifier: invalid argument', hint="write linux/amd64")
+    if len(parts) == 1 and parts[0] not in ("linux", *known, *known.values()):
+        raise InvalidRequest(f'error parsing specified platform: "{text}": unknown operating system or architecture: invalid argument', hint="write linux/amd64")
+    if len(parts) == 1:
+        parts = ["linux", parts[0]] if parts[0] != "linux" else ["linux", known.get(os.uname().machine, os.uname().machine)]
+    return f"{parts[0]}/{known.get(parts[1], parts[1])}"
 
 
 def _restart(call: Call) -> str:

@@ -63,6 +63,15 @@ _RUN = (
     Flag("net", "string", help="Connect a container to a network", hidden=True),
     Flag("network", "string", help="Connect a container to a network", meta="network"),
     Flag("mount", "list", help="Attach a filesystem mount to the container", meta="mount", check=checks.mount),
+    Flag("domainname", "string", help="Container NIS domain name"),
+    Flag("oom-score-adj", "int", help="Tune host's OOM preferences (-1000 to 1000)"),
+    Flag("ipc", "string", help="IPC mode to use"),
+    Flag("pid", "string", help="PID namespace to use"),
+    Flag("uts", "string", help="UTS namespace to use"),
+    Flag("platform", "string", help="Set platform if server is multi-platform capable"),
+    Flag("pull", "string", "", "missing", 'Pull image before running ("always", "missing", "never")'),
+    Flag("quiet", "bool", "q", help="Suppress the pull output"),
+    Flag("sysctl", "list", help="Sysctl options", meta="map", check=checks.sysctl),
     Flag("shm-size", "bytes", help="Size of /dev/shm"),
     Flag("tmpfs", "list", help="Mount a tmpfs directory"),
     Flag("volumes-from", "list", help="Mount volumes from the specified container(s)"),
@@ -79,11 +88,11 @@ _RUN = (
 _RUN_LATER = _refused(
     "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-count cpu-percent cpu-rt-period "
     "cpu-rt-runtime device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
-    "device-write-iops disable-content-trust domainname gpus "
-    "io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory link link-local-ip "
+    "device-write-iops disable-content-trust gpus "
+    "io-maxbandwidth io-maxiops ip ip6 isolation kernel-memory link link-local-ip "
     "log-driver log-opt mac-address network-alias oom-kill-disable "
-    "oom-score-adj pid platform privileged publish p publish-all P pull quiet q runtime "
-    "storage-opt sysctl userns uts volume-driver"
+    "privileged publish p publish-all P runtime "
+    "storage-opt userns volume-driver"
 )
 _FORMAT = Flag("format", "string", help="Format output using a custom template")
 _FILTER = Flag("filter", "list", "f", help="Filter output based on conditions provided", meta="filter", check=checks.condition)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from dockerlab.commands.go_text import Time, as_bytes, go_text, go_type, quoted
+from dockerlab.commands.go_text import Struct, Time, as_bytes, go_text, go_type, quoted
 from dockerlab.commands.template_functions import FUNCTIONS, HEADINGS, MAX_OUTPUT, Function
 from dockerlab.commands.template_syntax import Node, Pipe, Term, parse
 from dockerlab.errors import InvalidArgument
@@ -164,6 +164,8 @@ class _Run:
         if isinstance(value, Mapping):
             if name in value:
                 return value[name]
+            if isinstance(value, Struct) and name in value.absent:
+                return value.absent[name]
             self.fail(f"map has no entry for key {quoted(name)}")
         if isinstance(value, Time) and name == "String":
             return str(value)

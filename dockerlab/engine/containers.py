@@ -13,7 +13,7 @@ from dockerlab.engine import binds, hostfiles, mounts
 from dockerlab.engine.container import NAME, Container, Sink
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent
-from dockerlab.engine.options import Attach, RunOptions, check_health, check_restart, merged
+from dockerlab.engine.options import Attach, RunOptions, check_health, check_modes, check_restart, merged
 from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
 from dockerlab.oci.config import RunConfig
@@ -46,7 +46,10 @@ class Containers:
     def create(self, image: str, command: Sequence[str] = (), options: RunOptions | None = None) -> Container:
         """Makes a container without starting it; raises NotFound, AlreadyExists, InvalidArgument, NotSupportedHere."""
         chosen = options or RunOptions()
-        source = self._engine.images.resolve(image)
+        source = self._engine.images.get(image) if chosen.pull == "never" else self._engine.images.resolve(image)
+        actual = f"{source.config.os}/{source.config.architecture}"
+        if chosen.platform and chosen.platform != actual:
+            raise InvalidRequest(f"image with reference {image} was found but does not match the specified platform: wanted {chosen.platform}, actual: {actual}", hint="leave out --platform")
         if source.config.architecture != _own_architecture():
             raise NotSupportedHere(
                 f"image {image} is for {source.config.os}/{source.config.architecture}, this machine is {_own_architecture()}",
@@ -66,6 +69,7 @@ class Containers:
                 raise InvalidRequest(f"Invalid signal: {chosen.stop_signal}", hint="write a name such as TERM, or a number; `kill -l` lists them") from None
         check_restart(chosen.restart)
         check_health(config.healthcheck)
+        check_modes(chosen)
         chosen.resources.checked()
         if chosen.replace and chosen.name:
             with contextlib.suppress(NotFound):
@@ -76,11 +80,12 @@ class Containers:
         ident, engine = new_id(), self._engine
         chain = engine.images.layers.ensure_unpacked(source.record)
         volumes, anonymous, tmpfs = self._mounts(chosen, config)
-        hostname = chosen.hostname or ident[:12]
+        hostname = chosen.hostname or (os.uname().nodename if chosen.uts == "host" else ident[:12])
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
         options = Options(
             hostname=hostname, network=chosen.network, terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
-            no_new_privileges=chosen.no_new_privileges, volumes=volumes, limits=chosen.ulimit, tmpfs=tmpfs, shm_size=chosen.shm_size or 64 << 20, cgroup=f"/{group}" if group else "",
+            no_new_privileges=chosen.no_new_privileges, volumes=volumes, limits=chosen.ulimit, domainname=chosen.domainname, oom_score_adj=chosen.oom_score_adj, sysctl=chosen.sysctl, pid=chosen.pid,
+            ipc=chosen.ipc, uts=chosen.uts, tmpfs=tmpfs, shm_size=chosen.shm_size or 64 << 20, cgroup=f"/{group}" if group else "",
             resources=chosen.resources.described(), files=hostfiles.places(engine.container_store.folder(ident)),
         )  # fmt: skip
         if not engine.capabilities.set_uid and config.user.partition(":")[0] not in ("", "0", "root") and (found := engine.images.layers.set_ids(source.record)):
@@ -155,7 +160,8 @@ def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...], tmp
         "network": chosen.network, "explain": chosen.explain, "restart": chosen.restart, "init": chosen.init, "resources": chosen.resources.kept(), "tty": chosen.tty,
         "interactive": chosen.interactive, "rm": chosen.rm,
         "cgroup": group,
-        "hostname": chosen.hostname, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume),
+        "hostname": chosen.hostname, "domainname": chosen.domainname, "oom_score_adj": chosen.oom_score_adj, "sysctl": dict(chosen.sysctl), "pid": chosen.pid, "ipc": chosen.ipc,
+        "uts": chosen.uts, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume),
         "tmpfs": dict(tmpfs), "shm_size": chosen.shm_size, "volumes_from": list(chosen.volumes_from), "read_only": chosen.read_only,
         "stop_timeout": chosen.stop_timeout, "group_add": list(chosen.group_add), "ulimits": list(chosen.ulimit),
         "extra_hosts": [f"{name}:{address}" for name, address in chosen.add_host],

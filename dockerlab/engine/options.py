@@ -9,11 +9,11 @@ import msgspec
 
 from dockerlab.engine.mounts import MountWord
 from dockerlab.engine.resources import Resources
-from dockerlab.errors import InvalidRequest
+from dockerlab.errors import InvalidRequest, NotSupportedHere
 from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
 from dockerlab.runtime.detaching import parse
 
-__all__ = ["Attach", "RunOptions", "check_health", "check_restart", "detach_keys", "merged"]
+__all__ = ["Attach", "RunOptions", "check_health", "check_modes", "check_restart", "detach_keys", "merged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,14 @@ class RunOptions:
     dns_search: tuple[str, ...] = ()
     dns_option: tuple[str, ...] = ()
     restart: str = ""
+    domainname: str = ""
+    oom_score_adj: int = 0
+    sysctl: Mapping[str, str] = field(default_factory=dict)
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
+    platform: str = ""
+    pull: str = "missing"
     init: bool = False
     health: Healthcheck | None = None
     resources: Resources = field(default_factory=Resources)
@@ -104,6 +112,19 @@ def detach_keys(text: str) -> list[int]:
         return list(parse(text))
     except ValueError as error:
         raise InvalidRequest(f"Invalid escape keys ({text}) provided", hint=f"{error}; letters, or ctrl- and one more, with commas between") from None
+
+
+def check_modes(chosen: RunOptions) -> None:
+    """Raises InvalidRequest, or NotSupportedHere, for namespaces that a container cannot have."""
+    if chosen.ipc not in ("", "none", "private", "shareable", "host") and not chosen.ipc.startswith("container:"):
+        raise InvalidRequest(f"Invalid IPC mode: {chosen.ipc}", hint="name private, shareable, none or host")
+    for name, mode in (("ipc", chosen.ipc), ("pid", chosen.pid)):
+        if mode.startswith("container:"):
+            raise NotSupportedHere(f"--{name} {mode} is not supported here: not done by dockerlab yet", reason="not done yet")
+    if chosen.uts == "host" and chosen.hostname:
+        raise InvalidRequest("conflicting options: hostname and the UTS mode", hint="with --uts host the container has this machine's name")
+    if not -1000 <= chosen.oom_score_adj <= 1000:
+        raise InvalidRequest(f"Invalid value {chosen.oom_score_adj}, range for oom score adj is [-1000, 1000]", hint="below zero: killed later than others")
 
 
 def check_restart(policy: str) -> None:

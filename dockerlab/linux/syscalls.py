@@ -19,7 +19,7 @@ __all__ = [
     "MNT_DETACH", "MS_BIND", "MS_MOVE", "MS_NOATIME", "MS_NODEV", "MS_NODIRATIME", "MS_NOEXEC", "MS_NOSUID", "MS_PRIVATE", "MS_RDONLY",
     "MS_REC", "MS_RELATIME", "MS_REMOUNT", "MS_SHARED", "MS_SLAVE", "MS_STRICTATIME", "NUMBERS", "PR_SET_DUMPABLE", "PR_SET_KEEPCAPS", "PR_SET_PDEATHSIG",
     "RESOLVE_BENEATH", "RESOLVE_IN_ROOT", "RESOLVE_NO_MAGICLINKS", "RESOLVE_NO_SYMLINKS",
-    "close_on_exec", "landlock_abi", "mount", "mount_setattr_readonly", "openat2", "pidfd_open", "pivot_root", "prctl", "process_vm_readv", "raw", "sethostname",
+    "close_on_exec", "landlock_abi", "mount", "mount_setattr_readonly", "openat2", "pidfd_open", "pivot_root", "prctl", "process_vm_readv", "raw", "setdomainname", "sethostname",
     "setns", "umount2", "unshare",
 ]  # fmt: skip
 
@@ -94,6 +94,12 @@ def umount2(target: str | bytes, flags: int = 0) -> None:
 def pivot_root(new: str, old: str) -> None:
     """Makes `new` the root and moves the old one to `old`; pivot_root(2)."""
     raw("pivot_root", os.fsencode(new), os.fsencode(old))
+
+
+def setdomainname(name: str) -> None:
+    """Names this UTS namespace; setdomainname(2)."""
+    text = os.fsencode(name)
+    _check(_libc.setdomainname(text, ctypes.c_size_t(len(text))), "setdomainname")
 
 
 def sethostname(name: str) -> None:

@@ -51,6 +51,7 @@ class Process(_Value, frozen=True, kw_only=True):
     capabilities: Capabilities | None = None
     rlimits: tuple[Rlimit, ...] = ()
     no_new_privileges: bool = False
+    oom_score_adj: int | None = None
 
 
 class Root(_Value, frozen=True, kw_only=True):
@@ -105,6 +106,7 @@ class Linux(_Value, frozen=True, kw_only=True):
     devices: tuple[Device, ...] = ()
     cgroups_path: str = ""
     resources: Mapping[str, Any] = {}
+    sysctl: Mapping[str, str] = {}
     seccomp: Mapping[str, Any] | None = None
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
@@ -118,6 +120,7 @@ class Spec(_Value, frozen=True, kw_only=True):
     process: Process
     root: Root = Root()
     hostname: str = ""
+    domainname: str = ""
     mounts: tuple[Mount, ...] = ()
     linux: Linux = Linux()
     annotations: Mapping[str, str] = {}

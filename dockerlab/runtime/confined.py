@@ -21,6 +21,8 @@ def run(k: Door, start: Start) -> None:
     k.setsid()
     if start.spec.process.terminal:
         _lend_terminal(start)
+    if not start.joins:
+        init.adjust(k, start.spec)
     if proot.is_proot(start.spec):
         _by_proot(k, start)
     else:
@@ -30,11 +32,13 @@ def run(k: Door, start: Start) -> None:
 def _by_chroot(k: Door, start: Start) -> None:
     """What the container needs lies in its folder already (`laying`). A chroot holds whoever cannot do it again; Landlock holds everybody."""
     spec = start.spec
+    if not start.joins:
+        init.set_sysctls(k, spec, "/proc/sys")
     k.chroot(start.mounts[0].source)
     k.chdir("/")
     kinds = {namespace.type for namespace in spec.linux.namespaces}
-    if spec.hostname and "uts" in kinds and not start.joins:
-        k.sethostname(spec.hostname)
+    if "uts" in kinds and not start.joins:
+        init.call(k, spec)
     if "network" in kinds and not start.joins:
         init.loopback_up(k)
     written = [mount.destination for mount in spec.mounts if "ro" not in mount.options]
@@ -46,6 +50,7 @@ def _by_chroot(k: Door, start: Start) -> None:
 def _by_proot(k: Door, start: Start) -> None:
     """PRoot stays outside the container's root and shows it to the program; Landlock holds both."""
     process, root = start.spec.process, start.mounts[0].source
+    init.set_sysctls(k, start.spec, "/proc/sys")
     try:
         group = proot.read_inside(root, "etc/group")
         who = users.with_groups(users.identify(start.user, proot.read_inside(root, "etc/passwd"), group), start.groups, group)

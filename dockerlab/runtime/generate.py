@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,12 @@ class Options:
     limits: tuple[tuple[str, int, int], ...] = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     shm_size: int = 64 << 20
+    domainname: str = ""
+    oom_score_adj: int = 0
+    sysctl: Mapping[str, str] = field(default_factory=dict)
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
     resources: Mapping[str, Any] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
 
@@ -59,17 +66,23 @@ def generate(config: RunConfig, options: Options) -> Spec:
         cwd=config.working_dir or "/",
         capabilities=sets(names, config.user),
         no_new_privileges=options.no_new_privileges,
+        oom_score_adj=options.oom_score_adj or None,
         rlimits=tuple(Rlimit(type=f"RLIMIT_{name.upper()}", soft=soft % 2**64, hard=hard % 2**64) for name, soft, hard in options.limits),
     )
     linux = Linux(
         namespaces=tuple(Namespace(type=kind) for kind in _namespaces(options)),
         cgroups_path=options.cgroup,
         resources=options.resources,
+        sysctl=options.sysctl,
         seccomp=seccomp.default_profile(names) or None,
         masked_paths=_MASKED,
         readonly_paths=_READONLY,
     )
-    return Spec(process=process, root=Root(readonly=options.readonly), hostname=options.hostname, mounts=_mounts(options), linux=linux)
+    own = options.uts != "host"  # else the name would be given to the host
+    return Spec(
+        process=process, root=Root(readonly=options.readonly), hostname=options.hostname if own else "", domainname=options.domainname if own else "",
+        mounts=_mounts(options), linux=linux,
+    )  # fmt: skip
 
 
 def environment(config: RunConfig, hostname: str, *, terminal: bool, more: Mapping[str, str] | None = None) -> tuple[str, ...]:
@@ -85,11 +98,12 @@ def sets(names: tuple[str, ...], user: str) -> Capabilities:
 
 
 def _namespaces(options: Options) -> tuple[str, ...]:
-    return ("mount", "pid", "ipc", "uts", *(("network",) if options.network != "host" else ()))
+    shared = {"pid": options.pid, "ipc": options.ipc, "uts": options.uts, "network": options.network}
+    return ("mount", *(kind for kind, mode in shared.items() if mode != "host"))
 
 
 def _mounts(options: Options) -> tuple[Mount, ...]:
-    kernel = (
+    kernel: tuple[Mount, ...] = (
         Mount(destination="/proc", type="proc", source="proc", options=("nosuid", "noexec", "nodev")),
         Mount(destination="/dev", type="tmpfs", source="tmpfs", options=("nosuid", "strictatime", "mode=755", "size=65536k")),
         Mount(destination="/dev/pts", type="devpts", source="devpts", options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
@@ -97,6 +111,10 @@ def _mounts(options: Options) -> tuple[Mount, ...]:
         Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=("nosuid", "noexec", "nodev")),
         Mount(destination="/dev/shm", type="tmpfs", source="shm", options=("nosuid", "noexec", "nodev", "mode=1777", f"size={options.shm_size // 1024}k")),
     )
+    if options.ipc == "host":
+        kernel = (*kernel[:-2], *(Mount(destination=place, source=place, options=("bind", "nosuid", "noexec", "nodev")) for place in ("/dev/mqueue", "/dev/shm") if os.path.isdir(place)))
+    elif options.ipc == "none":
+        kernel = kernel[:-1]
     groups = (Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=("nosuid", "noexec", "nodev", "relatime", "ro")),) if options.cgroup else ()
     devices = tuple(Mount(destination=f"/dev/{name}", source=f"/dev/{name}", options=("bind", "nosuid", "noexec")) for name in _DEVICES)
     files = tuple(Mount(destination=target, source=str(path), options=("rbind",)) for target, path in options.files.items())

@@ -26,7 +26,7 @@ from dockerlab.runtime.failing import InitFailed, not_executable, not_started, t
 from dockerlab.runtime.mounting import make_readonly, mask, mount_inside, mount_snapshot, place
 from dockerlab.store import snapshots
 
-__all__ = ["Start", "become_the_program", "environment", "install_filter", "limit", "loopback_up", "ready", "restrict", "run"]
+__all__ = ["Start", "adjust", "become_the_program", "call", "environment", "install_filter", "limit", "loopback_up", "ready", "restrict", "run", "set_sysctls"]
 
 @dataclass(slots=True)
 class Start:
@@ -58,6 +58,7 @@ def run(k: Door, start: Start) -> None:
     if start.joins:
         join_the_world(k, start)
     else:
+        adjust(k, start.spec)
         build_the_world(k, start)
     become_the_program(k, start)
 
@@ -84,6 +85,8 @@ def build_the_world(k: Door, start: Start) -> None:
     if spec.process.terminal:
         _open_terminal(k, root, start)
 
+    set_sysctls(k, spec, f"{start.rootfs}/proc/sys")
+
     # 4. The tree becomes the root. The old one is stacked on the same place, and let go.
     k.fchdir(root)
     k.pivot_root(".", ".")
@@ -99,8 +102,7 @@ def build_the_world(k: Door, start: Start) -> None:
         k.mount_setattr_readonly("/", recursive=False)
 
     # 6. A name of its own, and a working loopback where the network is its own.
-    if spec.hostname:
-        k.sethostname(spec.hostname)
+    call(k, spec)
     if any(namespace.type == "network" for namespace in spec.linux.namespaces):
         loopback_up(k)
 
@@ -260,6 +262,50 @@ def _new_terminal(k: Door, root: int, start: Start) -> int:
     for descriptor in (0, 1, 2):
         os.dup2(slave, descriptor)
     return slave
+
+
+def adjust(k: Door, spec: Spec) -> None:
+    """Makes the kernel kill this process sooner, or later, when memory runs out; proc(5), oom_score_adj. Raises InitFailed."""
+    score = spec.process.oom_score_adj
+    if not score:
+        return
+    k.prctl(syscalls.PR_SET_DUMPABLE, 1)  # otherwise the file belongs to somebody else
+    try:
+        _write(k, "/proc/self/oom_score_adj", str(score))
+    except OSError as error:
+        raise not_started(f"error during container init: write /proc/self/oom_score_adj: {(error.strerror or '').lower()}", 126) from error
+    k.prctl(syscalls.PR_SET_DUMPABLE, 0)
+
+
+def call(k: Door, spec: Spec) -> None:
+    """Gives the container's UTS namespace its names; uts_namespaces(7)."""
+    if spec.hostname:
+        k.sethostname(spec.hostname)
+    if spec.domainname:
+        k.setdomainname(spec.domainname)
+
+
+def set_sysctls(k: Door, spec: Spec, folder: str) -> None:
+    """Sets what of the kernel's settings belongs to the container's own namespaces; sysctl(8). Raises InitFailed."""
+    kinds = {namespace.type for namespace in spec.linux.namespaces}
+    for name, value in spec.linux.sysctl.items():
+        own, what = ("network", "network") if name.startswith("net.") else ("ipc", "IPC")
+        if own not in kinds:
+            raise InitFailed(told(f'sysctl "{name}" not allowed in host {what} namespace'))
+        path = name.replace(".", "/")
+        try:
+            _write(k, f"{folder}/{path}", value)
+        except OSError as error:
+            code = {errno.ENOENT: 127, errno.EACCES: 126, errno.EPERM: 126}.get(error.errno or 0, 125)
+            raise not_started(f"error during container init: open /proc/sys/{path}: {(error.strerror or '').lower()}", code) from error
+
+
+def _write(k: Door, path: str, text: str) -> None:
+    descriptor = k.open(path, os.O_WRONLY)
+    try:
+        k.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
 
 
 def loopback_up(k: Door) -> None:

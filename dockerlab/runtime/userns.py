@@ -53,15 +53,16 @@ class UserSandbox:
             linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(serving=True, copying=True)) or None)
             return msgspec.structs.replace(spec, linux=linux)
         own_network = any(n.type == "network" for n in spec.linux.namespaces)
-        mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, own_network)))
+        own_pids = any(n.type == "pid" for n in spec.linux.namespaces)
+        mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, own_network, own_pids)))
         if self._ranged:
             return msgspec.structs.replace(spec, mounts=mounts)
         linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(copying=not self.capabilities.overlay)) or None)
         return msgspec.structs.replace(spec, mounts=mounts, linux=linux)
 
-    def _mount(self, mount: Mount, own_network: bool) -> Mount | None:
-        if mount.type == "proc" and not self._fresh_proc:
-            # A masked /proc is locked: it may be bound with all that is mounted in it, but not shown anew.
+    def _mount(self, mount: Mount, own_network: bool, own_pids: bool) -> Mount | None:
+        if mount.type == "proc" and not (self._fresh_proc and own_pids):
+            # A masked /proc is locked: it may be bound with all that is mounted in it, but not shown anew. The same is true of that of another pid namespace.
             return Mount(destination=mount.destination, source="/proc", options=("rbind", "nosuid", "noexec", "nodev"))
         if mount.type == "sysfs" and not own_network:
             return Mount(destination=mount.destination, source="/sys", options=("rbind", "ro", "nosuid", "noexec", "nodev"))

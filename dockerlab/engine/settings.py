@@ -12,7 +12,7 @@ from pathlib import Path
 from dockerlab.errors import StoreError
 from dockerlab.store.files import explain
 
-__all__ = ["Settings", "host_environment", "source_date"]
+__all__ = ["Settings", "host_environment", "looked_at", "source_date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,11 @@ def _runtime_folder(home: Path) -> Path:
 def host_environment() -> dict[str, str]:
     """Gives the environment that `-e NAME` without a value takes from."""
     return dict(os.environ)
+
+
+def looked_at() -> bool:
+    """Tells whether a browser or an editor is in front of this kernel: its server says so. What executes notebooks without one says nothing."""
+    return "JPY_SESSION_NAME" in os.environ or "VSCODE_PID" in os.environ
 
 
 def source_date() -> int | None:

@@ -13,6 +13,7 @@ from dockerlab.commands.call import Surface
 from dockerlab.engine.options import Attach
 from dockerlab.engine.watching import watch
 from dockerlab.errors import InvalidArgument
+from dockerlab.magics import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,14 +61,16 @@ class Cell(Surface):
         raise InvalidArgument("a cell cannot show raw bytes", hint="use -o FILE")
 
     def check_terminal(self) -> None:
-        """Raises InvalidArgument where there is no body to be typed."""
-        if self._body is None:
-            raise InvalidArgument(
-                "an interactive terminal in a notebook comes later", hint="write the commands below it: a %%docker or %%container cell feeds them to the shell"
-            )
+        """Raises InvalidArgument where there is neither a body to be typed nor a browser to type in."""
+        if self._body is None and not terminal.possible():
+            hint = "write the commands below it: a %%docker or %%container cell feeds them to the shell"
+            raise InvalidArgument("there is no terminal here: no browser looks on, or dockerlab was built without xterm.js", hint=hint)
 
     def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str, proxy: bool = True) -> int:
-        """Starts a program and carries its output here as it comes; an interrupt stops it."""
+        """Starts a program and carries its output here as it comes; an interrupt stops it. One that wants a terminal gets a view, and the cell goes on."""
+        if interactive and self._body is None and wanted.stdin is not None:
+            terminal.show(name, start)
+            return 0
         feed_out, feed_in = os.pipe()
         out_in, out = os.pipe()
         err_in, err = os.pipe()

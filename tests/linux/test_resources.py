@@ -52,7 +52,7 @@ def test_what_version_2_counts(tmp_path: Path) -> None:
 
 
 def test_this_machine() -> None:
-    name = f"dockerlab-test-{os.getpid()}"
+    name = f"dockerlab-test-resources-{os.getpid()}"
     groups = cgroups.create(name)
     if not groups:
         pytest.skip("this host gives no control groups")
@@ -65,7 +65,7 @@ def test_this_machine() -> None:
 
 
 def test_groups_that_nobody_needs_are_swept() -> None:
-    name = f"dockerlab-test-{os.getpid()}"
+    name = f"dockerlab-test-resources-{os.getpid()}"
     if not cgroups.create(f"{name}/left"):
         pytest.skip("this host gives no control groups")
     try:

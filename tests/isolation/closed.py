@@ -15,7 +15,7 @@ from dockerlab.engine import Engine, RunOptions
 from dockerlab.recipes import closure
 from tests.isolation.probes import program
 
-__all__ = ["TOKEN", "Outside", "import_tools", "outside", "perl", "said"]
+__all__ = ["TOKEN", "Outside", "import_tools", "outside", "perl", "said", "verdict"]
 
 TOKEN = "TOKEN-OF-THE-HOST"
 _APPLETS = "sh ls cat cp mv rm rmdir mkdir ln touch chmod chown stat su id echo sleep mkfifo mknod readlink find test true false dd kill mount setpriv seq".split()
@@ -85,6 +85,10 @@ def said(engine: Engine, command: Sequence[str], options: RunOptions | None = No
 
 def perl(engine: Engine, code: str, options: RunOptions | None = None, *, image: str = "tools") -> str:
     """Runs one probe and gives its verdict, or all that it wrote where it gave none."""
-    text = said(engine, ["perl", "-e", program(code)], options, image=image)
+    return verdict(said(engine, ["perl", "-e", program(code)], options, image=image))
+
+
+def verdict(text: str) -> str:
+    """Gives the verdict in what a probe wrote, or all of it where there is none."""
     words = [line.removeprefix("VERDICT ") for line in text.splitlines() if line.startswith("VERDICT ")]
     return words[-1] if words else text

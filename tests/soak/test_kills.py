@@ -13,6 +13,7 @@ import pytest
 
 from dockerlab.commands.system import write_shim
 from dockerlab.engine import Engine
+from dockerlab.linux import cgroups
 
 ROUNDS = int(os.environ.get("DOCKERLAB_SOAK_ROUNDS", "200"))
 DEEDS = (
@@ -20,6 +21,9 @@ DEEDS = (
     "docker run --name c{n} busybox touch /f; docker commit c{n} image:{n}; docker rm c{n}",
     "printf 'FROM busybox\\nRUN echo {n} > /n\\nRUN sleep 0.05\\n' > D{n}; docker build -q -f D{n} -t built:{n} .; docker rmi built:{n}",
     "docker system prune -f",
+    "docker run -d --name r{n} --restart always busybox sleep 0.05; sleep 0.4; docker update --restart no r{n}; docker stop -t 0 r{n}; docker rm -f r{n}",
+    "docker run -d --name h{n} --init -m 50m -v v{n}:/v --tmpfs /t --health-cmd 'test -e /v' --health-interval 100ms busybox sleep 3; docker exec h{n} sh -c 'echo x > /v/f; sleep 0.1';"
+    " docker pause h{n}; docker unpause h{n}; docker cp h{n}:/v/f f{n}; docker rm -f h{n}; docker volume rm v{n}",
     "docker run -d --name d{n} busybox sleep 3; docker rename d{n} e{n}; docker restart -t 0 e{n}; docker stop -t 0 e{n}; docker rm e{n}",
 )
 
@@ -76,10 +80,16 @@ def test_killed_anywhere_the_store_stays_sound(tmp_path: Path, runtime: Path, se
             done = subprocess.run(["docker", "system", "check"], env=env, capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"round {number}: {deed}\n{done.stdout}{done.stderr}"
     engine = Engine(home)
+    for left in engine.containers.list():
+        if left.record.host["restart"] == "always" or left.state.status == "paused":  # whoever would have stopped it was killed
+            left.stop(timeout=0)
     deadline = time.monotonic() + 10
-    while any(c.state.status == "running" for c in engine.containers.list(all=True)) and time.monotonic() < deadline:
+    while engine.containers.list() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert [c for c in engine.containers.list(all=True) if c.state.status == "running"] == []
+    assert engine.containers.list() == []
+    for container in engine.containers.list(all=True):
+        container.remove(force=True)
+        assert not cgroups.folders(f"dockerlab/{container.id}")
     assert str(home) not in Path("/proc/mounts").read_text()
     assert engine.system.check() == []
     subprocess.run(["docker", "run", "--rm", "busybox", "true"], env=env, check=True)

@@ -66,6 +66,11 @@ class Terminal(Surface):
         """Gives all of standard input."""
         return sys.stdin.buffer.read()
 
+    def agreed(self, question: str) -> bool:
+        """Asks on standard output, and reads a line."""
+        self.out(question)
+        return sys.stdin.readline().strip().lower() == "y"
+
     def binary(self) -> int:
         """Gives standard output, unless a person would see the bytes."""
         if sys.stdout.isatty():

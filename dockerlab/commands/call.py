@@ -41,6 +41,10 @@ class Surface:
         """Shows text in place of what was shown so before."""
         raise NotImplementedError
 
+    def agreed(self, question: str) -> bool:
+        """Asks a person whether to go on."""
+        raise NotImplementedError
+
     def check_terminal(self) -> None:
         """Raises InvalidArgument where nobody could type into a program's terminal."""
         raise NotImplementedError

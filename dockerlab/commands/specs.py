@@ -103,6 +103,11 @@ _SIGNAL = Flag("signal", "string", "s", help="Signal to send to the container")
 _TIMEOUT = Flag("timeout", "int", "t", 0, "Seconds to wait before killing the container")
 _FORCE = Flag("force", "bool", "f", help="Do not prompt for confirmation")
 
+
+def _pruned(help: str) -> Flag:
+    return Flag("filter", "list", help=help, meta="filter", check=checks.condition)
+
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         "build", "docker build [OPTIONS] PATH | URL | -", "Build an image from a Dockerfile",
@@ -226,9 +231,14 @@ COMMANDS: tuple[Command, ...] = (
     Command("system check", "docker system check [OPTIONS]", "Verify that the store is sound", (Flag("repair", "bool", help="Mend what can be mended"),), 0, 0),
     Command("system df", "docker system df [OPTIONS]", "Show docker disk usage", (_FORMAT,), 0, 0, refused=_refused("verbose v")),
     Command("system resume", "docker system resume", "Start the containers that their restart policy wants to run, as after a reboot", (), 0, 0),
-    Command("system prune", "docker system prune [OPTIONS]", "Remove unused data", (_FORCE,), 0, 0, refused=_refused("all a filter volumes")),
-    Command("container prune", "docker container prune [OPTIONS]", "Remove all stopped containers", (_FORCE,), 0, 0, refused=_refused("filter")),
-    Command("image prune", "docker image prune [OPTIONS]", "Remove unused images", (_FORCE,), 0, 0, refused=_refused("all a filter")),
+    Command("system prune", "docker system prune [OPTIONS]", "Remove unused data",
+            (Flag("all", "bool", "a", help="Remove all unused images not just dangling ones"), _pruned('Provide filter values (e.g. "label=<key>=<value>")'), _FORCE,
+             Flag("volumes", "bool", help="Prune anonymous volumes")), 0, 0),
+    Command("container prune", "docker container prune [OPTIONS]", "Remove all stopped containers", (_pruned('Provide filter values (e.g. "until=<timestamp>")'), _FORCE), 0, 0),
+    Command("image prune", "docker image prune [OPTIONS]", "Remove unused images",
+            (Flag("all", "bool", "a", help="Remove all unused images, not just dangling ones"), _pruned('Provide filter values (e.g. "until=<timestamp>")'), _FORCE), 0, 0),
+    Command("volume prune", "docker volume prune [OPTIONS]", "Remove unused local volumes",
+            (Flag("all", "bool", "a", help="Remove all unused volumes, not just anonymous ones"), _pruned('Provide filter values (e.g. "label=<label>")'), _FORCE), 0, 0),
     Command("volume create", "docker volume create [OPTIONS] [VOLUME]", "Create a volume", (Flag("label", "list", help="Set metadata for a volume", check=checks.label),), 0, 1,
             refused=_refused("availability driver d group limit-bytes opt o required-bytes scope secret sharing topology-preferred topology-required type")),
     Command("volume inspect", "docker volume inspect [OPTIONS] VOLUME [VOLUME...]", "Display detailed information on one or more volumes", (_TEMPLATE,), 1, None),

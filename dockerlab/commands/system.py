@@ -8,7 +8,6 @@ import shlex
 import shutil
 import stat
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from dockerlab.commands.columns import human_size, table
 from dockerlab.commands.each import told
 from dockerlab.commands.rows import Rows, Text
 from dockerlab.commands.template import Template
-from dockerlab.errors import DockerlabError, InvalidArgument, NotSupportedHere
+from dockerlab.errors import InvalidArgument, NotSupportedHere
 from dockerlab.linux.probe import Finding
 from dockerlab.version import __version__
 from dockerlab.widgets import html
 
-__all__ = ["check", "df", "info", "prune", "prune_containers", "prune_images", "resume", "shim_install", "shim_remove", "version"]
+__all__ = ["check", "df", "info", "resume", "shim_install", "shim_remove", "version"]
 
 
 class Report:
@@ -105,40 +104,6 @@ def df(call: Call) -> Outcome:
     headers = {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"}
     default = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"
     return Outcome(Rows(rows, headers, default=default, format=call.flag("format"), caption="disk usage"))
-
-
-def prune(call: Call) -> Outcome:
-    """docker system prune."""
-    _agreed(call, "all stopped containers and all dangling images")
-    containers, images, freed = call.engine.system.prune()
-    return _pruned(call, freed, containers=containers, images=images)
-
-
-def prune_containers(call: Call) -> Outcome:
-    """docker container prune."""
-    _agreed(call, "all stopped containers")
-    containers, freed = call.engine.system.prune_containers()
-    return _pruned(call, freed, containers=containers)
-
-
-def prune_images(call: Call) -> Outcome:
-    """docker image prune."""
-    _agreed(call, "all dangling images")
-    images, freed = call.engine.system.prune_images()
-    return _pruned(call, freed, images=images)
-
-
-def _agreed(call: Call, what: str) -> None:
-    if not call.flag("force"):
-        raise DockerlabError(f"this removes {what}", hint=f"say so with -f: docker {call.parsed.command.name} -f")
-
-
-def _pruned(call: Call, freed: int, *, containers: Sequence[str] = (), images: Sequence[str] = ()) -> Outcome:
-    for title, lines in (("Containers", containers), ("Images", images)):
-        if lines:
-            call.out(f"Deleted {title}:\n" + "\n".join(lines) + "\n")
-    call.out(f"Total reclaimed space: {human_size(freed)}")
-    return Outcome()
 
 
 # Installed packages are looked for (site) only when the command server cannot help.

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from dockerlab.errors import InvalidArgument, InvalidRequest
 from dockerlab.runtime.generate import Volume
 from dockerlab.store.containers import new_id
-from dockerlab.store.volumes import VolumeStore
+from dockerlab.store.volumes import ANONYMOUS, VolumeStore
 
 __all__ = ["Bind", "made", "parse", "refuse_twice"]
 
@@ -70,6 +70,6 @@ def made(store: VolumeStore, binds: Sequence[Bind], targets: Iterable[str], take
             continue
         name = bind.source or new_id()
         unnamed += [] if bind.source else [name]
-        place, fresh = store.ensure(name, labels=bind.labels)
+        place, fresh = store.ensure(name, labels=bind.labels if bind.source else {**(bind.labels or {}), **ANONYMOUS})
         volumes.append(Volume(str(place), bind.target, bind.readonly, fresh and not bind.nocopy))
     return tuple(volumes), tuple(unnamed)

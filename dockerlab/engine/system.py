@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.container import Container
 
-__all__ = ["Problem", "System", "Usage"]
+__all__ = ["Problem", "System", "Usage", "Wanted"]
+
+# Tells of labels and time of making whether something is meant.
+Wanted = Callable[[Mapping[str, str], str], bool]
+
+
+def _all(labels: Mapping[str, str], created: str) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +194,11 @@ class System:
                 begun.append(container)
         return begun, failed
 
-    def prune_containers(self) -> tuple[list[str], int]:
-        """Removes the containers that do not run; gives their ids and the bytes freed."""
+    def prune_containers(self, wanted: Wanted = _all) -> tuple[list[str], int]:
+        """Removes the containers that do not run and are wanted gone (by labels and time); gives their ids and the bytes freed."""
         gone, freed = [], 0
         for container in self._engine.containers.list(all=True):
-            if not container.state.alive:
+            if not container.state.alive and wanted(container.config.labels, container.record.created):
                 with contextlib.suppress(NotFound, InUse):  # somebody else has removed it, or started it
                     size = self._engine.snapshotter.usage(container.id)[0]
                     container.remove()
@@ -198,20 +206,24 @@ class System:
                     gone.append(container.id)
         return gone, freed
 
-    def prune_images(self) -> tuple[list[str], int]:
-        """Removes images that have no name, no use and no image built on them; gives docker's lines and the bytes freed."""
+    def prune_images(self, wanted: Wanted = _all, *, every: bool = False) -> tuple[list[str], int]:
+        """Removes images that no container uses and no image is built on: those without a name, or `every` one. Gives docker's lines and the bytes freed."""
         lines: list[str] = []
-        before = self._of_images().size
+        before, users = self._of_images().size, {record.image_id for record in self._engine.container_store.records()}
         for image in self._engine.images.list():
-            if not image.record.names:
-                with contextlib.suppress(InUse):
-                    lines += [f"{word.lower()}: {what}" for word, what in self._engine.images.remove(image.id)]
+            if (every or not image.record.names) and image.id not in users and wanted(image.config.config.labels, image.config.created):
+                with contextlib.suppress(InUse, NotFound):
+                    lines += [f"{word.lower()}: {what}" for word, what in self._engine.images.remove(image.id, force=every)]
         return lines, before - self._of_images().size
 
-    def prune(self) -> tuple[list[str], list[str], int]:
-        """Removes stopped containers and dangling images; gives their ids, docker's lines for the images, and the bytes freed."""
-        gone, freed = self.prune_containers()
-        lines, more = self.prune_images()
-        self.collect()
-        self.sweep()
-        return gone, lines, freed + more
+    def prune_volumes(self, wanted: Wanted = _all, *, every: bool = False) -> tuple[list[str], int]:
+        """Removes volumes that no container mounts: those that nobody has named, or `every` one. Gives their names and the bytes freed."""
+        gone, freed, mounted = [], 0, self._engine.volumes.users()
+        for volume in self._engine.volumes.list():
+            if volume.name not in mounted and (every or volume.anonymous) and wanted(volume.labels or {}, volume.created):
+                with contextlib.suppress(NotFound, InUse):
+                    size = self._engine.world.call("usage", path=str(volume.mountpoint.parent))[0]
+                    volume.remove()
+                    freed += size
+                    gone.append(volume.name)
+        return gone, freed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dockerlab.errors import InUse, NotFound
 from dockerlab.store.containers import new_id
-from dockerlab.store.volumes import Facts
+from dockerlab.store.volumes import ANONYMOUS, Facts
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -21,6 +21,11 @@ class VolumeInfo:
 
     def __init__(self, engine: Engine, name: str, facts: Facts) -> None:
         self._engine, self.name, self.created, self.labels = engine, name, facts.created, facts.labels
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nobody has named it."""
+        return bool(self.labels and self.labels.keys() & ANONYMOUS.keys())
 
     @property
     def mountpoint(self) -> Path:
@@ -51,7 +56,7 @@ class Volumes:
     def create(self, name: str = "", *, labels: Mapping[str, str] | None = None) -> VolumeInfo:
         """Makes a volume, or gives the one that has this name already; without a name it gets 64 digits. Raises InvalidRequest."""
         chosen = name or new_id()
-        self._engine.volume_store.ensure(chosen, labels=labels or {})
+        self._engine.volume_store.ensure(chosen, labels={**(labels or {}), **({} if name else ANONYMOUS)})
         return self.get(chosen)
 
     def get(self, name: str) -> VolumeInfo:

@@ -56,6 +56,12 @@ class Cell(Surface):
         """Gives the cell's body."""
         return (self._body or "").encode()
 
+    def agreed(self, question: str) -> bool:
+        """Reads the answer in the cell's body; without one nothing is done unasked."""
+        if self._body is None:
+            raise InvalidArgument(question.splitlines()[0].removeprefix("WARNING! "), hint="say so with -f")
+        return self._body.strip().lower() == "y"
+
     def binary(self) -> int:
         """A cell has no place for raw bytes."""
         raise InvalidArgument("a cell cannot show raw bytes", hint="use -o FILE")

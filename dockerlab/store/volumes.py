@@ -26,6 +26,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] | None = None
 
 
+# How docker marks what nobody has named.
+ANONYMOUS = {"com.docker.volume.anonymous": ""}
+
+
 class VolumeStore:
     """Folders that outlive containers."""
 

@@ -1,0 +1,102 @@
+"""`prune`: what nobody needs any more, of each kind and of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from dockerlab.commands.call import Call, Outcome
+from dockerlab.commands.columns import human_size
+from dockerlab.commands.logs import instant
+from dockerlab.commands.rows import parse_time
+from dockerlab.engine.system import Wanted
+from dockerlab.errors import InvalidArgument, InvalidRequest
+
+__all__ = ["containers", "images", "system", "volumes"]
+
+
+def containers(call: Call) -> Outcome:
+    """docker container prune."""
+    if not _agreed(call, "This will remove all stopped containers."):
+        return Outcome()
+    gone, freed = call.engine.system.prune_containers(_wanted(call, "label", "until"))
+    return _told(call, freed, Containers=gone)
+
+
+def images(call: Call) -> Outcome:
+    """docker image prune."""
+    every = call.flag("all")
+    what = "all images without at least one container associated to them" if every else "all dangling images"
+    if not _agreed(call, f"This will remove {what}."):
+        return Outcome()
+    lines, freed = call.engine.system.prune_images(_wanted(call, "label", "until", "dangling"), every=every)
+    return _told(call, freed, Images=lines)
+
+
+def volumes(call: Call) -> Outcome:
+    """docker volume prune."""
+    every = call.flag("all")
+    what = "all local volumes" if every else "anonymous local volumes"
+    if not _agreed(call, f"This will remove {what} not used by at least one container."):
+        return Outcome()
+    gone, freed = call.engine.system.prune_volumes(_wanted(call, "label", "all"), every=every)
+    return _told(call, freed, Volumes=gone)
+
+
+def system(call: Call) -> Outcome:
+    """docker system prune."""
+    every, own = call.flag("all"), call.flag("volumes")
+    kinds = ["all stopped containers", *(["all anonymous volumes not used by at least one container"] if own else []),
+             "all images without at least one container associated to them" if every else "all dangling images"]  # fmt: skip
+    words = call.flag("filter")
+    if own and any(word.startswith("until=") for word in words):
+        raise InvalidArgument('ERROR: The "until" filter is not supported with "--volumes"', hint="leave out one of them")
+    listed = "".join(f"  - {kind}\n" for kind in kinds) + (f"\n  Items to be pruned will be filtered with:\n{''.join(f'  - {word}{chr(10)}' for word in words)}" if words else "")
+    if not _agreed(call, f"This will remove:\n{listed}"):
+        return Outcome()
+    wanted, tidy = _wanted(call, "label", "until"), call.engine.system
+    gone, freed = tidy.prune_containers(wanted)
+    named, more = tidy.prune_volumes(wanted, every=False) if own else ([], 0)
+    lines, most = tidy.prune_images(wanted, every=every)
+    tidy.collect()
+    tidy.sweep()
+    return _told(call, freed + more + most, Containers=gone, Volumes=named, Images=lines)
+
+
+def _agreed(call: Call, warning: str) -> bool:
+    return bool(call.flag("force")) or call.surface.agreed(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
+
+
+def _told(call: Call, freed: int, **kinds: Sequence[str]) -> Outcome:
+    for title, lines in kinds.items():
+        if lines:
+            call.out(f"Deleted {title}:\n" + "\n".join(lines) + "\n")
+    call.out(f"Total reclaimed space: {human_size(freed)}")
+    return Outcome()
+
+
+def _wanted(call: Call, *names: str) -> Wanted:
+    """Gives what tells whether something with these labels, made then, is asked for; raises InvalidRequest."""
+    tests: list[Callable[[Mapping[str, str], str], bool]] = []
+    for word in call.flag("filter"):
+        name, _, value = word.partition("=")
+        if name.removesuffix("!") not in names:
+            raise InvalidRequest(f"Invalid filter '{name}'", hint=f"filter by {', '.join(names)}")
+        if name in ("label", "label!"):
+            tests.append(_labelled(value, wanted=name == "label"))
+        elif name == "until":
+            tests.append(_before(value))
+    return lambda labels, created: all(test(labels, created) for test in tests)
+
+
+def _labelled(text: str, *, wanted: bool) -> Callable[[Mapping[str, str], str], bool]:
+    key, equals, value = text.partition("=")
+    return lambda labels, _: (key in labels and (not equals or labels[key] == value)) is wanted
+
+
+def _before(text: str) -> Callable[[Mapping[str, str], str], bool]:
+    try:
+        limit = instant("", text)
+    except InvalidArgument as error:
+        raise InvalidRequest(f'failed to parse value as time or duration: "{text}"', hint=error.hint) from None
+    return lambda _, created: limit is None or parse_time(created).timestamp() * 10**9 < limit
+

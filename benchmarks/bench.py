@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.containers import lives  # noqa: E402
 from benchmarks.own import BIG, COMMIT, RUN, TEN_STEPS, looped, warm  # noqa: E402
 from dockerlab.commands.system import write_shim  # noqa: E402
 from dockerlab.engine import Container, Engine  # noqa: E402
@@ -105,6 +106,10 @@ class Bench:
         self.engines.append(Engine(self.folder / name, without=without))
         return self.engines[-1]
 
+    def add(self, what: str, ours: float, theirs: float, target: float | None, *, rate: bool = False) -> None:
+        """Keeps a row."""
+        self.rows.append(Row(what, ours, theirs, target, rate))
+
     def compare(self, what: str, ours: Act, theirs: Act, target: float | None, *, rounds: int = 0, rate: bool = False, key: str = "") -> None:
         """Does both in turn, once for nothing and then for the clock, and keeps the medians."""
         times: tuple[list[float], list[float]] = ([], [])
@@ -126,6 +131,16 @@ def with_docker(bench: Bench) -> None:
     bench.compare("the same without the command server", lambda: bench.do(*ORDINARY, *RUN), lambda: bench.do("docker", *RUN), None)
     commit(bench)
     build(bench)
+    lives(bench)
+
+
+def only_lives(bench: Bench) -> None:
+    """The rows of `lives` alone."""
+    tar = rootfs()
+    for client in (("docker",), bench.cli):
+        bench.do(*client, *IMPORT, data=tar)
+    bench.engine("home")
+    lives(bench)
 
 
 def commit(bench: Bench) -> None:
@@ -271,6 +286,7 @@ def table(rows: Sequence[Row]) -> str:
 def main() -> None:
     """Prints the table; leaves nothing behind."""
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--lives", action="store_true", help="the rows of a container's life alone")
     options.add_argument("--rounds", type=int, default=10, help="how often each short command is timed")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="dlb-", dir="/tmp", ignore_cleanup_errors=True) as name:
@@ -280,12 +296,13 @@ def main() -> None:
         try:
             try:
                 with dockerd() as bench.address:
-                    with_docker(bench)
+                    (only_lives if chosen.lives else with_docker)(bench)
             except NoDocker as reason:
                 bench.skipped.append(f"all rows of docker: {reason}")
-            with_runtimes(bench)
-            with_tar(bench)
-            with_shapes(bench)
+            if not chosen.lives:
+                with_runtimes(bench)
+                with_tar(bench)
+                with_shapes(bench)
         finally:
             cleaned(bench)
     print(table(bench.rows))

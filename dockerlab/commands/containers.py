@@ -21,6 +21,7 @@ from dockerlab.errors import Detached, InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.reference import Reference
 from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.world import Session
+from dockerlab.store.containers import State
 
 __all__ = ["commit", "create", "diff", "export", "ps", "rm", "run", "start"]
 
@@ -114,8 +115,7 @@ def rm(call: Call) -> Outcome:
     return Outcome(exit_code=told(call, attempts(remove, call.args), forgive=call.flag("force")))
 
 
-def _status(container: Container) -> str:
-    state = container.state
+def _status(state: State) -> str:
     if state.status == "created":
         return "Created"
     if state.running:
@@ -137,13 +137,13 @@ _PS = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor
        "CreatedAt": "CREATED AT", "State": "STATE", "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES"}  # fmt: skip
 
 
-def _row(container: Container, full: bool) -> dict[str, Any]:
+def _row(container: Container, state: State, full: bool) -> dict[str, Any]:
     command = " ".join([container.record.path, *(f"'{word}'" if " " in word else word for word in container.record.args)])
-    labels = container.config.labels
+    labels = container.record.config.get("Labels", {})
     return {
         "ID": container.id if full else container.short_id, "Image": container.record.image, "Command": quoted(command if full else ellipsis(command, 20)),
-        "RunningFor": ago(container.record.created), "Status": _status(container), "Ports": "", "Names": container.name,
-        "CreatedAt": moment(container.record.created), "State": container.state.status, "Size": "", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
+        "RunningFor": ago(container.record.created), "Status": _status(state), "Ports": "", "Names": container.name,
+        "CreatedAt": moment(container.record.created), "State": state.status, "Size": "", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
         "Mounts": ",".join(m["source"] for m in container.record.host["mounts"]), "Networks": container.record.host["network"],
         "LocalVolumes": str(len(container.record.volumes)), "Label": lambda name: labels.get(name, ""),
     }  # fmt: skip
@@ -157,7 +157,7 @@ def ps(call: Call) -> Outcome:
     found = [c for c in found if all(_passes(c, name, value) for name, value in tests)]
     count = 1 if call.flag("latest") else call.flag("last")
     found = found[:count] if count > 0 else found
-    rows = [_row(c, call.flag("no-trunc")) for c in found]
+    rows = [_row(c, c.state, call.flag("no-trunc")) for c in found]
     default = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
     shown = "{{.ID}}" if call.flag("quiet") else call.flag("format")
     return Outcome(Rows(rows, _PS, default=default, format=shown, caption=f"containers: {len(rows)}"))

@@ -48,6 +48,8 @@ def visible(char: str) -> str:
 
 def quoted(text: str) -> str:
     """The text as Go's `%q` writes it: in double quotes, escapes for what cannot be printed."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     return '"' + "".join(_BACK.get(char) or (char if char.isprintable() else _go_escape(char)) for char in text) + '"'
 
 

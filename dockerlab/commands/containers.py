@@ -75,7 +75,7 @@ def _begun(call: Call, container: Container, wanted: Attach, *, tty: bool, proxy
     keys = call.flag("detach-keys") or DEFAULT
 
     def start(given: Attach) -> Session:
-        return container.start(given, keys=keys)
+        return (container.attach if container.state.status == "running" else container.start)(given, keys=keys)
 
     try:
         return call.surface.attached(start, wanted, interactive=tty, name=container.name, proxy=proxy)
@@ -95,7 +95,9 @@ def start(call: Call) -> Outcome:
         return Outcome(exit_code=_begun(call, container, Attach(0 if call.flag("interactive") else None, 1, 2), tty=tty))
 
     def begin(name: str) -> None:
-        call.engine.containers.get(name).start(detach=True).close()
+        container = call.engine.containers.get(name)
+        if container.state.status not in ("running", "restarting"):
+            container.start(detach=True).close()
         call.out(name)
 
     failed = attempts(begin, call.args)

@@ -115,6 +115,8 @@ LIFECYCLE = [
           "docker events --since $(cat since) --until 0s -f container=c4 --format '{{.Action}} {{.Type}} {{.Actor.Attributes.name}} {{.Scope}} {{.From}} {{.Status}}'",
           "docker events --since x", "docker events --until x", "docker events a", "docker events -f foo",
           "(sleep 2; docker run --rm --name c5 busybox true) & docker events -f container=c5 --since $(date +%s) --until $(($(date +%s)+8)) | sed 's/^[^ ]*Z //'"),
+    same("start of what runs", "docker run -d --name c1 busybox sh -c 'sleep 2; echo late; exit 4'", "docker start c1", "docker start c1 nosuch", "docker start -a c1",
+          "docker inspect -f '{{.State.ExitCode}} {{.RestartCount}}' c1", "docker start c1; docker stop -t 0 c1; docker start -a c1"),
     same("rename", "docker create --name c1 busybox", "docker create --name c2 busybox", "docker rename c1 c3", "docker ps -a --format '{{.Names}}'", "docker rename c3 c2", "docker rename nosuch x1",
           "docker rename c3 c3", "docker rename c3 'a b'", "docker rename c3 /c4", "docker ps -a --format '{{.Names}}'", "docker rename c4", "docker rename c4 ''", "docker rename --help"),
 ]  # fmt: skip

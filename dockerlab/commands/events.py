@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
+from dockerlab.commands.columns import escape
 from dockerlab.commands.go_text import compact_json
 from dockerlab.commands.logs import instant
 from dockerlab.commands.template import Template
@@ -57,7 +58,8 @@ def _shown(format: str) -> Callable[[Event], str]:
 def _line(event: Event) -> str:
     seconds, rest = divmod(event.time, 10**9)
     more = ", ".join(f"{name}={value}" for name, value in sorted(event.attributes.items()))
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z {event.type} {event.action} {event.id}" + (f" ({more})" if more else "")
+    said = escape(f"{event.type} {event.action} {event.id}" + (f" ({more})" if more else ""))
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z {said}"
 
 
 def _message(event: Event) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Container:
     @property
     def resources(self) -> Resources:
         """What it may use."""
-        return Resources(**self.record.host.get("resources", {}))
+        return updating.limits(self.record)
 
     @property
     def image(self) -> Image:
@@ -266,9 +266,8 @@ class Container:
 
     def update(self, changes: Mapping[str, Any], *, restart: str | None = None) -> None:
         """Changes limits (names of `Resources`) and the restart policy, also of a running container; raises InvalidRequest."""
-        self.record = updating.updated(self, changes, restart)
-        self._engine.container_store.revise(self.record)
-        updating.tell(self, limits=bool(changes))
+        self.record = self._engine.container_store.revise(self.id, lambda record: updating.updated(record, changes, restart))
+        updating.tell(self, changed=bool(changes))
         self.note("update")
 
     def rename(self, name: str) -> None:

@@ -85,15 +85,14 @@ def build_the_world(k: Door, start: Start) -> None:
     if spec.process.terminal:
         _open_terminal(k, root, start)
 
-    set_sysctls(k, spec, f"{start.rootfs}/proc/sys")
-
     # 4. The tree becomes the root. The old one is stacked on the same place, and let go.
     k.fchdir(root)
     k.pivot_root(".", ".")
     k.umount2(".", syscalls.MNT_DETACH)
     k.chdir("/")
 
-    # 5. What of the kernel's own files a container shall not see, or not write.
+    # 5. Settings of the container's own namespaces; then what of the kernel's own files a container shall not see, or not write.
+    set_sysctls(k, spec, "/proc/sys")
     for path in spec.linux.masked_paths:
         mask(k, path)
     for path in spec.linux.readonly_paths:

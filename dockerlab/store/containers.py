@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from dockerlab.errors import AlreadyExists, CorruptContent, NotFound
-from dockerlab.store.files import explain, publish, scratch_name
+from dockerlab.store.files import explain, locked, publish, scratch_name
 
 __all__ = ["ContainerStore", "Record", "State", "read_log", "started_at"]
 
@@ -118,17 +118,31 @@ class ContainerStore:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def revise(self, record: Record) -> None:
-        """Puts what a container was created with on disk anew."""
-        publish(self.folder(record.id) / "container.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
+    def revise(self, ident: str, change: Callable[[Record], Record]) -> Record:
+        """Changes what is kept of a container, one process at a time, and gives what it is now; raises what `change` raises, and NotFound."""
+        folder = self.folder(ident)
+        try:
+            with locked(folder / "lock"):
+                record = change(self.get(ident))
+                publish(folder / "container.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
+        except FileNotFoundError:
+            raise NotFound(f"No such container: {ident}", kind="container", name=ident) from None
+        return record
 
     def rename(self, record: Record, name: str) -> Record:
         """Gives a container another name and what it is known as from now on; raises AlreadyExists. Killed half-way, the old name still is the one."""
-        renamed = msgspec.structs.replace(record, name=name)
-        self._claim(renamed)
-        self.revise(renamed)
-        with contextlib.suppress(FileNotFoundError):
-            (self.names / record.name).unlink()
+
+        before = [record.name]
+
+        def change(now: Record) -> Record:
+            before[0] = now.name  # somebody else may have renamed it meanwhile
+            renamed = msgspec.structs.replace(now, name=name)
+            self._claim(renamed)
+            return renamed
+
+        renamed = self.revise(record.id, change)
+        if self.holder(before[0]) == record.id:
+            (self.names / before[0]).unlink(missing_ok=True)
         return renamed
 
     def _claim(self, record: Record) -> None:
@@ -222,8 +236,16 @@ class ContainerStore:
 
 def _bytes(path: str) -> bytes:
     """Gives a small file; lists read many of them, and a Path costs more than the reading."""
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while piece := os.read(descriptor, 1 << 16):
+            data += piece
+            if len(piece) < 1 << 16:
+                break
+        return data
+    finally:
+        os.close(descriptor)
 
 
 def _appear(draft: Path, place: Path) -> None:

@@ -6,9 +6,11 @@ import os
 import random
 import signal
 import struct
+import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -204,3 +206,29 @@ def test_a_damaged_name_leads_nowhere(tmp_path: Path, content: bytes) -> None:
     assert (store.holder("web"), store.ids()) == ("", [])
     with pytest.raises(NotFound):
         store.find("web")
+
+
+def test_changes_of_several_are_all_kept(tmp_path: Path) -> None:
+    store = ContainerStore(tmp_path)
+    made = record("one")
+    store.create(made, b"{}")
+    ident = made.id
+
+    def renames() -> None:
+        for number in range(30):
+            store.rename(store.get(ident), f"name{number}")
+
+    def counts(key: str) -> None:
+        for _ in range(30):
+            store.revise(ident, lambda now: msgspec.structs.replace(now, host={**now.host, key: now.host.get(key, 0) + 1}))
+
+    working = [threading.Thread(target=renames), *(threading.Thread(target=counts, args=(key,)) for key in "ab")]
+    for thread in working:
+        thread.start()
+    for thread in working:
+        thread.join()
+    found = store.get(ident)
+    assert (found.name, found.host["a"], found.host["b"]) == ("name29", 30, 30)
+    assert [name.name for name in store.names.iterdir() if not name.name.startswith(".")] == ["name29"]
+    with pytest.raises(NotFound):
+        store.revise("0" * 64, lambda now: now)

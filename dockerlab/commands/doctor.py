@@ -49,7 +49,7 @@ def abilities(able: Capabilities, findings: Sequence[Finding]) -> list[Ability]:
         Ability("other users", "live" if able.owners else "kept up", _USERS[able.owners], "B8, B9, B11", owned),
         Ability("set-uid programs", _set_uid(able), _set_uid_how(able), "B9", owned if able.set_uid else cure),
         Ability("volumes", "live" if bound else "kept up", _volumes(able), "A6, C5", "" if bound else cure),
-        Ability("limits and counting", "live" if able.cgroups else "missing", _LIMITS[able.cgroups], "B10", "" if able.cgroups else _GROUPS),
+        Ability("limits and counting", "live" if able.cgroups else "kept up", _LIMITS[able.cgroups], "B10", "" if able.cgroups else _GROUPS),
         Ability("a wall around it", "live" if namespaced else "missing", _wall(able), "", "" if namespaced else cure),
     ]
 
@@ -58,7 +58,7 @@ _COPIES = {True: "layers are joined by overlayfs", False: "each container gets a
 _NAMES = {True: "hostname; --net none", False: "hostname and network are this machine's"}
 _OWNERS = {True: "as on disk", False: "noted beside the files; chown, install and tar work, layers get true owners"}
 _USERS = {True: "the kernel's", False: "su and adduser work; -u is held by Landlock, who changes user later is not kept from root's files"}
-_LIMITS = {True: "control groups", False: "no control groups here"}
+_LIMITS = {True: "control groups", False: "memory and processes are watched, and too much is the container's end; processors have no limit"}
 
 
 def _processes(able: Capabilities) -> str:

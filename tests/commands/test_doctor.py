@@ -36,7 +36,7 @@ def test_root_has_it_all() -> None:
         ("ranged", "owners of files", "live"), ("single", "owners of files", "kept up"), ("chroot", "owners of files", "live"), ("proot", "owners of files", "kept up"),
         ("single", "set-uid programs", "kept up"), ("single-chroot", "set-uid programs", "kept up"), ("chroot", "set-uid programs", "missing"), ("proot", "set-uid programs", "missing"),
         ("single-chroot", "volumes", "kept up"), ("proot", "volumes", "live"), ("chroot", "a wall around it", "missing"), ("single-chroot", "a wall around it", "live"),
-        ("ranged", "limits and counting", "missing"), ("single-chroot", "processes of its own", "live"), ("proot", "processes of its own", "missing"),
+        ("ranged", "limits and counting", "kept up"), ("single-chroot", "processes of its own", "live"), ("proot", "processes of its own", "missing"),
     ],
 )  # fmt: skip
 def test_what_each_tier_can_do(name: str, ability: str, wanted: str) -> None:

@@ -82,7 +82,8 @@ class Container:
 
         `keys` typed into its terminal let go of it.
         """
-        status = self.state.status
+        before = self.state
+        status = before.status
         if status == "paused":
             raise InvalidRequest("cannot start a paused container, try unpause instead", hint=f"docker unpause {self.name}")
         if status in ("running", "restarting"):
@@ -91,12 +92,18 @@ class Container:
         given = (attach or Attach()).given()
         if given:
             self.note("attach")
-        session = self._engine.world.run({**self._request(given, detach), "keys": detach_keys(keys)}, list(given.values()))
-        try:
-            message = session.next()
-        except BaseException:
-            session.close()  # an attached container ends with whoever holds this
-            raise
+        request = {**self._request(given, detach), "keys": detach_keys(keys)}
+        # A launcher that ends because nobody has asked it for long may take a last request to its grave: nothing has begun then, and another one is started.
+        for _ in range(2):
+            session = self._engine.world.run(request, list(given.values()))
+            try:
+                message = session.next()
+            except BaseException:
+                session.close()  # an attached container ends with whoever holds this
+                raise
+            if "exit" not in message or self.state.started != before.started:
+                break
+            session.close()
         if "failed" in message:
             with contextlib.suppress(OSError):
                 session.next()

@@ -120,6 +120,10 @@ class Emulation:
         self._table: dict[tuple[int, int], Owned] = {}
         self._handlers = {number: (name, getattr(self, f"_{_FAMILY[name]}")) for name in _FAMILY if (number := calls.number(name)) >= 0}
 
+    def close(self) -> None:
+        """Lets go of what it holds open."""
+        self._find.close()
+
     def serve(self) -> bool:
         """Deals with the next call; False when nobody is left to ask."""
         try:

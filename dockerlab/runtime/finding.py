@@ -49,6 +49,12 @@ class Finder:
     def __init__(self, root: str = "") -> None:
         self._place, self._root = root, -1
 
+    def close(self) -> None:
+        """Lets go of the root: nobody of this container asks any more."""
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
+
     def opened(self, asked: Asked, folder: int, address: int, flags: int, path: bytes = b"") -> File:
         """Gives what a call's arguments name: `address` 0, or an empty path with AT_EMPTY_PATH, means the descriptor itself; `path` where it is read already."""
         path = path or (read_text(asked.pid, address) if address else b"")

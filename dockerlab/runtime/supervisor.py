@@ -281,6 +281,8 @@ class Supervisor:
         if self.listener >= 0:
             self.neglect(self.listener)
             os.close(self.listener)
+        if self.emulation:
+            self.emulation.close()
         self.emulation, self.listener = None, -1
 
     def _program_ends(self, pid: int, code: int) -> None:

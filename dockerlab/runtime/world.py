@@ -152,6 +152,9 @@ class World:
                 connection.recv(1)
             except OSError:
                 return
+        deadline = time.monotonic() + 2
+        while self._answers(path) and time.monotonic() < deadline:
+            time.sleep(0.002)
 
     def _connect(self) -> socket.socket:
         for attempt in range(3):
@@ -196,10 +199,10 @@ class World:
             time.sleep(0.002)
         return True
 
-    def _answers(self) -> bool:
+    def _answers(self, path: str = "") -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
-                with wire.address(self._path) as place:
+                with wire.address(path or self._path) as place:
                     probe.connect(place)
             except OSError:
                 return False

@@ -133,3 +133,9 @@ def test_signal_names(word: str, number: int) -> None:
 def test_words_that_are_no_signal(word: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         signals.number(word)
+
+
+def test_a_launcher_that_has_just_ended_is_no_failure(engine: Engine) -> None:
+    for _ in range(3):
+        assert engine.containers.run("busybox", ["true"]).exit_code == 0
+        engine.world.stop()

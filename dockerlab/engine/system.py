@@ -119,8 +119,8 @@ class System:
         return Usage("Containers", len(containers), len(running), sum(sizes.values()), sum(sizes.values()) - sum(sizes[c] for c in running))
 
     def _of_volumes(self) -> Usage:
-        root = self._engine.volume_store.root
-        sizes = {name: self._engine.world.call("usage", path=str(root / name))[0] for name in self._engine.volume_store.names()}
+        store = self._engine.volume_store
+        sizes = {name: self._engine.world.call("usage", path=str(store.place(name)))[0] for name in store.names() if store.place(name).is_dir()}
         mounted = self._engine.volumes.users()
         used = [name for name in sizes if name in mounted]
         return Usage("Local Volumes", len(sizes), len(used), sum(sizes.values()), sum(sizes.values()) - sum(sizes[name] for name in used))
@@ -222,7 +222,7 @@ class System:
         for volume in self._engine.volumes.list():
             if volume.name not in mounted and (every or volume.anonymous) and wanted(volume.labels or {}, volume.created):
                 with contextlib.suppress(NotFound, InUse):
-                    size = self._engine.world.call("usage", path=str(volume.mountpoint.parent))[0]
+                    size = self._engine.world.call("usage", path=str(volume.mountpoint))[0]
                     volume.remove()
                     freed += size
                     gone.append(volume.name)

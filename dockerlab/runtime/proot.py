@@ -6,9 +6,9 @@ itself, so those do not exist inside; and it must not filter itself, since the k
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
+import secrets
 import shutil
 from typing import Any
 
@@ -58,12 +58,12 @@ def variables(scratch: str) -> dict[str, str]:
     found = {"PROOT_NO_SECCOMP": "1", "PROOT_TMP_DIR": scratch}
     place = f"{scratch}/loader"
     if program := _loader(shutil.which("proot") or ""):
-        # A first start has left one that nobody may write to.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(place)
-        with open(place, "wb") as file:
+        # Another program of the container may be about to start by the one that is there.
+        draft = f"{place}.{secrets.token_hex(6)}"
+        with open(draft, "xb") as file:
             file.write(program)
-        os.chmod(place, 0o500)
+        os.chmod(draft, 0o500)
+        os.rename(draft, place)
         found["PROOT_LOADER"] = place
     return found
 

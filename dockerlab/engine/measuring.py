@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dockerlab.linux import cgroups, resources
+from dockerlab.linux import cgroups, processes, resources
 
 if TYPE_CHECKING:
     from dockerlab.engine.container import Container
@@ -52,13 +52,11 @@ def _by_processes(pids: list[int]) -> dict[str, int]:
     found = dict.fromkeys(("cpu", "memory", "pids", "read", "written"), 0)
     for pid in pids:
         with contextlib.suppress(OSError, IndexError):
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                _, resident, shared, *_ = map(int, file.read().split())
+            fields = processes.stat(pid)
+            memory = processes.anonymous(pid)
             found["cpu"] += sum(map(int, fields[11:15])) * _TICK
             found["pids"] += int(fields[17])
-            found["memory"] += (resident - shared) * _PAGE
+            found["memory"] += memory
         with contextlib.suppress(OSError), open(f"/proc/{pid}/io") as file:
             words = dict(line.split(": ") for line in file.read().splitlines())
             found["read"] += int(words["read_bytes"])

@@ -125,6 +125,10 @@ class Spec(_Value, frozen=True, kw_only=True):
     linux: Linux = Linux()
     annotations: Mapping[str, str] = {}
 
+    def owns(self, kind: str) -> bool:
+        """Tells whether the container has a namespace of this kind (`pid`, `network`, …) to itself."""
+        return any(namespace.type == kind for namespace in self.linux.namespaces)
+
     def encode(self) -> bytes:
         """Gives the document's bytes, indented for a reader."""
         fields = {"ociVersion": self.oci_version, **msgspec.to_builtins(self)}

@@ -43,7 +43,7 @@ class ChrootSandbox:
 
 def refuse_network(spec: Spec) -> None:
     """Raises NotSupportedHere for a network of its own, which no host without namespaces gives."""
-    if any(namespace.type == "network" for namespace in spec.linux.namespaces):
+    if spec.owns("network"):
         raise NotSupportedHere("this host gives a container no network of its own", reason="no namespaces", hint="leave --net none away: the container shares this machine's network")
 
 

@@ -36,10 +36,9 @@ def _by_chroot(k: Door, start: Start) -> None:
         init.set_sysctls(k, spec, "/proc/sys")
     k.chroot(start.mounts[0].source)
     k.chdir("/")
-    kinds = {namespace.type for namespace in spec.linux.namespaces}
-    if "uts" in kinds and not start.joins:
+    if spec.owns("uts") and not start.joins:
         init.call(k, spec)
-    if "network" in kinds and not start.joins:
+    if spec.owns("network") and not start.joins:
         init.loopback_up(k)
     written = [mount.destination for mount in spec.mounts if "ro" not in mount.options]
     rules = [("/", 5 if spec.root.readonly else 7), *((path, 7) for path in (*written, "/dev"))]

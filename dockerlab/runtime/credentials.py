@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+from dockerlab.linux import processes
+
 __all__ = ["Credentials", "Processes", "may", "with_group_call", "with_user_call"]
 
 UNCHANGED = 0xFFFFFFFF
@@ -118,8 +120,6 @@ def _status(pid: int) -> tuple[int, int, str]:
             lines = file.read(512).split(b"\n")
         fields = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
         process = int(fields[b"Tgid"])
-        with open(f"/proc/{process}/stat", "rb") as file:
-            began = file.read().rpartition(b")")[2].split()[19].decode()
-        return process, int(fields[b"PPid"]), began
+        return process, int(fields[b"PPid"]), processes.stat(process)[19].decode()
     except (OSError, KeyError, ValueError, IndexError):
         return 0, 0, ""

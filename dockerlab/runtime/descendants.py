@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 
+from dockerlab.linux import processes
+
 __all__ = ["below", "children", "end", "parent"]
 
 
@@ -37,8 +39,7 @@ def below(pid: int) -> list[int]:
 
 def parent(pid: int) -> int:
     """Gives the parent of a process; proc(5), stat field 4. Raises OSError, IndexError where it has ended."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[1])
+    return int(processes.stat(pid)[1])
 
 
 def _families() -> dict[int, list[int]]:

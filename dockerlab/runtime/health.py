@@ -8,10 +8,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.runtime import wire
+from dockerlab.store.containers import now
 
 if TYPE_CHECKING:
     from dockerlab.runtime.supervisor import Supervisor
@@ -94,7 +94,7 @@ class Health:
     def _check(self) -> None:
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._reader, writer = os.pipe()
-        self._output, self._late, self._start, self._since = b"", False, _now(), time.monotonic() - self._began
+        self._output, self._late, self._start, self._since = b"", False, now(), time.monotonic() - self._began
         self._deadline = time.monotonic() + self._plan["timeout"]
         os.set_blocking(self._reader, False)
         self._monitor.attend(self._connection.fileno(), self._hear)
@@ -126,7 +126,7 @@ class Health:
             self._take(int(message["exit"]), self._output.decode("utf-8", "replace"))
 
     def _take(self, code: int, output: str) -> None:
-        result = {"Start": self._start, "End": _now(), "ExitCode": code, "Output": output}
+        result = {"Start": self._start, "End": now(), "ExitCode": code, "Output": output}
         self._let_go()
         self._tell(self.verdict.hear(result, self._since))
         self._wait()
@@ -139,7 +139,3 @@ class Health:
         self._connection.close()
         os.close(self._reader)
         self._connection = None
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"

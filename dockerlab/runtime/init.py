@@ -28,6 +28,7 @@ from dockerlab.store import snapshots
 
 __all__ = ["Start", "adjust", "become_the_program", "call", "environment", "install_filter", "limit", "loopback_up", "ready", "restrict", "run", "set_sysctls"]
 
+
 @dataclass(slots=True)
 class Start:
     """What the first process is told: the bundle's spec, the snapshot's mounts, the user as typed, and the socket to the supervisor, where a terminal and a listener go.
@@ -102,7 +103,7 @@ def build_the_world(k: Door, start: Start) -> None:
 
     # 6. A name of its own, and a working loopback where the network is its own.
     call(k, spec)
-    if any(namespace.type == "network" for namespace in spec.linux.namespaces):
+    if spec.owns("network"):
         loopback_up(k)
 
 
@@ -205,7 +206,7 @@ def restrict(k: Door, start: Start, rules: tuple[tuple[str, int], ...]) -> None:
 
 def _among_its_own(start: Start) -> bool:
     """Tells whether no signal can reach the host anyway: then those between a container's programs, each with rules of its own, are the kernel's affair."""
-    return any(namespace.type == "pid" for namespace in start.spec.linux.namespaces)
+    return start.spec.owns("pid")
 
 
 def _drop_bounding(k: Door, keep: int) -> None:
@@ -286,10 +287,9 @@ def call(k: Door, spec: Spec) -> None:
 
 def set_sysctls(k: Door, spec: Spec, folder: str) -> None:
     """Sets what of the kernel's settings belongs to the container's own namespaces; sysctl(8). Raises InitFailed."""
-    kinds = {namespace.type for namespace in spec.linux.namespaces}
     for name, value in spec.linux.sysctl.items():
         own, what = ("network", "network") if name.startswith("net.") else ("ipc", "IPC")
-        if own not in kinds:
+        if not spec.owns(own):
             raise InitFailed(told(f'sysctl "{name}" not allowed in host {what} namespace'))
         path = name.replace(".", "/")
         try:

@@ -22,12 +22,13 @@ class Luggage:
     def __init__(self, folder: Path, spec: Spec, request: dict[str, Any]) -> None:
         self._folder, self._spec = folder, spec
         self._binds = [mount for mount in spec.mounts if mount.type == "bind"]
-        self._memory = [mount for mount in spec.mounts if mount.type == "tmpfs"]
+        self._carried = chroot.is_chroot(spec) or proot.is_proot(spec)
+        self._memory = [mount for mount in spec.mounts if mount.type == "tmpfs"] if self._carried else []
         self._root, self._fresh, self._devices = request["mounts"][0]["source"], request.get("fresh", ()), request.get("owners", True)
 
     def lay_in(self, tell: Callable[[str, str], object]) -> None:
         """Copies in what cannot be mounted; what has to go back is noted on disk, so that a second start after a power cut still knows."""
-        if not (chroot.is_chroot(self._spec) or proot.is_proot(self._spec)):
+        if not self._carried:
             return
         laying.prepare(self._root, self._binds, devices=self._devices)
         self._empty()
@@ -51,5 +52,5 @@ class Luggage:
             os.unlink(self._folder / "laid.json")
 
     def _empty(self) -> None:
-        for mount in self._memory if chroot.is_chroot(self._spec) or proot.is_proot(self._spec) else ():
+        for mount in self._memory:
             laying.empty(self._root, mount)

@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,11 @@ from dockerlab.runtime.streams import Person
 from dockerlab.runtime.supervisor import Supervisor
 from dockerlab.runtime.watcher import EVERY, Watcher
 from dockerlab.store import work
-from dockerlab.store.containers import ContainerStore, State, new_id, started_at
+from dockerlab.store.containers import ContainerStore, State, new_id, now, started_at
 from dockerlab.store.files import publish, scratch_name
 from dockerlab.store.journal import Journal
 
 __all__ = ["Monitor"]
-
-
-def _now() -> str:
-    """Gives this moment as documents have it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
 
 
 class Monitor(Supervisor):
@@ -97,7 +93,7 @@ class Monitor(Supervisor):
         plan = self.request.get("health")
         self.health = Health(plan, self, self._execute, self._note_health) if plan else None
         self._note(
-            status="running", pid=first, began=started_at(first), monitor=own, monitor_began=started_at(own), started=_now(), restarts=self.restarts.count, oom_killed=False,
+            status="running", pid=first, began=started_at(first), monitor=own, monitor_began=started_at(own), started=now(), restarts=self.restarts.count, oom_killed=False,
             health=self.health.verdict.facts() if self.health else None,
         )  # fmt: skip
         self._tell_volumes("mount")
@@ -110,7 +106,7 @@ class Monitor(Supervisor):
 
     def _note_failure(self, failure: dict[str, Any]) -> None:
         """Notes why the program could not be started; a container that never ran is still one that was created."""
-        before = ContainerStore(self.folder.parent.parent).state(self.folder.name)
+        before = self.store.state(self.folder.name)
         self._note(status="exited" if before.started else "created", exit_code=failure["code"], error=failure["message"], started=before.started, finished=before.finished)
 
     def _part(self, code: int) -> None:
@@ -135,6 +131,11 @@ class Monitor(Supervisor):
             return False
         self.restarts.count, self.again = self.restarts.count + 1, None
         return True
+
+    @cached_property
+    def store(self) -> ContainerStore:
+        """Where the container is kept; opened once it is needed."""
+        return ContainerStore(self.folder.parent.parent)
 
     def held(self) -> list[int]:
         """Gives also what others ask at: it must not seem that somebody listens once this process was killed."""
@@ -188,13 +189,13 @@ class Monitor(Supervisor):
             self.again = self.restarts.after(self._policy(), code, lasted) if self.asked else None
             self.tell("die", exitCode=str(code))
             self._tell_volumes("unmount")
-            self._note(status="exited" if self.again is None else "restarting", exit_code=code, finished=_now(), pid=0)
+            self._note(status="exited" if self.again is None else "restarting", exit_code=code, finished=now(), pid=0)
             self._tell_waiting(code)
 
     def _policy(self) -> str:
         """Gives the restart policy of this moment, which `update` may have changed, and takes note of the name, which `rename` may have."""
         try:
-            record = ContainerStore(self.folder.parent.parent).get(self.folder.name)
+            record = self.store.get(self.folder.name)
         except DockerlabError:
             return ""
         self.about = record.about
@@ -381,9 +382,8 @@ class Monitor(Supervisor):
         self._tell_waiting(code)
         self.guests.part(code)
         if self.request.get("remove"):
-            store = ContainerStore(self.folder.parent.parent)
             with contextlib.suppress(Exception):
-                store.discard(store.get(self.folder.name))
+                self.store.discard(self.store.get(self.folder.name))
                 self.tell("destroy")
             gone = [self._out_of_sight(path) for path in self.request["remove"]]
             self.say({"exit": code})

@@ -20,12 +20,9 @@ _FLAGS = {
     "strictatime": syscalls.MS_STRICTATIME, "remount": syscalls.MS_REMOUNT,
     "sync": 16, "dirsync": 128, "nodiratime": syscalls.MS_NODIRATIME, "rprivate": syscalls.MS_REC | syscalls.MS_PRIVATE, "private": syscalls.MS_PRIVATE,
 }  # fmt: skip
-
-
 _OPPOSITES = {
     "rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "atime": "noatime", "diratime": "nodiratime", "norelatime": "relatime", "nostrictatime": "strictatime",
 }  # fmt: skip
-_PROPAGATION = syscalls.MS_PRIVATE
 
 
 def mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:
@@ -77,14 +74,15 @@ def _locked_flags(path: str) -> int:
 
 
 def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], groups: Sequence[str]) -> None:
+    """Mounts one of a spec's mounts; `fresh` volumes begin with what the image has there, `groups` are the folders of the container's own control groups."""
+    if mount.type == "cgroup":
+        _show_groups(k, root, mount.destination, groups)
+        return
     is_file = mount.type == "bind" and not os.path.isdir(mount.source)
     target = place(k, root, mount.destination, is_file=is_file)
     try:
         path = f"/proc/self/fd/{target}"
         flags, data = _options(mount.options)
-        if mount.type == "cgroup":
-            _show_groups(k, root, mount.destination, groups)
-            return
         if mount.type != "bind":
             k.mount(mount.source or mount.type, path, mount.type, flags, data)
             return
@@ -93,7 +91,7 @@ def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], grou
         k.mount(mount.source, path, None, flags & (syscalls.MS_BIND | syscalls.MS_REC))
     finally:
         os.close(target)
-    rest, apart = flags & ~(syscalls.MS_BIND | syscalls.MS_REC | _PROPAGATION), flags & _PROPAGATION
+    rest, apart = flags & ~(syscalls.MS_BIND | syscalls.MS_REC | syscalls.MS_PRIVATE), flags & syscalls.MS_PRIVATE
     if rest or apart:
         # The descriptor still shows the place below the new mount: look again.
         over = place(k, root, mount.destination, is_file=is_file)
@@ -143,6 +141,7 @@ def _copy_up(root: int, source: str, volume: str) -> None:
 
 
 def mask(k: Door, path: str) -> None:
+    """Puts nothing in the place of a file or folder of the kernel's."""
     if os.path.isdir(path):
         k.mount("tmpfs", path, "tmpfs", syscalls.MS_RDONLY, "size=0,nr_inodes=1")
     elif os.path.exists(path):
@@ -150,6 +149,7 @@ def mask(k: Door, path: str) -> None:
 
 
 def make_readonly(k: Door, path: str) -> None:
+    """Lets nobody in the container write below a path."""
     if not os.path.exists(path):
         return
     k.mount(path, path, None, syscalls.MS_BIND | syscalls.MS_REC)

@@ -11,7 +11,7 @@ import os
 import signal
 from typing import NoReturn
 
-from dockerlab.linux import syscalls
+from dockerlab.linux import processes, syscalls
 
 __all__ = ["begin"]
 
@@ -56,8 +56,7 @@ def _rename(name: str, words: tuple[str, ...]) -> None:
     short = ctypes.create_string_buffer(name.encode())
     syscalls.prctl(_PR_SET_NAME, ctypes.addressof(short))
     try:
-        with open("/proc/self/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = processes.stat("self")
     except OSError:
         return
     start, end = int(fields[45]), int(fields[46])

@@ -116,7 +116,7 @@ class Supervisor:
     @property
     def has_pids(self) -> bool:
         """Whether the kernel ends all of the container with its first process; pid_namespaces(7)."""
-        return any(namespace.type == "pid" for namespace in self.spec.linux.namespaces)
+        return self.spec.owns("pid")
 
     # The start
 

@@ -52,9 +52,7 @@ class UserSandbox:
             spec = chroot.adapted(spec, namespaces=True)
             linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(serving=True, copying=True)) or None)
             return msgspec.structs.replace(spec, linux=linux)
-        own_network = any(n.type == "network" for n in spec.linux.namespaces)
-        own_pids = any(n.type == "pid" for n in spec.linux.namespaces)
-        mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, own_network, own_pids)))
+        mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, spec.owns("network"), spec.owns("pid"))))
         if self._ranged:
             return msgspec.structs.replace(spec, mounts=mounts)
         linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(copying=not self.capabilities.overlay)) or None)

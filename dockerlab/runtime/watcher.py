@@ -6,15 +6,15 @@ The kernel refuses a process memory, or a new process, at the limit; all that ca
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from dockerlab.linux import processes
+
 __all__ = ["EVERY", "Watcher"]
 
 EVERY = 0.1  # seconds from one look to the next
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Watcher:
@@ -28,29 +28,16 @@ class Watcher:
     def __bool__(self) -> bool:
         return bool(self.memory or self.pids)
 
-    def exceeded(self, processes: Callable[[], Iterable[int]]) -> str:
+    def exceeded(self, below: Callable[[], Iterable[int]]) -> str:
         """Gives what there is too much of, in words, "" where there is not, or it is not yet time for another look."""
         if time.monotonic() < self._next:
             return ""
         memory = tasks = 0
-        for pid in processes():
+        for pid in below():
             with contextlib.suppress(OSError, IndexError):
-                memory += _anonymous(pid)
-                tasks += _tasks(pid)
+                memory += processes.anonymous(pid)
+                tasks += int(processes.stat(pid)[17])  # field 20: its threads
         self._next = time.monotonic() + EVERY
         if self.memory and memory > self.memory:
             return "memory"
         return "processes" if self.pids and tasks > self.pids else ""
-
-
-def _anonymous(pid: int) -> int:
-    """Gives the bytes that a process has in memory and no file has; proc(5), statm."""
-    with open(f"/proc/{pid}/statm", "rb") as file:
-        _, resident, shared, *_ = map(int, file.read().split())
-    return (resident - shared) * _PAGE
-
-
-def _tasks(pid: int) -> int:
-    """Gives how many threads a process has; proc(5), stat field 20."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[17])

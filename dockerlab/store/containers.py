@@ -15,15 +15,17 @@ import shutil
 import struct
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dockerlab.errors import AlreadyExists, CorruptContent, NotFound
+from dockerlab.linux import processes
 from dockerlab.store.files import explain, locked, publish, scratch_name
 
-__all__ = ["ContainerStore", "Record", "State", "read_log", "started_at"]
+__all__ = ["ContainerStore", "Record", "State", "now", "read_log", "started_at"]
 
 _FRAME = struct.Struct("<QBI")
 
@@ -43,7 +45,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     snapshotter: str
     chain: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
-
 
     @property
     def about(self) -> dict[str, str]:
@@ -82,11 +83,15 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         return self.running or self.status == "restarting"
 
 
+def now() -> str:
+    """Gives this moment as documents have it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+
+
 def started_at(pid: int) -> int:
     """Gives a process's start time in clock ticks, 0 when it has ended; proc(5), stat field 22."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = processes.stat(pid)
     except OSError:
         return 0
     return 0 if fields[0] == b"Z" else int(fields[19])
@@ -131,7 +136,6 @@ class ContainerStore:
 
     def rename(self, record: Record, name: str) -> Record:
         """Gives a container another name and what it is known as from now on; raises AlreadyExists. Killed half-way, the old name still is the one."""
-
         before = [record.name]
 
         def change(now: Record) -> Record:

@@ -81,6 +81,7 @@ def test_a_signal_that_is_not_the_stop_signal_does_not_end_it_for_good(engine: E
     until(lambda: container.state.restarts == 1 and other.state.status == "exited")
     container.kill()
     until(lambda: container.state.status == "exited")
+    assert (container.state.restarts, other.state.restarts) == (1, 0)
 
 
 def test_a_start_more_takes_nothing_more(engine: Engine) -> None:

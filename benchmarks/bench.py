@@ -122,11 +122,16 @@ class Bench:
         self.rows.append(Row(what, statistics.median(times[0]), statistics.median(times[1]), target, rate, key))
 
 
-def with_docker(bench: Bench) -> None:
-    """What the real docker does as well, each through its command line."""
+def imported(bench: Bench) -> None:
+    """Gives both the same busybox."""
     tar = rootfs()
     for client in (("docker",), bench.cli):
         bench.do(*client, *IMPORT, data=tar)
+
+
+def with_docker(bench: Bench) -> None:
+    """What the real docker does as well, each through its command line."""
+    imported(bench)
     bench.compare("run --rm busybox true, from a shell", lambda: bench.do(*bench.cli, *RUN), lambda: bench.do("docker", *RUN), 0.5, key="run")
     bench.compare("the same without the command server", lambda: bench.do(*ORDINARY, *RUN), lambda: bench.do("docker", *RUN), None)
     commit(bench)
@@ -136,9 +141,7 @@ def with_docker(bench: Bench) -> None:
 
 def only_lives(bench: Bench) -> None:
     """The rows of `lives` alone."""
-    tar = rootfs()
-    for client in (("docker",), bench.cli):
-        bench.do(*client, *IMPORT, data=tar)
+    imported(bench)
     bench.engine("home")
     lives(bench)
 

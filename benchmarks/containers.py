@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from dockerlab.linux import processes
+from dockerlab.runtime.descendants import parent
+
 __all__ = ["Place", "lives"]
 
 POLITE = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.01; done")
@@ -121,17 +124,13 @@ def _logged(place: Place, client: Client) -> float:
 def _idle(place: Place) -> None:
     """What stands around a container that does nothing: our monitor and the parent of its program; containerd's shim."""
     program = int(subprocess.run([*place.cli, "inspect", "-f", "{{.State.Pid}}", "calm"], env=place.env, capture_output=True, check=True).stdout)
-    parent = _parent(program)
-    ours = [parent, _parent(parent)]
-    theirs = _parent(int(subprocess.run(["docker", "inspect", "-f", "{{.State.Pid}}", "calm"], env=place.env, capture_output=True, check=True).stdout))
+    above = parent(program)
+    ours = [above, parent(above)]
+    theirs = parent(int(subprocess.run(["docker", "inspect", "-f", "{{.State.Pid}}", "calm"], env=place.env, capture_output=True, check=True).stdout))
     place.add("private memory beside an idle container (MB)", sum(map(_private, ours)) / 1000, _private(theirs) / 1000, 1)
     before = sum(map(_ticks, ours))
     time.sleep(10)
     place.add("processor time beside an idle container in 10 s", (sum(map(_ticks, ours)) - before) / os.sysconf("SC_CLK_TCK"), 10.0, 0.001)
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _private(pid: int) -> int:
@@ -140,4 +139,4 @@ def _private(pid: int) -> int:
 
 
 def _ticks(pid: int) -> int:
-    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    return sum(map(int, processes.stat(pid)[11:13]))

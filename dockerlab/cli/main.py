@@ -137,9 +137,10 @@ def _forwarded(session: Session, *, with_keys: bool) -> Iterator[None]:
 _DAEMONS = (NotFound, InUse, AlreadyExists, ContainerError, InvalidRequest, DockerfileError)
 
 
-def _at_creation(error: DockerlabError, command: str) -> bool:
-    """Tells whether docker's client refuses what `create` was told before it asks its daemon for anything."""
-    return command in ("create", "container create") and isinstance(error, InvalidArgument) and not isinstance(error, InvalidRequest)
+def _of_start(error: DockerlabError, command: str) -> bool:
+    """Tells whether docker reports it as what keeps a container from running: all that `run` meets, and of `create` what its client refuses before it asks its daemon."""
+    refused = isinstance(error, InvalidArgument) and not isinstance(error, InvalidRequest)
+    return command.endswith("run") or (refused and command in ("create", "container create"))
 
 
 def complaint(error: DockerlabError, command: str, program: str) -> str:
@@ -152,7 +153,7 @@ def complaint(error: DockerlabError, command: str, program: str) -> str:
         return words + hint + "\n"
     if isinstance(error, _DAEMONS) and not isinstance(error, ExecError):
         words = f"Error response from daemon: {words}"
-    if command.endswith("run") or _at_creation(error, command):
+    if _of_start(error, command):
         verb = command.rpartition(" ")[2]
         words = f"{program}: {words}\n\nRun '{program} {verb} --help' for more information"
     return words + hint + "\n"
@@ -190,7 +191,7 @@ def main(argv: list[str] | None = None) -> None:
         command = _command(words, program)
         surface.err(complaint(error, command, program))
         # Whatever keeps a container from running has 125, so that it is not taken for the program's own code.
-        code = 125 if (command.endswith("run") or _at_creation(error, command)) and error.exit_code == 1 and not isinstance(error, UsageError) else error.exit_code
+        code = 125 if _of_start(error, command) and error.exit_code == 1 and not isinstance(error, UsageError) else error.exit_code
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from dockerlab.commands.quantities import size
-from dockerlab.engine.mounts import MountWord, mount_word
 from dockerlab.errors import InvalidArgument
 from dockerlab.linux.limits import NAMES
 from dockerlab.oci.reference import Reference
 
-__all__ = ["address", "condition", "domain", "extra_host", "image_name", "label", "mount", "restart", "stream", "sysctl", "ulimit", "variable"]
+__all__ = ["address", "condition", "domain", "extra_host", "image_name", "label", "restart", "stream", "sysctl", "ulimit", "variable"]
 
 
 _SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced")
@@ -100,11 +98,6 @@ def restart(text: str) -> str:
     if colon and not re.fullmatch("[+-]?[0-9]+", most):
         raise InvalidArgument("invalid restart policy format: maximum retry count must be an integer", hint=hint)
     return text
-
-
-def mount(text: str) -> MountWord:
-    """`--mount`; raises InvalidArgument."""
-    return mount_word(text, size)
 
 
 def sysctl(text: str) -> None:

@@ -57,7 +57,7 @@ def formatted(format: str, rows: Sequence[Mapping[str, Any]], headers: Mapping[s
         return "".join(compact_json(row, html=True) + "\n" for row in plain)
     titled = text.startswith("table")
     text = text.removeprefix("table").strip() if titled else text
-    template = Template(text.replace("\\t", "\t").replace("\\n", "\n"))
+    template = Template.typed(text)
     if not titled:
         return "".join(template.render(row) + "\n" for row in rows)
     safe = [{name: escape(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]

@@ -12,6 +12,7 @@ from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import ellipsis, human_duration
 from dockerlab.commands.each import attempts, told
 from dockerlab.commands.explanation import Explanation
+from dockerlab.commands.filters import labelled
 from dockerlab.commands.go_text import quoted
 from dockerlab.commands.options import noted, run_options
 from dockerlab.commands.rows import Rows, Text, ago, moment, parse_time
@@ -188,8 +189,7 @@ def _test(call: Call, word: str) -> tuple[str, str]:
 def _passes(container: Container, name: str, value: str) -> bool:
     state = container.state
     if name == "label":
-        key, equals, wanted = value.partition("=")
-        return key in container.config.labels and (not equals or container.config.labels[key] == wanted)
+        return labelled(container.config.labels, value)
     if name == "health":
         return (state.health["Status"] if state.health else "none") == value
     checks = {
@@ -255,5 +255,3 @@ def export(call: Call) -> Outcome:
         why = f"stat {Path(call.flag('output')).parent}: {(error.strerror or '').lower()}"
         raise InvalidArgument(f"failed to export container: invalid output path: {why}", hint="make the folder first, or choose another") from error
     return Outcome()
-
-

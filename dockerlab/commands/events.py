@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import escape
+from dockerlab.commands.filters import labelled
 from dockerlab.commands.go_text import compact_json
-from dockerlab.commands.logs import instant
+from dockerlab.commands.logs import stamp, when
 from dockerlab.commands.template import Template
-from dockerlab.errors import InvalidArgument
 from dockerlab.store.journal import Event
 
 __all__ = ["events"]
@@ -23,7 +22,7 @@ _KINDS = ("container", "image", "volume", "network", "daemon", "plugin", "servic
 
 def events(call: Call) -> Outcome:
     """docker events."""
-    since, until = (_instant(call.flag(name)) for name in ("since", "until"))
+    since, until = (when(call.flag(name)) for name in ("since", "until"))
     begun = time.time_ns() if since is None and until is None else since or 0
     wanted, shown = _wanted(call.flag("filter")), _shown(call.flag("format"))
 
@@ -39,27 +38,19 @@ def events(call: Call) -> Outcome:
     return Outcome()
 
 
-def _instant(text: str) -> int | None:
-    try:
-        return instant("", text)
-    except InvalidArgument as error:
-        raise InvalidArgument(f'failed to parse value as time or duration: "{text}"', hint=error.hint) from None
-
-
 def _shown(format: str) -> Callable[[Event], str]:
     if not format:
         return _line
     if format in ("json", "{{json .}}"):
         return lambda event: compact_json(_message(event), html=True)
-    template = Template(format.replace("\\t", "\t").replace("\\n", "\n"))
+    template = Template.typed(format)
     return lambda event: template.render(_fields(event))
 
 
 def _line(event: Event) -> str:
-    seconds, rest = divmod(event.time, 10**9)
     more = ", ".join(f"{name}={value}" for name, value in sorted(event.attributes.items()))
     said = escape(f"{event.type} {event.action} {event.id}" + (f" ({more})" if more else ""))
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z {said}"
+    return f"{stamp(event.time)} {said}"
 
 
 def _message(event: Event) -> dict[str, Any]:
@@ -97,8 +88,7 @@ def _holds(event: Event, name: str, value: str) -> bool:
     if name == "scope":
         return value == "local"
     if name == "label":
-        key, equals, wanted = value.partition("=")
-        return key in event.attributes and (not equals or event.attributes[key] == wanted)
+        return labelled(event.attributes, value)
     if name == "image":
         return value in (event.attributes.get("image" if event.type == "container" else "name", ""), event.id)
     if name in _KINDS:

@@ -20,11 +20,11 @@ from dockerlab.commands import quantities
 from dockerlab.commands.go_text import quoted
 from dockerlab.errors import DockerlabError, NotSupportedHere, UsageError
 
-__all__ = ["GROUPS", "Command", "Flag", "Parsed", "duration", "find", "forms", "invalid_value", "parse", "refusal", "shown", "suggest", "usage_line"]
+__all__ = ["GROUPS", "TRUTH", "Command", "Flag", "Parsed", "duration", "find", "forms", "invalid_value", "parse", "refusal", "shown", "suggest", "usage_line"]
 
 Kind = Literal["bool", "string", "int", "list", "map", "duration", "bytes", "swap", "decimal"]
 
-_TRUTH = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False)
+TRUTH = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False)
 _INTEGER = re.compile(r"[+-]?(?:0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO]?(?:_?[0-7])+|[1-9](?:_?[0-9])*|0)")
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)(?![^.0-9])", re.ASCII)
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -225,9 +225,9 @@ def _quoted_byte(byte: int) -> str:
 
 
 def _truth(text: str) -> bool:
-    if text not in _TRUTH:
+    if text not in TRUTH:
         raise ValueError(f"strconv.ParseBool: parsing {quoted(text)}: invalid syntax")
-    return _TRUTH[text]
+    return TRUTH[text]
 
 
 def _integer(text: str) -> int:

@@ -11,6 +11,7 @@ from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.changes import changed
 from dockerlab.commands.columns import ellipsis, human_size, human_size3
 from dockerlab.commands.each import attempts, told
+from dockerlab.commands.filters import labelled
 from dockerlab.commands.rows import Rows, ago, moment
 from dockerlab.engine.images import Image
 from dockerlab.engine.views import union
@@ -81,9 +82,7 @@ def _passes(image: Image, name: str, value: str) -> bool:
             raise InvalidRequest(f"Invalid filter 'dangling=[{value}]'", hint="write true or false")
         return (not image.record.names) == (value in ("true", "1"))
     if name == "label":
-        key, equals, wanted = value.partition("=")
-        labels = image.config.config.labels
-        return key in labels and (not equals or labels[key] == wanted)
+        return labelled(image.config.config.labels, value)
     if name in ("before", "since"):
         return image.config.created < value if name == "before" else image.config.created > value
     raise InvalidRequest(f"Invalid filter '{name}'", hint="filter by before, dangling, label, reference or since")

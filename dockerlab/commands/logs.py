@@ -13,7 +13,7 @@ from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.grammar import duration
 from dockerlab.errors import InvalidArgument
 
-__all__ = ["instant", "logs"]
+__all__ = ["instant", "logs", "stamp", "when"]
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d:\d\d)?)?")
 
@@ -36,13 +36,21 @@ def logs(call: Call) -> Outcome:
             break
         if count >= skipped and (since is None or line.when >= since):
             text = line.text.decode("utf-8", "surrogateescape")
-            text = f"{_stamp(line.when)} {text}" if call.flag("timestamps") else text
+            text = f"{stamp(line.when)} {text}" if call.flag("timestamps") else text
             text = f" {text}" if call.flag("details") else text
             (call.surface.err if line.stream == 2 else call.surface.out)(text)
     return Outcome()
 
 
 def instant(name: str, text: str) -> int | None:
+    """Gives what `when` does for a flag of that name, which its error names."""
+    try:
+        return when(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(f'invalid value for "{name}": {error.message}', hint=error.hint) from None
+
+
+def when(text: str) -> int | None:
     """Gives a moment in nanoseconds since 1970: a time, a date, seconds since 1970, or how long ago it was; None for "". Raises InvalidArgument."""
     if not text:
         return None
@@ -55,7 +63,7 @@ def instant(name: str, text: str) -> int | None:
     if re.fullmatch(r"\d+(\.\d{1,9})?", text):
         seconds, _, fraction = text.partition(".")
         return int(seconds) * 10**9 + int(fraction.ljust(9, "0"))
-    raise InvalidArgument(f'invalid value for "{name}": failed to parse value as time or duration: "{text}"', hint="write 42m, 2026-01-31T12:00:00Z or seconds since 1970")
+    raise InvalidArgument(f'failed to parse value as time or duration: "{text}"', hint="write 42m, 2026-01-31T12:00:00Z or seconds since 1970")
 
 
 def _lines(chunks: Iterable[tuple[int, int, bytes]]) -> Iterator[_Line]:
@@ -72,6 +80,7 @@ def _lines(chunks: Iterable[tuple[int, int, bytes]]) -> Iterator[_Line]:
     yield from sorted(_Line(when, stream, bytes(line)) for stream, (when, line) in unended.items())
 
 
-def _stamp(when: int) -> str:
-    seconds, rest = divmod(when, 10**9)
+def stamp(moment: int) -> str:
+    """Gives nanoseconds since 1970 as logs and events show them."""
+    seconds, rest = divmod(moment, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -12,6 +12,7 @@ from typing import Any
 from dockerlab.commands import checks
 from dockerlab.commands.call import Call
 from dockerlab.commands.environment import lines, variables
+from dockerlab.commands.mounting import mount
 from dockerlab.engine.options import RunOptions
 from dockerlab.engine.resources import Resources
 from dockerlab.engine.settings import host_environment
@@ -46,7 +47,7 @@ def run_options(call: Call) -> RunOptions:
         replace=call.flag("replace"), explain=call.parsed.values.get("explain", False), stop_signal=call.flag("stop-signal"),
         stop_timeout=call.flag("stop-timeout") if "stop-timeout" in call.parsed.given else None, expose=_ports(call.flag("expose")), group_add=call.flag("group-add"),
         ulimit=tuple(checks.ulimit(word) for word in call.flag("ulimit")), add_host=tuple(checks.extra_host(word) for word in call.flag("add-host")),
-        resources=Resources(**limits(call)), mount=tuple(map(checks.mount, call.flag("mount"))), tmpfs=call.flag("tmpfs"), volumes_from=call.flag("volumes-from"), shm_size=call.flag("shm-size"),
+        resources=Resources(**limits(call)), mount=tuple(map(mount, call.flag("mount"))), tmpfs=call.flag("tmpfs"), volumes_from=call.flag("volumes-from"), shm_size=call.flag("shm-size"),
         domainname=call.flag("domainname"), oom_score_adj=call.flag("oom-score-adj"), sysctl=env_map(call.flag("sysctl")), pid=_mode(call, "pid"), ipc=call.flag("ipc"),
         uts=_mode(call, "uts"), platform=_platform(call.flag("platform")), pull=_pull(call.flag("pull")), restart=restart, init=call.flag("init"), health=_health(call),
         dns=call.flag("dns"), dns_search=call.flag("dns-search"), dns_option=(*call.flag("dns-option"), *call.flag("dns-opt")),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import human_size
-from dockerlab.commands.logs import instant
+from dockerlab.commands.filters import labelled
+from dockerlab.commands.logs import when
 from dockerlab.commands.rows import parse_time
 from dockerlab.engine.system import Wanted
 from dockerlab.errors import InvalidArgument, InvalidRequest
@@ -76,7 +77,7 @@ def _told(call: Call, freed: int, **kinds: Sequence[str]) -> Outcome:
 
 def _wanted(call: Call, *names: str) -> Wanted:
     """Gives what tells whether something with these labels, made then, is asked for; raises InvalidRequest."""
-    tests: list[Callable[[Mapping[str, str], str], bool]] = []
+    tests: list[Wanted] = []
     for word in call.flag("filter"):
         name, _, value = word.partition("=")
         if name.removesuffix("!") not in names:
@@ -88,15 +89,13 @@ def _wanted(call: Call, *names: str) -> Wanted:
     return lambda labels, created: all(test(labels, created) for test in tests)
 
 
-def _labelled(text: str, *, wanted: bool) -> Callable[[Mapping[str, str], str], bool]:
-    key, equals, value = text.partition("=")
-    return lambda labels, _: (key in labels and (not equals or labels[key] == value)) is wanted
+def _labelled(condition: str, *, wanted: bool) -> Wanted:
+    return lambda labels, _: labelled(labels, condition) is wanted
 
 
-def _before(text: str) -> Callable[[Mapping[str, str], str], bool]:
+def _before(text: str) -> Wanted:
     try:
-        limit = instant("", text)
+        limit = when(text)
     except InvalidArgument as error:
-        raise InvalidRequest(f'failed to parse value as time or duration: "{text}"', hint=error.hint) from None
+        raise InvalidRequest(error.message, hint=error.hint) from None
     return lambda _, created: limit is None or parse_time(created).timestamp() * 10**9 < limit
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dockerlab.commands import checks
 from dockerlab.commands.grammar import Command, Flag
+from dockerlab.commands.mounting import mount
 
 __all__ = ["COMMANDS"]
 
@@ -62,7 +63,7 @@ _RUN = (
     Flag("name", "string", help="Assign a name to the container"),
     Flag("net", "string", help="Connect a container to a network", hidden=True),
     Flag("network", "string", help="Connect a container to a network", meta="network"),
-    Flag("mount", "list", help="Attach a filesystem mount to the container", meta="mount", check=checks.mount),
+    Flag("mount", "list", help="Attach a filesystem mount to the container", meta="mount", check=mount),
     Flag("domainname", "string", help="Container NIS domain name"),
     Flag("oom-score-adj", "int", help="Tune host's OOM preferences (-1000 to 1000)"),
     Flag("ipc", "string", help="IPC mode to use"),

@@ -241,6 +241,11 @@ class Template:
         self._nodes = parse(text)
         self._plain = _plain(self._nodes)
 
+    @classmethod
+    def typed(cls, text: str) -> Template:
+        """Reads what somebody typed, in whose `\\t` and `\\n` docker sees a tab and a line end."""
+        return cls(text.replace("\\t", "\t").replace("\\n", "\n"))
+
     def render(self, value: Any) -> str:
         """The text with the value put in. Raises InvalidArgument for a missing field, a wrong argument, or more than 10 MB of output."""
         if self._plain and isinstance(value, Mapping):

@@ -6,6 +6,7 @@ from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.each import attempts, told
+from dockerlab.commands.filters import labelled
 from dockerlab.commands.inspect import shown
 from dockerlab.commands.rows import Rows
 from dockerlab.engine.volumes import VolumeInfo
@@ -67,9 +68,7 @@ def _fits(volume: VolumeInfo, name: str, value: str) -> bool:
     if name == "dangling":
         return (not volume.users) == _TRUTH[value.lower()]
     if name == "label":
-        key, equals, wanted = value.partition("=")
-        labels = volume.labels or {}
-        return key in labels and (not equals or labels[key] == wanted)
+        return labelled(volume.labels or {}, value)
     return value in volume.name if name == "name" else value == "local"
 
 

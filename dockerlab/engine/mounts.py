@@ -1,24 +1,19 @@
-"""`--mount`, `--tmpfs`, `--volumes-from`: what their words mean. docker/cli opts/mount.go, moby volume/mounts/linux_parser.go."""
+"""`--mount`, `--tmpfs`, `--volumes-from`: what the daemon makes of them; moby volume/mounts/linux_parser.go."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dockerlab.errors import InvalidArgument, InvalidRequest, NotSupportedHere
+from dockerlab.errors import InvalidRequest
 
-__all__ = ["MountWord", "borrowed", "checked", "mount_word", "tmpfs_options"]
+__all__ = ["MountWord", "borrowed", "checked", "tmpfs_options"]
 
-_TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 _FLAGS = ("ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "dirsync", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime",
           "nostrictatime")  # fmt: skip
 _VALUES = ("mode", "uid", "gid", "size", "nr_inodes", "nr_blocks", "mpol")
-_ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
-_KINDS = {"volume-nocopy": "volume", "volume-label": "volume", "bind-propagation": "bind", "tmpfs-size": "tmpfs", "tmpfs-mode": "tmpfs"}
-_LATER = ("volume-driver", "volume-opt", "volume-subpath", "bind-nonrecursive", "bind-recursive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,55 +27,6 @@ class MountWord:
     nocopy: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     tmpfs: str = ""
-
-
-def mount_word(text: str, size: Callable[[str], int]) -> MountWord:
-    """Gives the meaning of `type=bind,source=…,target=…[,…]`; raises InvalidArgument in the words of docker's client. `size` reads an amount of bytes."""
-    found: dict[str, Any] = {"type": "volume", "labels": {}, "tmpfs": []}
-    for part in next(csv.reader([text]), []):
-        name, equals, value = part.partition("=")
-        key = _ALIASES.get(name.lower(), name.lower())
-        if not equals and key not in ("readonly", "volume-nocopy"):
-            raise InvalidArgument(f"invalid field '{part}' must be a key=value pair", hint="write type=bind,source=/here,target=/there")
-        if key in _LATER:
-            raise NotSupportedHere(f"{key} of --mount is not supported here: not done by dockerlab yet", reason="not done yet")
-        _take(found, key, value if equals else "true", part, size)
-    if not found.get("target"):
-        raise InvalidArgument("target is required", hint="say where in the container: target=/there")
-    wrong = next((key for key in found if _KINDS.get(key, found["type"]) != found["type"]), "")
-    if wrong and found["type"] in ("bind", "volume", "tmpfs"):
-        raise InvalidArgument(f"cannot mix '{_KINDS[wrong]}-*' options with mount type '{found['type']}'", hint=f"leave out {wrong}")
-    return MountWord(
-        found["type"].lower(), found.get("source", ""), found["target"], found.get("readonly", False), found.get("volume-nocopy", False), found["labels"], ",".join(found["tmpfs"])
-    )
-
-
-def _take(found: dict[str, Any], key: str, value: str, part: str, size: Callable[[str], int]) -> None:
-    if key in ("type", "source", "target"):
-        found[key] = value
-    elif key in ("readonly", "volume-nocopy"):
-        if value not in (*_TRUE, *_FALSE):
-            raise InvalidArgument(f"invalid value for {key}: {value}", hint="write true or false")
-        found[key] = value in _TRUE
-    elif key == "volume-label":
-        name, _, label = value.partition("=")
-        found[key], found["labels"] = True, {**found["labels"], name: label}
-    elif key == "bind-propagation":
-        if value not in ("", "private", "rprivate"):
-            raise NotSupportedHere(f"bind-propagation={value} is not supported here: mounts do not travel between container and host", reason="not done yet")
-        found[key] = value
-    elif key == "tmpfs-size":
-        try:
-            found[key] = size(value)
-        except ValueError:
-            raise InvalidArgument(f"invalid value for {key}: {value}", hint="write 64m") from None
-        found["tmpfs"] = [*found["tmpfs"], f"size={found[key]}"]
-    elif key == "tmpfs-mode":
-        if not value or any(digit not in "01234567" for digit in value):
-            raise InvalidArgument(f"invalid value for {key}: {value}", hint="write an octal number: 1777")
-        found[key], found["tmpfs"] = True, [*found["tmpfs"], f"mode={value}"]
-    elif key != "consistency":
-        raise InvalidArgument(f"unexpected key '{part.partition('=')[0]}' in '{part}'", hint="docker run --help names the options")
 
 
 def checked(word: MountWord) -> MountWord:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dockerlab.commands.quantities import size
+from dockerlab.commands.mounting import mount as mount_word
 from dockerlab.engine import Engine, RunOptions
-from dockerlab.engine.mounts import MountWord, checked, mount_word, tmpfs_options
+from dockerlab.engine.mounts import MountWord, checked, tmpfs_options
 from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 
 
@@ -22,7 +22,7 @@ from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound, NotSuppo
     ],
 )
 def test_words_of_mount(text: str, word: MountWord) -> None:
-    assert mount_word(text, size) == word
+    assert mount_word(text) == word
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ def test_words_of_mount(text: str, word: MountWord) -> None:
 )
 def test_words_that_are_none(text: str, said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
-        mount_word(text, size)
+        mount_word(text)
 
 
 def test_what_is_not_done_is_refused_by_name() -> None:
     for text in ("dst=/x,volume-driver=nfs", "type=bind,src=/a,dst=/x,bind-propagation=rshared"):
         with pytest.raises(NotSupportedHere):
-            mount_word(text, size)
+            mount_word(text)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,9 @@ from dockerlab.runtime.world import World
 # A command server outlives what started it; the tests of it ask for one.
 os.environ["DOCKERLAB_SERVER"] = "0"
 
+# Most tests are about something else, and a network of its own costs each a process more.
+os.environ["DOCKERLAB_NETWORK"] = "host"
+
 # What each tier's engine is told that its host lacks.
 TIERS: dict[str, tuple[str, ...]] = {
     "root": (),

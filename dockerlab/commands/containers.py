@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dockerlab.commands import ports
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import ellipsis, human_duration
 from dockerlab.commands.each import attempts, told
@@ -52,8 +53,8 @@ def run(call: Call) -> Outcome:
     with noted(call) as note:
         container = _made(call)
         note(container.id)
-    if not {"network", "net"} & call.parsed.given and call.engine.first_time("network"):
-        call.surface.note("containers share this machine's network for now; --net none gives them none")
+    if not {"network", "net"} & call.parsed.given and not call.engine.capabilities.namespaces and call.engine.first_time("network"):
+        call.surface.note("this host gives containers no network of their own: they share this machine's, and a port that is published leads to the same port of this machine")
     if call.flag("detach"):
         try:
             container.start(detach=True).close()
@@ -142,12 +143,12 @@ _PS = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor
 
 def _row(container: Container, state: State, full: bool) -> dict[str, Any]:
     command = " ".join([container.record.path, *(f"'{word}'" if " " in word else word for word in container.record.args)])
-    labels = container.record.config.get("Labels", {})
+    labels, wanted = container.record.config.get("Labels", {}), [word["name"] for word in container.record.host.get("networks", ())]
     return {
         "ID": container.id if full else container.short_id, "Image": container.record.image, "Command": quoted(command if full else ellipsis(command, 20)),
-        "RunningFor": ago(container.record.created), "Status": _status(state), "Ports": "", "Names": container.name,
+        "RunningFor": ago(container.record.created), "Status": _status(state), "Ports": ports.column(container, state), "Names": container.name,
         "CreatedAt": moment(container.record.created), "State": state.status, "Size": "", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
-        "Mounts": ",".join(m["source"] for m in container.record.host["mounts"]), "Networks": container.record.host["network"],
+        "Mounts": ",".join(m["source"] for m in container.record.host["mounts"]), "Networks": ",".join(sorted({*state.networks, *wanted})),
         "LocalVolumes": str(len(container.record.volumes)), "Label": lambda name: labels.get(name, ""),
     }  # fmt: skip
 

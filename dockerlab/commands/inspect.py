@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dockerlab.commands import networks, ports, volumes
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.go_text import Struct, Time, quoted
-from dockerlab.commands.rows import Text, indented
-from dockerlab.commands.template import Template
+from dockerlab.commands.showing import shown
 from dockerlab.engine.containers import Container
 from dockerlab.engine.images import Image
-from dockerlab.errors import DockerlabError, InvalidArgument, InvalidRequest, NotFound
+from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.config import EMPTY_TIME, Healthcheck, RunConfig
 from dockerlab.oci.reference import Reference
 from dockerlab.store.containers import Record
 
-__all__ = ["container", "image", "inspect", "shown"]
+__all__ = ["container", "image", "inspect"]
 
 _OBJECTS = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
 
@@ -29,7 +28,7 @@ def inspect(call: Call) -> Outcome:
     kind = call.flag("type")
     if kind not in ("", *_OBJECTS):
         raise InvalidArgument(f'unknown type: "{kind}": must be one of {", ".join(map(quoted, _OBJECTS))}', hint="name container or image")
-    return shown(call, {"": _any, "container": _container, "image": _image}.get(kind, partial(_none, kind)))
+    return shown(call, {"": _any, "container": _container, "image": _image, "network": _network, "volume": _volume}.get(kind, partial(_none, kind)))
 
 
 def container(call: Call) -> Outcome:
@@ -40,35 +39,6 @@ def container(call: Call) -> Outcome:
 def image(call: Call) -> Outcome:
     """docker image inspect."""
     return shown(call, _image)
-
-
-def shown(call: Call, look: Callable[[Call, str], dict[str, Any]]) -> Outcome:
-    """Shows what `look` finds of each argument, and says at the end what it did not find."""
-    template = _template(call.flag("format"))
-    found: list[dict[str, Any]] = []
-    rendered: list[str] = []
-    failed: list[str] = []
-    for name in call.args:
-        try:
-            found.append(look(call, name))
-            rendered += [template.render(found[-1])] if template else []
-        except DockerlabError as error:
-            failed.append(error.message)
-    if not (template or failed):
-        return Outcome(Text(indented(found)))
-    # Docker ends its output with a line end, even if there is no output.
-    call.out("\n".join(rendered) if template else indented(found))
-    if failed:
-        call.surface.err("\n".join(failed) + "\n")
-    return Outcome(exit_code=int(bool(failed)))
-
-
-def _template(text: str) -> Template | None:
-    try:
-        return Template.typed("{{json .}}" if text == "json" else text) if text else None
-    except InvalidArgument as error:
-        error.exit_code = 64
-        raise
 
 
 def _container(call: Call, name: str) -> dict[str, Any]:
@@ -88,10 +58,27 @@ def _image(call: Call, name: str) -> dict[str, Any]:
 def _any(call: Call, name: str) -> dict[str, Any]:
     with suppress(NotFound):
         return container_facts(call.engine.containers.get(name))
-    try:
+    with suppress(NotFound, InvalidRequest):
         return image_facts(call.engine.images.get(name))
-    except (NotFound, InvalidRequest):
-        raise NotFound(f"Error: No such object: {name}") from None
+    with suppress(NotFound):
+        return networks.facts(call, call.engine.networks.get(name))
+    with suppress(NotFound):
+        return volumes.volume_facts(call.engine.volumes.get(name))
+    raise NotFound(f"Error: No such object: {name}")
+
+
+def _network(call: Call, name: str) -> dict[str, Any]:
+    try:
+        return networks.facts(call, call.engine.networks.get(name))
+    except NotFound as error:
+        raise NotFound(f"Error response from daemon: {error.message}") from None
+
+
+def _volume(call: Call, name: str) -> dict[str, Any]:
+    try:
+        return volumes.volume_facts(call.engine.volumes.get(name))
+    except NotFound as error:
+        raise NotFound(f"Error response from daemon: {error.message}") from None
 
 
 def _none(kind: str, call: Call, name: str) -> dict[str, Any]:
@@ -173,7 +160,9 @@ def container_facts(container: Container) -> dict[str, Any]:
         "HostConfig": Struct({
             "Binds": host["binds"] or None, "Tmpfs": host.get("tmpfs") or None, "VolumesFrom": host.get("volumes_from") or None,
             "ShmSize": host.get("shm_size") or 64 << 20, "OomScoreAdj": host.get("oom_score_adj", 0), "PidMode": host.get("pid", ""), "IpcMode": host.get("ipc") or "private",
-            "UTSMode": host.get("uts", ""), "Sysctls": host.get("sysctl") or {}, "NetworkMode": host["network"], "AutoRemove": host["rm"], "CapAdd": host["cap_add"] or None,
+            "UTSMode": host.get("uts", ""), "Sysctls": host.get("sysctl") or {}, "NetworkMode": host["network"], "AutoRemove": host["rm"], "PortBindings": ports.asked(container),
+            "PublishAllPorts": host.get("publish_all", False),
+            "Links": [f"/{name}:/{record.name}/{alias}" for _, name, alias in host.get("links", ())] or None, "CapAdd": host["cap_add"] or None,
             "CapDrop": host["cap_drop"] or None, "Privileged": False, "ReadonlyRootfs": host["read_only"],
             "SecurityOpt": ["no-new-privileges"] if host["no_new_privileges"] else None, **_limits(container), "RestartPolicy": _policy(host.get("restart", "")), "Runtime": "dockerlab",
             **({"Init": True} if host.get("init") else {}),
@@ -184,5 +173,5 @@ def container_facts(container: Container) -> dict[str, Any]:
         "Config": _config(container.config, Hostname=host.get("hostname") or container.id[:12], Domainname=host.get("domainname", ""),
                           Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image,
                           Labels=dict(sorted(container.config.labels.items())), **({"StopTimeout": host["stop_timeout"]} if host.get("stop_timeout") is not None else {})),
-        "NetworkSettings": {"Networks": {host["network"]: {}}, "Ports": {}},
+        "NetworkSettings": networks.settings(container, state),
     }  # fmt: skip

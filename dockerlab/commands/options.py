@@ -13,6 +13,7 @@ from dockerlab.commands import checks
 from dockerlab.commands.call import Call
 from dockerlab.commands.environment import lines, variables
 from dockerlab.commands.mounting import mount
+from dockerlab.commands.networking import networks, publications
 from dockerlab.engine.options import RunOptions
 from dockerlab.engine.resources import Resources
 from dockerlab.engine.settings import host_environment
@@ -32,24 +33,26 @@ def _security(words: tuple[str, ...]) -> bool:
 def run_options(call: Call) -> RunOptions:
     """Gives what `run` and `create` were told; raises InvalidArgument, InvalidRequest."""
     restart = _restart(call)
-    network = call.flag("network") or call.flag("net") or "host"
-    if network not in ("none", "host"):
-        raise InvalidRequest(f"network {network} not found", hint="use --net none or --net host: networks of one's own come later")
+    named, published = networks(call), publications(call.flag("publish"))
+    if named and named[0].name == "host" and (published or call.flag("publish-all")):
+        call.surface.err("WARNING: Published ports are discarded when using host network mode\n")
+    exposed = (*_ports(call.flag("expose")), *(f"{each.port}/{each.protocol}" for each in published))
     for server in call.flag("dns"):
         if ipaddress.ip_address(server).is_loopback:
             call.surface.err(f"WARNING: Localhost DNS ({server}) may fail in containers.\n")
     return RunOptions(
         name=call.flag("name"), env=variables(call.folder, call.flag("env-file"), call.flag("env"), host_environment()), workdir=call.flag("workdir"), user=call.flag("user"),
         volume=tuple(_absolute(word, call.folder) for word in call.flag("volume")), label=_labels(call), hostname=call.flag("hostname"),
-        entrypoint=call.flag("entrypoint") if "entrypoint" in call.parsed.given else None, network=network, read_only=call.flag("read-only"),
+        entrypoint=call.flag("entrypoint") if "entrypoint" in call.parsed.given else None, networks=named, read_only=call.flag("read-only"),
         cap_add=call.flag("cap-add"), cap_drop=call.flag("cap-drop"), no_new_privileges=_security(call.flag("security-opt")),
         interactive=call.flag("interactive"), tty=call.flag("tty"), rm=call.flag("rm") and not call.parsed.values.get("explain"),
         replace=call.flag("replace"), explain=call.parsed.values.get("explain", False), stop_signal=call.flag("stop-signal"),
-        stop_timeout=call.flag("stop-timeout") if "stop-timeout" in call.parsed.given else None, expose=_ports(call.flag("expose")), group_add=call.flag("group-add"),
+        stop_timeout=call.flag("stop-timeout") if "stop-timeout" in call.parsed.given else None, expose=exposed, group_add=call.flag("group-add"),
         ulimit=tuple(checks.ulimit(word) for word in call.flag("ulimit")), add_host=tuple(checks.extra_host(word) for word in call.flag("add-host")),
         resources=Resources(**limits(call)), mount=tuple(map(mount, call.flag("mount"))), tmpfs=call.flag("tmpfs"), volumes_from=call.flag("volumes-from"), shm_size=call.flag("shm-size"),
         domainname=call.flag("domainname"), oom_score_adj=call.flag("oom-score-adj"), sysctl=env_map(call.flag("sysctl")), pid=_mode(call, "pid"), ipc=call.flag("ipc"),
         uts=_mode(call, "uts"), platform=_platform(call.flag("platform")), pull=_pull(call.flag("pull")), restart=restart, init=call.flag("init"), health=_health(call),
+        publish=published, publish_all=call.flag("publish-all"), link=call.flag("link"),
         dns=call.flag("dns"), dns_search=call.flag("dns-search"), dns_option=(*call.flag("dns-option"), *call.flag("dns-opt")),
     )  # fmt: skip
 

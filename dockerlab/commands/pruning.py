@@ -12,14 +12,14 @@ from dockerlab.commands.rows import parse_time
 from dockerlab.engine.system import Wanted
 from dockerlab.errors import InvalidArgument, InvalidRequest
 
-__all__ = ["containers", "images", "system", "volumes"]
+__all__ = ["agreed", "containers", "images", "system", "volumes", "wanted"]
 
 
 def containers(call: Call) -> Outcome:
     """docker container prune."""
-    if not _agreed(call, "This will remove all stopped containers."):
+    if not agreed(call, "This will remove all stopped containers."):
         return Outcome()
-    gone, freed = call.engine.system.prune_containers(_wanted(call, "label", "until"))
+    gone, freed = call.engine.system.prune_containers(wanted(call, "label", "until"))
     return _told(call, freed, Containers=gone)
 
 
@@ -27,9 +27,9 @@ def images(call: Call) -> Outcome:
     """docker image prune."""
     every = call.flag("all")
     what = "all images without at least one container associated to them" if every else "all dangling images"
-    if not _agreed(call, f"This will remove {what}."):
+    if not agreed(call, f"This will remove {what}."):
         return Outcome()
-    lines, freed = call.engine.system.prune_images(_wanted(call, "label", "until", "dangling"), every=every)
+    lines, freed = call.engine.system.prune_images(wanted(call, "label", "until", "dangling"), every=every)
     return _told(call, freed, Images=lines)
 
 
@@ -37,33 +37,35 @@ def volumes(call: Call) -> Outcome:
     """docker volume prune."""
     every = call.flag("all")
     what = "all local volumes" if every else "anonymous local volumes"
-    if not _agreed(call, f"This will remove {what} not used by at least one container."):
+    if not agreed(call, f"This will remove {what} not used by at least one container."):
         return Outcome()
-    gone, freed = call.engine.system.prune_volumes(_wanted(call, "label", "all"), every=every)
+    gone, freed = call.engine.system.prune_volumes(wanted(call, "label", "all"), every=every)
     return _told(call, freed, Volumes=gone)
 
 
 def system(call: Call) -> Outcome:
     """docker system prune."""
     every, own = call.flag("all"), call.flag("volumes")
-    kinds = ["all stopped containers", *(["all anonymous volumes not used by at least one container"] if own else []),
+    kinds = ["all stopped containers", "all networks not used by at least one container", *(["all anonymous volumes not used by at least one container"] if own else []),
              "all images without at least one container associated to them" if every else "all dangling images"]  # fmt: skip
     words = call.flag("filter")
     if own and any(word.startswith("until=") for word in words):
         raise InvalidArgument('ERROR: The "until" filter is not supported with "--volumes"', hint="leave out one of them")
     listed = "".join(f"  - {kind}\n" for kind in kinds) + (f"\n  Items to be pruned will be filtered with:\n{''.join(f'  - {word}{chr(10)}' for word in words)}" if words else "")
-    if not _agreed(call, f"This will remove:\n{listed}"):
+    if not agreed(call, f"This will remove:\n{listed}"):
         return Outcome()
-    wanted, tidy = _wanted(call, "label", "until"), call.engine.system
-    gone, freed = tidy.prune_containers(wanted)
-    named, more = tidy.prune_volumes(wanted, every=False) if own else ([], 0)
-    lines, most = tidy.prune_images(wanted, every=every)
+    meant, tidy = wanted(call, "label", "until"), call.engine.system
+    gone, freed = tidy.prune_containers(meant)
+    networks = call.engine.networks.prune(meant)
+    named, more = tidy.prune_volumes(meant, every=False) if own else ([], 0)
+    lines, most = tidy.prune_images(meant, every=every)
     tidy.collect()
     tidy.sweep()
-    return _told(call, freed + more + most, Containers=gone, Volumes=named, Images=lines)
+    return _told(call, freed + more + most, Containers=gone, Networks=networks, Volumes=named, Images=lines)
 
 
-def _agreed(call: Call, warning: str) -> bool:
+def agreed(call: Call, warning: str) -> bool:
+    """Tells whether a person wants this, asked unless they have said so."""
     return bool(call.flag("force")) or call.surface.agreed(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
 
 
@@ -75,7 +77,7 @@ def _told(call: Call, freed: int, **kinds: Sequence[str]) -> Outcome:
     return Outcome()
 
 
-def _wanted(call: Call, *names: str) -> Wanted:
+def wanted(call: Call, *names: str) -> Wanted:
     """Gives what tells whether something with these labels, made then, is asked for; raises InvalidRequest."""
     tests: list[Wanted] = []
     for word in call.flag("filter"):

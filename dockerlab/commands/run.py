@@ -31,6 +31,7 @@ _VERBS = {
     "system resume": "system:resume",
     "container prune": "pruning:containers", "image prune": "pruning:images", "volume prune": "pruning:volumes",
     "exec": "lifecycle:exec_", **{name: f"lifecycle:{name}" for name in ("attach", "pause", "unpause", "stop", "kill", "wait", "restart", "rename", "top", "update")},
+    "port": "ports:port", **{f"network {name}": f"networks:{name}" for name in ("connect", "create", "disconnect", "inspect", "ls", "prune", "rm")},
     **{f"volume {name}": f"volumes:{name}" for name in ("create", "inspect", "ls", "rm")},
     "shim install": "system:shim_install", "shim remove": "system:shim_remove",
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dockerlab.commands import checks
+from dockerlab.commands import checks, networking
 from dockerlab.commands.grammar import Command, Flag
 from dockerlab.commands.mounting import mount
 
@@ -61,8 +61,13 @@ _RUN = (
     Flag("interactive", "bool", "i", help="Keep STDIN open even if not attached"),
     Flag("label", "list", "l", help="Set meta data on a container", check=checks.label),
     Flag("name", "string", help="Assign a name to the container"),
-    Flag("net", "string", help="Connect a container to a network", hidden=True),
-    Flag("network", "string", help="Connect a container to a network", meta="network"),
+    Flag("ip", "string", help="IPv4 address (e.g., 172.30.100.104)"),
+    Flag("link", "list", help="Add link to another container", check=networking.link),
+    Flag("net", "list", help="Connect a container to a network", hidden=True),
+    Flag("network", "list", help="Connect a container to a network", meta="network"),
+    Flag("network-alias", "list", help="Add network-scoped alias for the container"),
+    Flag("publish", "list", "p", help="Publish a container's port(s) to the host"),
+    Flag("publish-all", "bool", "P", help="Publish all exposed ports to random ports"),
     Flag("mount", "list", help="Attach a filesystem mount to the container", meta="mount", check=mount),
     Flag("domainname", "string", help="Container NIS domain name"),
     Flag("oom-score-adj", "int", help="Tune host's OOM preferences (-1000 to 1000)"),
@@ -90,9 +95,9 @@ _RUN_LATER = _refused(
     "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-count cpu-percent cpu-rt-period "
     "cpu-rt-runtime device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
     "device-write-iops disable-content-trust gpus "
-    "io-maxbandwidth io-maxiops ip ip6 isolation kernel-memory link link-local-ip "
-    "log-driver log-opt mac-address network-alias oom-kill-disable "
-    "privileged publish p publish-all P runtime "
+    "io-maxbandwidth io-maxiops ip6 isolation kernel-memory link-local-ip "
+    "log-driver log-opt mac-address oom-kill-disable "
+    "privileged runtime "
     "storage-opt userns volume-driver"
 )
 _FORMAT = Flag("format", "string", help="Format output using a custom template")
@@ -178,6 +183,8 @@ COMMANDS: tuple[Command, ...] = (
              Flag("tail", "string", "n", "all", "Number of lines to show from the end of the logs"), Flag("timestamps", "bool", "t", help="Show timestamps"),
              Flag("until", "string", help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)')),
             1, 1, aliases=("docker container logs", "docker logs")),
+    Command("port", "docker port CONTAINER [PRIVATE_PORT[/PROTO]]", "List port mappings or a specific mapping for the container", (), 1, 2,
+            aliases=("docker container port", "docker port")),
     Command("stats", "docker stats [OPTIONS] [CONTAINER...]", "Display a live stream of container(s) resource usage statistics",
             (Flag("all", "bool", "a", help="Show all containers (default shows just running)"), _FORMAT,
              Flag("no-stream", "bool", help="Disable streaming stats and only pull the first result"), Flag("no-trunc", "bool", help="Do not truncate output")), 0, None,
@@ -247,6 +254,25 @@ COMMANDS: tuple[Command, ...] = (
             (_FILTER, _FORMAT, Flag("quiet", "bool", "q", help="Only display volume names")), 0, 0, aliases=("docker volume ls", "docker volume list"), refused=_refused("cluster")),
     Command("volume rm", "docker volume rm [OPTIONS] VOLUME [VOLUME...]", "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
             (Flag("force", "bool", "f", help="Force the removal of one or more volumes"),), 1, None, aliases=("docker volume rm", "docker volume remove")),
+    Command("network connect", "docker network connect [OPTIONS] NETWORK CONTAINER", "Connect a container to a network",
+            (Flag("alias", "list", help="Add network-scoped alias for the container"), Flag("ip", "string", help='IPv4 address (e.g., "172.30.100.104")')), 2, 2,
+            refused=_refused("driver-opt gw-priority ip6 link link-local-ip")),
+    Command("network create", "docker network create [OPTIONS] NETWORK", "Create a network",
+            (Flag("attachable", "bool", help="Enable manual container attachment"), Flag("driver", "string", "d", "bridge", "Driver to manage the Network"),
+             Flag("gateway", "list", help="IPv4 or IPv6 Gateway for the master subnet"), Flag("internal", "bool", help="Restrict external access to the network"),
+             Flag("ip-range", "list", help="Allocate container ip from a sub-range"), Flag("label", "list", help="Set metadata on a network", check=checks.label),
+             Flag("subnet", "list", help="Subnet in CIDR format that represents a network segment")), 1, 1,
+            refused=_refused("aux-address config-from config-only ingress ipam-driver ipam-opt ipv4 ipv6 opt o scope")),
+    Command("network disconnect", "docker network disconnect [OPTIONS] NETWORK CONTAINER", "Disconnect a container from a network",
+            (Flag("force", "bool", "f", help="Force the container to disconnect from a network"),), 2, 2),
+    Command("network inspect", "docker network inspect [OPTIONS] NETWORK [NETWORK...]", "Display detailed information on one or more networks", (_TEMPLATE,), 1, None,
+            refused=_refused("verbose v")),
+    Command("network ls", "docker network ls [OPTIONS]", "List networks",
+            (_FILTER, _FORMAT, Flag("no-trunc", "bool", help="Do not truncate the output"), Flag("quiet", "bool", "q", help="Only display network IDs")), 0, 0,
+            aliases=("docker network ls", "docker network list")),
+    Command("network prune", "docker network prune [OPTIONS]", "Remove all unused networks", (_pruned('Provide filter values (e.g. "until=<timestamp>")'), _FORCE), 0, 0),
+    Command("network rm", "docker network rm NETWORK [NETWORK...]", "Remove one or more networks",
+            (Flag("force", "bool", "f", help="Do not error if the network does not exist"),), 1, None, aliases=("docker network rm", "docker network remove")),
     Command("shim install", "docker shim install [OPTIONS]", "Put a `docker` that means dockerlab on the PATH",
             (Flag("force", "bool", "f", help="Even where another docker is found first"),), 0, 0),
     Command("shim remove", "docker shim remove", "Take that `docker` away again", (), 0, 0),

@@ -7,8 +7,8 @@ from typing import Any
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.each import attempts, told
 from dockerlab.commands.filters import labelled
-from dockerlab.commands.inspect import shown
 from dockerlab.commands.rows import Rows
+from dockerlab.commands.showing import shown
 from dockerlab.engine.volumes import VolumeInfo
 from dockerlab.errors import InvalidRequest, NotFound
 from dockerlab.oci.config import env_map

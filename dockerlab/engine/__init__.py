@@ -14,6 +14,7 @@ from dockerlab.engine.builds import Builds
 from dockerlab.engine.containers import Container, Containers, RunOptions
 from dockerlab.engine.execution import ExecOptions
 from dockerlab.engine.images import Image, Images
+from dockerlab.engine.networks import Networks
 from dockerlab.engine.settings import Settings
 from dockerlab.engine.system import System
 from dockerlab.engine.volumes import Volumes
@@ -52,6 +53,7 @@ class Engine:
         self.containers = Containers(self)
         self.builds = Builds(self)
         self.volumes = Volumes(self)
+        self.networks = Networks(self)
         self.system = System(self)
 
     def first_time(self, topic: str) -> bool:

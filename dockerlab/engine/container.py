@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dockerlab.engine import execution, updating, watching
+from dockerlab.engine import execution, joining, linking, updating, watching
 from dockerlab.engine.exchange import Files
 from dockerlab.engine.execution import ExecOptions, ExecResult, restarting
 from dockerlab.engine.images import Image, now
@@ -114,6 +114,7 @@ class Container:
 
     def _request(self, given: dict[str, int], detach: bool) -> dict[str, Any]:
         host, snapshotter = self.record.host, self._engine.snapshotter
+        linked = linking.targets(self._engine, self)
         mounts = snapshots.described(snapshotter.mounts(self.id))
         return {
             "folder": str(self.folder), "about": self.record.about, "mounts": mounts, "attach": list(given), "detach": detach,
@@ -122,6 +123,7 @@ class Container:
             "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False),
             "stop_signal": signals.number(self.config.stop_signal) if self.config.stop_signal else 0,
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
+            "networks": joining.request(self._engine, self), "shares": joining.share(self._engine, self), "variables": linking.variables(self, linked),
         }  # fmt: skip
 
     def _volumes(self) -> list[tuple[str, str, bool]]:
@@ -285,6 +287,7 @@ class Container:
             raise InvalidRequest("Renaming a container with the same name as its current name", hint="choose another name")
         self.record, old = self._engine.container_store.rename(self.record, name), self.name
         self.name = name
+        self._engine.networks.renamed(self)
         self.note("rename", oldName=f"/{old}")
 
     def processes(self) -> list[int]:

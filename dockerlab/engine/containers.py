@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dockerlab.engine import binds, hostfiles, mounts
+from dockerlab.engine import binds, joining, mounts
 from dockerlab.engine.container import NAME, Container, Sink
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent
@@ -18,6 +18,7 @@ from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
 from dockerlab.oci.config import RunConfig
 from dockerlab.oci.digest import ChainId
+from dockerlab.runtime import hostfiles
 from dockerlab.runtime.generate import Options, Volume, generate
 from dockerlab.store.containers import Record, new_id
 
@@ -79,14 +80,15 @@ class Containers:
     def _create(self, image: str, source: Image, config: RunConfig, chosen: RunOptions) -> Container:
         ident, engine = new_id(), self._engine
         chain = engine.images.layers.ensure_unpacked(source.record)
+        networks = joining.planned(engine, chosen)
         volumes, anonymous, tmpfs = self._mounts(chosen, config)
         hostname = chosen.hostname or (os.uname().nodename if chosen.uts == "host" else ident[:12])
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
         options = Options(
-            hostname=hostname, network=chosen.network, terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
+            hostname=hostname, network=self._network(networks["network"]), terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
             no_new_privileges=chosen.no_new_privileges, volumes=volumes, limits=chosen.ulimit, domainname=chosen.domainname, oom_score_adj=chosen.oom_score_adj, sysctl=chosen.sysctl, pid=chosen.pid,
             ipc=chosen.ipc, uts=chosen.uts, tmpfs=tmpfs, shm_size=chosen.shm_size or 64 << 20, cgroup=f"/{group}" if group else "",
-            resources=chosen.resources.described(), files=hostfiles.places(engine.container_store.folder(ident)),
+            resources=chosen.resources.described(), files={f"/etc/{name}": engine.container_store.folder(ident) / name for name in ("resolv.conf", "hostname", "hosts")},
         )  # fmt: skip
         if not engine.capabilities.set_uid and config.user.partition(":")[0] not in ("", "0", "root") and (found := engine.images.layers.set_ids(source.record)):
             engine.say(f"no set-uid program acts on this host: {', '.join(found[:3])}{', …' if len(found) > 3 else ''} would run as their owner on others")
@@ -97,15 +99,27 @@ class Containers:
             record = Record(
                 id=ident, name=chosen.name or self._free_name(), created=now(), image_id=source.id, image=image, path=words[0], args=words[1:],
                 config=msgspec.to_builtins(config), snapshotter=engine.snapshotter.name, chain=chain, volumes=anonymous,
-                host=_host_facts(chosen, group, volumes, tmpfs),
+                host={**_host_facts(chosen, group, volumes, tmpfs), **networks},
             )  # fmt: skip
             engine.container_store.create(record, spec.encode())
             engine.journal.note("container", "create", ident, record.about)
-            hostfiles.write(engine.container_store.folder(ident), hostname, chosen)
+            self._write_files(Container(engine, record), hostname)
         except BaseException:
             engine.snapshotter.remove(ident)
             raise
         return Container(engine, record)
+
+    def _network(self, mode: str) -> str:
+        """Gives what the container has of its own: `host` for nothing, which is all that some hosts give."""
+        return mode if self._engine.capabilities.namespaces or mode == "none" else "host"
+
+    def _write_files(self, container: Container, hostname: str) -> None:
+        """Writes what is bound into the container's /etc; what its networks make of that comes at its start."""
+        host, folder = container.record.host, container.folder
+        own = self._engine.capabilities.namespaces and host["network"] != "host"
+        (folder / "resolv.conf").write_text(hostfiles.resolver(dns=host["dns"], search=host["dns_search"], options=host["dns_options"]))
+        (folder / "hostname").write_text(hostname + "\n")
+        (folder / "hosts").write_text(hostfiles.hosts([(address, names) for address, names in joining.extra_hosts(container, isolated=own)]))
 
     def _mounts(self, chosen: RunOptions, config: RunConfig) -> tuple[tuple[Volume, ...], tuple[str, ...], dict[str, str]]:
         """Gives all that is mounted beside the image and the kernel's own: volumes, the names of those that nobody named, and each tmpfs with its options."""
@@ -157,7 +171,7 @@ def _own_architecture() -> str:
 
 def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...], tmpfs: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "network": chosen.network, "explain": chosen.explain, "restart": chosen.restart, "init": chosen.init, "resources": chosen.resources.kept(), "tty": chosen.tty,
+        "explain": chosen.explain, "restart": chosen.restart, "init": chosen.init, "resources": chosen.resources.kept(), "tty": chosen.tty,
         "interactive": chosen.interactive, "rm": chosen.rm,
         "cgroup": group,
         "hostname": chosen.hostname, "domainname": chosen.domainname, "oom_score_adj": chosen.oom_score_adj, "sysctl": dict(chosen.sysctl), "pid": chosen.pid, "ipc": chosen.ipc,

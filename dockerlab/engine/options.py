@@ -12,13 +12,23 @@ from dockerlab.engine.resources import Resources
 from dockerlab.errors import InvalidRequest, NotSupportedHere
 from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
 from dockerlab.runtime.detaching import parse
+from dockerlab.runtime.ports import Publication
 
-__all__ = ["Attach", "RunOptions", "check_health", "check_modes", "check_restart", "detach_keys", "merged"]
+__all__ = ["Attach", "NetworkWord", "Publication", "RunOptions", "check_health", "check_modes", "check_restart", "detach_keys", "merged"]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkWord:
+    """One network that a container is to be in, by name, with its other names there and the address that it wants."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    ip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What `docker run` may say beside image and command; names are docker's flags."""
+    """What `docker run` may say beside image and command; names are docker's flags. `networks` says more of them than `network`, which "" leaves to the settings."""
 
     name: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +42,11 @@ class RunOptions:
     label: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""
     entrypoint: str | None = None
-    network: str = "host"
+    network: str = ""
+    networks: tuple[NetworkWord, ...] = ()
+    link: tuple[str, ...] = ()
+    publish: tuple[Publication, ...] = ()
+    publish_all: bool = False
     read_only: bool = False
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()

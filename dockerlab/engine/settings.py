@@ -17,10 +17,11 @@ __all__ = ["Settings", "host_environment", "looked_at", "source_date"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`home` holds all state, `runtime` the sockets of running processes."""
+    """`home` holds all state, `runtime` the sockets of running processes, `network` is that of containers which name none."""
 
     home: Path
     runtime: Path
+    network: str = "bridge"
 
     @classmethod
     def find(cls, home: str | os.PathLike[str] | None = None) -> Settings:
@@ -35,7 +36,7 @@ class Settings:
         # A store holds set-user-id files of images: nobody else may reach them.
         if folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
             os.chmod(folder, 0o700)
-        return cls(folder, _runtime_folder(folder))
+        return cls(folder, _runtime_folder(folder), os.environ.get("DOCKERLAB_NETWORK", "bridge"))
 
 
 def _data_folder() -> str:

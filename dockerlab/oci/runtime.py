@@ -127,7 +127,11 @@ class Spec(_Value, frozen=True, kw_only=True):
 
     def owns(self, kind: str) -> bool:
         """Tells whether the container has a namespace of this kind (`pid`, `network`, …) to itself."""
-        return any(namespace.type == kind for namespace in self.linux.namespaces)
+        return any(namespace.type == kind and not namespace.path for namespace in self.linux.namespaces)
+
+    def joins(self, kind: str) -> bool:
+        """Tells whether it has another container's namespace of this kind."""
+        return any(namespace.type == kind and namespace.path for namespace in self.linux.namespaces)
 
     def encode(self) -> bytes:
         """Gives the document's bytes, indented for a reader."""

@@ -43,7 +43,7 @@ class ChrootSandbox:
 
 def refuse_network(spec: Spec) -> None:
     """Raises NotSupportedHere for a network of its own, which no host without namespaces gives."""
-    if spec.owns("network"):
+    if spec.owns("network") or spec.joins("network"):
         raise NotSupportedHere("this host gives a container no network of its own", reason="no namespaces", hint="leave --net none away: the container shares this machine's network")
 
 

@@ -35,7 +35,7 @@ class Options:
     """What `docker run` decides beyond the image's config."""
 
     hostname: str = ""
-    network: str = "host"
+    network: str = "host"  # or "none", "container:ID", and any other word for one of its own
     terminal: bool = False
     readonly: bool = False
     cap_add: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ def generate(config: RunConfig, options: Options) -> Spec:
         rlimits=tuple(Rlimit(type=f"RLIMIT_{name.upper()}", soft=soft % 2**64, hard=hard % 2**64) for name, soft, hard in options.limits),
     )
     linux = Linux(
-        namespaces=tuple(Namespace(type=kind) for kind in _namespaces(options)),
+        namespaces=_namespaces(options),
         cgroups_path=options.cgroup,
         resources=options.resources,
         sysctl=options.sysctl,
@@ -97,9 +97,11 @@ def sets(names: tuple[str, ...], user: str) -> Capabilities:
     return Capabilities(bounding=names, effective=held, permitted=held)
 
 
-def _namespaces(options: Options) -> tuple[str, ...]:
-    shared = {"pid": options.pid, "ipc": options.ipc, "uts": options.uts, "network": options.network}
-    return ("mount", *(kind for kind, mode in shared.items() if mode != "host"))
+def _namespaces(options: Options) -> tuple[Namespace, ...]:
+    """Gives those that are not the host's; one with a path is another container's, whose process is known once this one starts."""
+    modes = {"pid": options.pid, "ipc": options.ipc, "uts": options.uts, "network": options.network}
+    made = (Namespace(type=kind, path=f"/{mode}/{kind}" if mode.startswith("container:") else "") for kind, mode in modes.items() if mode != "host")
+    return (Namespace(type="mount"), *made)
 
 
 def _mounts(options: Options) -> tuple[Mount, ...]:

@@ -43,6 +43,11 @@ class Luggage:
             tell("volumes", "this host refuses mount(2): volumes are copied in, and what the container changes is copied back at its end")
         publish(self._folder / "laid.json", json.dumps(laid).encode())
 
+    def lay_again(self, target: str) -> None:
+        """Copies in one file of the engine's own once more, which has changed."""
+        if chroot.is_chroot(self._spec):
+            laying.lay_in(self._root, [mount for mount in self._binds if mount.destination == target], ())
+
     def take_back(self) -> None:
         """Copies back what the container changed, once, and empties what was in memory only."""
         self._empty()

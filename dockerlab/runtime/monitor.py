@@ -20,6 +20,7 @@ import msgspec
 
 from dockerlab.errors import DockerlabError, StoreError
 from dockerlab.linux import cgroups, resources, syscalls
+from dockerlab.oci.config import env_map, env_words
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import control, descendants, wire
 from dockerlab.runtime.detaching import Keys
@@ -28,9 +29,12 @@ from dockerlab.runtime.failing import told
 from dockerlab.runtime.guests import Guests
 from dockerlab.runtime.health import Health
 from dockerlab.runtime.luggage import Luggage
+from dockerlab.runtime.membership import Membership
+from dockerlab.runtime.network import NetworkFailed
 from dockerlab.runtime.restarting import Restarts
+from dockerlab.runtime.sharing import SHARED, Shared
 from dockerlab.runtime.streams import Person
-from dockerlab.runtime.supervisor import Supervisor
+from dockerlab.runtime.supervisor import NAMESPACES, Begun, Supervisor
 from dockerlab.runtime.watcher import EVERY, Watcher
 from dockerlab.store import work
 from dockerlab.store.containers import ContainerStore, State, new_id, now, started_at
@@ -46,6 +50,8 @@ class Monitor(Supervisor):
     def __init__(self, request: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
         folder = Path(request["folder"])
         spec = Spec.decode((folder / "bundle" / "config.json").read_bytes())
+        if words := request.get("variables"):
+            spec = msgspec.structs.replace(spec, process=msgspec.structs.replace(spec.process, env=env_words({**env_map(words), **env_map(spec.process.env)})))
         given = dict(zip((name for name in ("stdin", "stdout", "stderr") if name in request["attach"]), descriptors, strict=False))
         keys = Keys(request["keys"]) if request.get("keys") and spec.process.terminal and "stdin" in given else None
         super().__init__(folder, spec, request, connection, Person(given, keys=keys), folder / "log")
@@ -56,6 +62,8 @@ class Monitor(Supervisor):
         self.guests = Guests(self)
         self.journal, self.about = Journal(folder.parent.parent), request["about"]
         self.luggage = Luggage(folder, spec, request)
+        self.membership = Membership(self, request)
+        self.shared = Shared(request.get("shares", {}))
         self.health: Health | None = None
         self.restarts = Restarts()
         self.again: float | None = None
@@ -81,7 +89,14 @@ class Monitor(Supervisor):
         group = self.request.get("cgroup", "")
         self.groups = cgroups.create(group) if group else []
         self.luggage.lay_in(self.tell_once)
-        begun = self.begin(self.groups)
+        try:
+            self.membership.open()
+            self.shared.open()
+        except NetworkFailed as error:
+            begun = Begun(0, -1, {"message": str(error), "code": 125})
+        else:
+            begun = self.begin(self.groups)
+        self.shared.close()
         if failure := begun.failure:
             self.say({"failed": failure["message"], "code": failure["code"], "calls": failure.get("calls", [])})
             self._note_failure(failure)
@@ -94,8 +109,9 @@ class Monitor(Supervisor):
         self.health = Health(plan, self, self._execute, self._note_health) if plan else None
         self._note(
             status="running", pid=first, began=started_at(first), monitor=own, monitor_began=started_at(own), started=now(), restarts=self.restarts.count, oom_killed=False,
-            health=self.health.verdict.facts() if self.health else None,
+            health=self.health.verdict.facts() if self.health else None, **self.membership.state(),
         )  # fmt: skip
+        self.membership.watch()
         self._tell_volumes("mount")
         self.tell("start")
         self.say_started()
@@ -106,6 +122,7 @@ class Monitor(Supervisor):
 
     def _note_failure(self, failure: dict[str, Any]) -> None:
         """Notes why the program could not be started; a container that never ran is still one that was created."""
+        self.membership.part()
         before = self.store.state(self.folder.name)
         self._note(status="exited" if before.started else "created", exit_code=failure["code"], error=failure["message"], started=before.started, finished=before.finished)
 
@@ -139,7 +156,7 @@ class Monitor(Supervisor):
 
     def held(self) -> list[int]:
         """Gives also what others ask at: it must not seem that somebody listens once this process was killed."""
-        return [*super().held(), *([self.asked.fileno()] if self.asked else []), *(each.fileno() for each in (*self.waiting, *self.guests.connections()))]
+        return [*super().held(), *self.membership.held(), *([self.asked.fileno()] if self.asked else []), *(each.fileno() for each in (*self.waiting, *self.guests.connections()))]
 
     def constrain(self, folders: list[Path]) -> None:
         """Limits the group as the container's record has it, or watches where no group can be had; who asked is told what has no effect here."""
@@ -153,6 +170,21 @@ class Monitor(Supervisor):
                 self.tell_once("watched", "this host gives no control groups: a container that goes beyond its limit of memory or processes is killed, up to a second later")
         if unknown:
             self.tell_once("limits", f"this host cannot limit: {', '.join(unknown)}")
+        if not self.state.running:
+            self.membership.settle()
+
+    def introduce(self, sync: socket.socket) -> None:
+        """Shows the network namespace, for the switch."""
+        if self.spec.owns("network"):
+            self.membership.introduce(sync)
+
+    def meet(self, namespace: int) -> None:
+        """Has the switch bring the container into its networks."""
+        self.membership.meet(namespace)
+
+    def note_networks(self) -> None:
+        """Notes the networks that the container is in by now."""
+        self._note(**self.membership.state())
 
     @property
     def pace(self) -> int:
@@ -161,8 +193,8 @@ class Monitor(Supervisor):
         return min(pace, int(self.health.due * 1000) + 1) if self.health else pace
 
     def enter(self, kinds: int) -> None:
-        """Makes the container's namespaces."""
-        syscalls.unshare(kinds)
+        """Makes the container's namespaces, but for those that are another's, which it joins."""
+        syscalls.unshare(kinds & ~self.shared.enter(NAMESPACES))
 
     def leave(self, *, abandoned: bool) -> None:
         """Ends what no pid namespace ends, and takes the volumes back where nobody else is left to do it."""
@@ -188,8 +220,9 @@ class Monitor(Supervisor):
             lasted = (datetime.now(UTC) - datetime.fromisoformat(self.state.started[:26] + "+00:00")).total_seconds()
             self.again = self.restarts.after(self._policy(), code, lasted) if self.asked else None
             self.tell("die", exitCode=str(code))
+            self.membership.part()
             self._tell_volumes("unmount")
-            self._note(status="exited" if self.again is None else "restarting", exit_code=code, finished=now(), pid=0)
+            self._note(status="exited" if self.again is None else "restarting", exit_code=code, finished=now(), pid=0, networks={}, ports=[])
             self._tell_waiting(code)
 
     def _policy(self) -> str:
@@ -232,7 +265,9 @@ class Monitor(Supervisor):
         if "exec" in message:
             self._execute(message["exec"], connection, descriptors)
         elif "root" in message:
-            self._show_root(connection)
+            self._show(connection, "root", os.O_PATH | os.O_DIRECTORY)
+        elif "share" in message:
+            self._show(connection, SHARED[message["share"]], os.O_RDONLY)
         elif "attach" in message:
             self.guests.let_in(message, connection, descriptors)
         elif message.get("wait") and self.state.alive:
@@ -256,6 +291,8 @@ class Monitor(Supervisor):
                 self.constrain(self.groups)
             except OSError as error:
                 return {"failed": f"{error.filename}: {error.strerror}"}
+        if "network" in message:
+            return self.membership.obey(message["network"])
         if "pause" in message:
             self._pause(bool(message["pause"]))
         if message.get("wait"):
@@ -268,14 +305,14 @@ class Monitor(Supervisor):
         below = descendants.children(self.first) if self.first and self.request.get("init") and self.has_pids else []
         return min(below, key=started_at, default=self.first)
 
-    def _show_root(self, connection: socket.socket) -> None:
-        """Hands out the container's root folder: proc(5), /proc/PID/root."""
+    def _show(self, connection: socket.socket, name: str, flags: int) -> None:
+        """Hands out the container's root folder, or a namespace of it: proc(5), /proc/PID/root, /proc/PID/ns."""
         with connection, contextlib.suppress(OSError):
-            root = os.open(f"/proc/{self.program}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = os.open(f"/proc/{self.program}/{name}", flags | os.O_CLOEXEC)
             try:
-                wire.send(connection, {}, [root])
+                wire.send(connection, {}, [descriptor])
             finally:
-                os.close(root)
+                os.close(descriptor)
 
     def _execute(self, wanted: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
         """Starts one program more, which a process of its own sees through."""

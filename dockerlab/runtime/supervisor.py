@@ -27,6 +27,7 @@ from dockerlab.runtime.copyup import CopyUp
 from dockerlab.runtime.credentials import Credentials
 from dockerlab.runtime.emulation import Circumstances, Emulation, without_listener
 from dockerlab.runtime.failing import InitFailed, told
+from dockerlab.runtime.network import NetworkFailed
 from dockerlab.runtime.serving import Serving
 from dockerlab.runtime.streams import Person, Streams
 from dockerlab.store import snapshots
@@ -85,6 +86,13 @@ class Supervisor:
     def enter(self, kinds: int) -> None:
         """Brings the parent, and so what it forks, into the container's namespaces of these kinds. Raises OSError."""
         raise NotImplementedError
+
+    def introduce(self, sync: socket.socket) -> None:
+        """In the parent: it is in the namespaces, and forks the program next."""
+
+    def meet(self, namespace: int) -> None:
+        """What `introduce` has sent: the network namespace."""
+        os.close(namespace)
 
     def constrain(self, folders: list[Path]) -> None:
         """Limits what the control group may use, before the program begins. Raises OSError."""
@@ -152,9 +160,10 @@ class Supervisor:
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             start, kinds = self._start(), 0  # whatever this needs of the host's files is read now
             for namespace in self.spec.linux.namespaces:
-                kinds |= NAMESPACES[namespace.type]
+                kinds |= NAMESPACES[namespace.type]  # its own, and those that it shares
             if kinds:
                 self.enter(kinds)
+            self.introduce(sync)
             child = os.fork()
             if child == 0:
                 os.close(status_out)
@@ -239,13 +248,20 @@ class Supervisor:
                 if "listen" in message:
                     self._listen(descriptors[0], message["listen"])
                     continue
+                if "namespace" in message:
+                    self.meet(descriptors[0])
+                    continue
                 if "pid" not in message:
                     return first, message
                 first = message["pid"]
                 # One that has failed meanwhile is no process any more, and its message is the next.
                 with contextlib.suppress(ProcessLookupError, BrokenPipeError):
                     cgroups.join(folders, first)
-                    self.constrain(folders)
+                    try:
+                        self.constrain(folders)
+                    except NetworkFailed as error:
+                        os.kill(first, signal.SIGKILL)
+                        return first, {"message": str(error), "code": 125}
                     ours.send(b"go")
 
     # Answers for the kernel

@@ -52,7 +52,7 @@ class UserSandbox:
             spec = chroot.adapted(spec, namespaces=True)
             linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(serving=True, copying=True)) or None)
             return msgspec.structs.replace(spec, linux=linux)
-        mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, spec.owns("network"), spec.owns("pid"))))
+        mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, spec.owns("network") or spec.joins("network"), spec.owns("pid") or spec.joins("pid"))))
         if self._ranged:
             return msgspec.structs.replace(spec, mounts=mounts)
         linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(copying=not self.capabilities.overlay)) or None)

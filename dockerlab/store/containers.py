@@ -55,7 +55,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """How a container is: created, running, paused, restarting or exited. `began` is the kernel's start time of `pid`, since ids are used again.
 
-    `restarts` counts what its policy has begun again since a person started it; `stopped` tells that somebody has sent it a signal since.
+    `restarts` counts what its policy has begun again since a person started it; `stopped` tells that somebody has sent it a signal since. `networks` are those that
+    it is in, by name, and `ports` what is published: (address of the host, port there, port of the container, protocol).
     """
 
     status: str = "created"
@@ -71,6 +72,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     stopped: bool = False
     oom_killed: bool = False
     health: dict[str, Any] | None = None
+    networks: dict[str, dict[str, Any]] = {}
+    ports: list[tuple[str, int, int, str]] = []
 
     @property
     def running(self) -> bool:

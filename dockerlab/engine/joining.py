@@ -1,0 +1,143 @@
+"""What a container wants of networks: kept when it is made, turned into a request to the switch at each start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING, Any
+
+from dockerlab.engine import linking
+from dockerlab.engine.options import NetworkWord, RunOptions
+from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
+from dockerlab.runtime import hostfiles
+from dockerlab.store.networks import Network
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+    from dockerlab.engine.container import Container
+
+__all__ = ["endpoint", "extra_hosts", "hostname", "planned", "request", "share", "switch"]
+
+
+def planned(engine: Engine, chosen: RunOptions) -> dict[str, Any]:
+    """Gives what is kept of a container's wishes; raises InvalidRequest in docker's words."""
+    words = list(chosen.networks) or [NetworkWord(chosen.network or engine.settings.network)]
+    mode = "bridge" if words[0].name == "default" else words[0].name
+    if mode.startswith("container:"):
+        mode = _of_another(engine, chosen, mode)
+    elif mode in ("host", "none") and len(words) > 1:
+        raise InvalidRequest(f"conflicting options: cannot attach both user-defined and non-user-defined network-modes ({mode})", hint="name it alone")
+    if mode == "host" and chosen.link:
+        raise InvalidRequest("conflicting options: host type networking can't be used with links. This would result in undefined behavior", hint="the host's network has every port already")
+    links = [_link(engine, word) for word in chosen.link]
+    kept = [] if mode.startswith("container:") else [{"name": mode if n == 0 else word.name, "aliases": list(word.aliases), "ip": word.ip} for n, word in enumerate(words)]
+    return {"network": mode, "networks": kept, "publish": [list(each) for each in chosen.publish], "publish_all": chosen.publish_all, "links": links}
+
+
+def _of_another(engine: Engine, chosen: RunOptions, mode: str) -> str:
+    name = mode.partition(":")[2]
+    if not name:
+        raise InvalidRequest("Invalid network mode: invalid container format container:<name|id>", hint="name a container behind the colon")
+    conflicts = (
+        (chosen.hostname, "hostname and the network mode"), (chosen.link, "container type network can't be used with links. This would result in undefined behavior"),
+        (chosen.dns, "dns and the network mode"), (chosen.add_host, "custom host-to-IP mapping and the network mode"),
+        (chosen.publish or chosen.publish_all, "port publishing and the container type network mode"), (chosen.expose, "port exposing and the container type network mode"),
+    )  # fmt: skip
+    for given, what in conflicts:
+        if given:
+            raise InvalidRequest(f"conflicting options: {what}", hint="say it of the container whose network it is")
+    if not engine.capabilities.namespaces:
+        raise NotSupportedHere("this host gives a container no network of its own, so there is none to share", reason="no namespaces", hint="leave it out: all share this machine's network")
+    return f"container:{engine.containers.get(name).id}"
+
+
+def _link(engine: Engine, word: str) -> list[str]:
+    name, _, alias = word.partition(":")
+    try:
+        return [engine.containers.get(name).id, name, alias or name]
+    except NotFound:
+        raise InvalidRequest(f"could not get container for {name}: No such container: {name}", hint="start it first") from None
+
+
+def switch(engine: Engine) -> dict[str, Any]:
+    """Gives where the engine's switch listens, and what it may do."""
+    able = engine.capabilities
+    return {"path": str(engine.settings.runtime / f"network-{able.tier}"), "root": str(engine.home), "tied": able.direct and able.namespaces, "isolated": able.namespaces}
+
+
+def request(engine: Engine, container: Container) -> dict[str, Any] | None:
+    """Gives what a container's monitor is to ask of the switch; None where it asks nothing. Raises NotFound, InvalidRequest."""
+    host = container.record.host
+    mode, isolated = host["network"], engine.capabilities.namespaces
+    if mode in ("none", "host") or mode.startswith("container:"):
+        return None
+    networks = [endpoint(engine, container, word) for word in host.get("networks", ())]
+    ports = _ports(container)
+    linked = linking.targets(engine, container)
+    text = hostfiles.resolver(dns=host.get("dns", ()), search=host.get("dns_search", ()), options=host.get("dns_options", ()))
+    if not isolated and not ports and not linked:
+        return None
+    user_defined = any(word["name"] not in ("bridge",) for word in host.get("networks", ()))
+    return {
+        "switch": switch(engine), "networks": networks if isolated else [], "ports": ports, "dns": host.get("dns", []), "resolve": isolated and hostfiles.local_only(text),
+        "links": {alias: other.name for other, _, alias in linked} if user_defined else {}, "hostname": hostname(container),
+        "etc": {"resolver": text, "extra": extra_hosts(container, isolated=isolated), "linked": [] if user_defined else linking.lines(linked, isolated=isolated)},
+    }  # fmt: skip
+
+
+def endpoint(engine: Engine, container: Container, word: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives what the switch is told of one network that a container is to be in; raises NotFound, InvalidRequest."""
+    found = engine.networks.get(word["name"])
+    if word["ip"]:
+        _check_address(found, word["ip"])
+    aliases = [] if found.built_in else [*word["aliases"], container.short_id]
+    return {"id": found.id, "ip": word["ip"], "aliases": list(dict.fromkeys(aliases))}
+
+
+def _check_address(found: Network, address: str) -> None:
+    if found.built_in:
+        raise InvalidRequest("user specified IP address is supported on user defined networks only", hint="docker network create --subnet 10.1.2.0/24 NAME")
+    if not found.chosen:
+        raise InvalidRequest("user specified IP address is supported only when connecting to networks with user configured subnets", hint="create the network with --subnet")
+    if IPv4Address(address) not in IPv4Network(found.subnet):
+        raise InvalidRequest(f"Invalid address {address}: It does not belong to any of this network's subnets", hint=f"name one of {found.subnet}")
+
+
+def _ports(container: Container) -> list[list[Any]]:
+    """Gives what is published, as `Publication`s; what is exposed as well with -P, the ports of which nobody names."""
+    host = container.record.host
+    asked = [list(each) for each in host.get("publish", ())]
+    if host.get("publish_all"):
+        named = {(each[3], each[4]) for each in asked}
+        exposed = [(int(port), protocol or "tcp") for port, _, protocol in (word.partition("/") for word in container.config.exposed_ports)]
+        asked += [["", 0, 0, port, protocol] for port, protocol in sorted(exposed, key=lambda e: (-e[0], e[1] == "tcp")) if (port, protocol) not in named]
+    return asked
+
+
+def share(engine: Engine, container: Container) -> dict[str, str]:
+    """Gives, by kind of namespace, the folder of the container whose namespace it shares; raises InvalidRequest where that does not run, NotFound."""
+    found = {}
+    for kind, mode in (("network", container.record.host["network"]), ("pid", container.record.host.get("pid", "")), ("ipc", container.record.host.get("ipc", ""))):
+        if mode.startswith("container:"):
+            other = engine.containers.get(mode.partition(":")[2])
+            if not other.state.running:
+                what = {"network": f"cannot join network of a non running container: {other.id}"}
+                raise InvalidRequest(what.get(kind, f"cannot join {kind.upper()} of a non running container: {other.id}"), hint=f"docker start {other.name}")
+            found[kind] = str(other.folder)
+    return found
+
+
+def hostname(container: Container) -> str:
+    """Gives the name that the container calls itself."""
+    host = container.record.host
+    domain = host.get("domainname", "")
+    name = host.get("hostname") or (os.uname().nodename if host.get("uts") == "host" else container.short_id)
+    return f"{name}.{domain} {name}" if domain else name
+
+
+def extra_hosts(container: Container, *, isolated: bool) -> list[list[Any]]:
+    """Gives the lines of /etc/hosts that a person asked for; where the container has no address of its own, also one for its name."""
+    named = [word.partition(":")[::2] for word in container.record.host.get("extra_hosts", ())]
+    own = [] if isolated else [["127.0.1.1", [hostname(container)]]]
+    return [*own, *([address, [name]] for name, address in named)]

@@ -1,0 +1,167 @@
+"""What a container's monitor does about its networks: it asks the switch for them at each start, keeps them, and gives them back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from dockerlab.runtime.hostfiles import hosts, with_servers
+from dockerlab.runtime.network import NetworkFailed, NetworkLease
+
+if TYPE_CHECKING:
+    from dockerlab.runtime.monitor import Monitor
+
+__all__ = ["Membership"]
+
+
+class Membership:
+    """The networks of one container; nothing where it has the host's, none, or another container's."""
+
+    def __init__(self, monitor: Monitor, request: dict[str, Any]) -> None:
+        self._monitor, self._launcher = monitor, os.getppid()
+        self.plan: dict[str, Any] | None = request.get("networks")
+        self._lease: NetworkLease | None = None
+        self._namespace = -1
+        self._asked = False
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.ports: list[list[Any]] = []
+
+    def held(self) -> list[int]:
+        """Gives the descriptors that are this process's alone."""
+        return [*([self._lease.fileno()] if self._lease else []), *([self._namespace] if self._namespace >= 0 else [])]
+
+    def open(self) -> None:
+        """Finds the switch before the program's parent is there; raises NetworkFailed."""
+        if self.plan and self._lease is None:
+            self._lease = NetworkLease(self.plan["switch"], self._launcher)
+
+    def introduce(self, sync: socket.socket) -> None:
+        """In the parent: shows the supervisor the namespace that it has just made."""
+        if self.plan:
+            descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            socket.send_fds(sync, [b'{"namespace": true}'], [descriptor])
+            os.close(descriptor)
+
+    def meet(self, namespace: int) -> None:
+        """Asks the switch to bring the container into its networks, and does not wait: meanwhile the container is built."""
+        self._namespace = namespace
+        self._ask_for_all((namespace,))
+
+    def _ask_for_all(self, descriptors: tuple[int, ...]) -> None:
+        if self.plan is None or self._lease is None:
+            return
+        networks = [{**wanted, "prefer": self.facts.get(wanted["id"], {}).get("ip", "")} for wanted in self.plan["networks"]]
+        who = {"container": self._monitor.folder.name, "name": self._monitor.about["name"]}
+        self._asked = True
+        self._lease.send({"do": "attach", **who, **{key: self.plan[key] for key in ("ports", "links", "dns", "resolve")}, "networks": networks}, descriptors)
+
+    def settle(self) -> None:
+        """Waits for the answer, and lets the container's files say what came of it; raises NetworkFailed."""
+        if self.plan is None or self._lease is None:
+            return
+        if not self._asked:  # a host without namespaces
+            self._ask_for_all(())
+        self._asked = False
+        self._learn(self._lease.receive())
+        for ident in self.facts:
+            self._tell("connect", ident)
+
+    def _learn(self, answer: dict[str, Any]) -> None:
+        plan = self.plan or {}
+        self.facts = {each["network"]: each for each in answer["endpoints"]}
+        self.ports = answer["ports"]
+        for note in answer["notes"]:
+            self._monitor.tell_once(note, note)
+        gateway = next((each["gateway"] for each in answer["endpoints"] if each["gateway"]), "")
+        etc, hostname = plan["etc"], plan["hostname"]
+        own = [(each["ip"], [hostname]) for each in answer["endpoints"]] if self._namespace >= 0 else []
+        self._write("hosts", hosts([*(tuple(each) for each in etc["extra"]), *(tuple(each) for each in etc["linked"]), *own], gateway=answer["host"] or gateway))
+        if answer["resolver"]:
+            self._write("resolv.conf", with_servers(etc["resolver"], ["127.0.0.11"], inner=True))
+
+    def _write(self, name: str, text: str) -> None:
+        """Writes a file that is bound into the container in place, so that it is seen there."""
+        with contextlib.suppress(FileNotFoundError):
+            with open(self._monitor.folder / name, "r+", encoding="utf-8") as file:
+                file.write(text)
+                file.truncate()
+            self._monitor.luggage.lay_again(f"/etc/{name}")
+
+    def state(self) -> dict[str, Any]:
+        """Gives what the container's state says of it."""
+        return {"networks": {each["name"]: each for each in self.facts.values()}, "ports": self.ports}
+
+    def watch(self) -> None:
+        """Learns from now on when the switch goes."""
+        if self._lease:
+            self._monitor.attend(self._lease.fileno(), self._lost)
+
+    def _lost(self) -> None:
+        """The switch was killed: another one gives the container what it had, as far as nobody else has it by then."""
+        self._drop()
+        try:
+            self.open()
+            self._ask_for_all((self._namespace,) if self._namespace >= 0 else ())
+            self._asked = False
+            if self._lease:
+                self._learn(self._lease.receive())
+        except (NetworkFailed, OSError) as error:
+            self._drop()
+            self.facts, self.ports = {}, []
+            self._monitor.say({"note": f"the container has lost its networks: {error}"})
+        else:
+            self.watch()
+        self._monitor.note_networks()
+
+    def _drop(self) -> None:
+        if self._lease:
+            self._monitor.neglect(self._lease.fileno())
+            self._lease.close()
+            self._lease = None
+
+    def obey(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Connects to a network, or disconnects from one, or bears another name; gives what is told to who asked."""
+        if self.plan is None:
+            return {"failed": "container has no networks of its own"}
+        try:
+            self.open()
+            if self._lease is None:
+                return {}
+            if "rename" in wanted:
+                self._lease.ask({"do": "rename", "name": wanted["rename"]})
+                return {}
+            if "connect" in wanted:
+                self._learn(self._lease.ask({"do": "connect", "network": wanted["connect"]}))
+                self.plan["networks"].append(wanted["connect"])
+                self._tell("connect", wanted["connect"]["id"])
+            else:
+                ident = wanted["disconnect"]
+                self._tell("disconnect", ident)
+                self._learn(self._lease.ask({"do": "disconnect", "network": ident}))
+                self.plan["networks"] = [each for each in self.plan["networks"] if each["id"] != ident]
+        except NetworkFailed as error:
+            return {"failed": str(error)}
+        self._monitor.note_networks()
+        return {}
+
+    def part(self) -> None:
+        """Gives everything back at the program's end: who waits for that may want the same ports at once."""
+        if self._lease is None:
+            return
+        self._monitor.neglect(self._lease.fileno())
+        for ident in self.facts:
+            self._tell("disconnect", ident)
+        try:
+            self._lease.ask({"do": "detach"})
+        except NetworkFailed:
+            self._drop()
+        if self._namespace >= 0:
+            os.close(self._namespace)
+        self._namespace, self.facts, self.ports = -1, {}, []
+
+    def _tell(self, action: str, ident: str) -> None:
+        monitor = self._monitor
+        if self.facts.get(ident):
+            monitor.journal.note("network", action, ident, {"container": monitor.folder.name, "name": self.facts[ident]["name"], "type": "bridge"})

@@ -18,6 +18,7 @@ __all__ = ["Ability", "Page", "abilities", "doctor"]
 _RANGE = "ask for a range of ids in /etc/subuid and /etc/subgid, and install the package uidmap"
 _MOUNT = "start the container that this runs in with --security-opt seccomp=unconfined, or ask for mount(2)"
 _NAMESPACES = "ask for user namespaces: sysctl kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)"
+_TAP = "install the package slirp4netns, and ask for /dev/net/tun"
 _DISK = "set DOCKERLAB_HOME to a folder on a disk of its own: overlayfs cannot be stacked on this one"
 _GROUPS = "run as root, or ask for a delegated control group (systemd: Delegate=yes)"
 _WORDS = {"live": "✓ live", "kept up": "◐ kept up", "missing": "✕ missing"}
@@ -45,6 +46,7 @@ def abilities(able: Capabilities, findings: Sequence[Finding]) -> list[Ability]:
         Ability("copies of an image", "live" if able.overlay else "kept up", _COPIES[bool(able.overlay)], "1", "" if able.overlay else mounted or _DISK),
         Ability("processes of its own", "live" if namespaced else "missing", _processes(able), "1, B10", mounted),
         Ability("name and network of its own", "live" if namespaced else "missing", _NAMES[namespaced], "B8", "" if namespaced else cure),
+        _way_out(able, findings),
         Ability("owners of files", "live" if able.owners else "kept up", _OWNERS[able.owners], "A2, B2, B9", owned),
         Ability("other users", "live" if able.owners else "kept up", _USERS[able.owners], "B8, B9, B11", owned),
         Ability("set-uid programs", _set_uid(able), _set_uid_how(able), "B9", owned if able.set_uid else cure),
@@ -55,10 +57,21 @@ def abilities(able: Capabilities, findings: Sequence[Finding]) -> list[Ability]:
 
 
 _COPIES = {True: "layers are joined by overlayfs", False: "each container gets a whole copy: slower, and larger on disk"}
-_NAMES = {True: "hostname; --net none", False: "hostname and network are this machine's"}
+_NAMES = {True: "hostname; bridges, user-defined networks, --net none", False: "hostname and network are this machine's"}
 _OWNERS = {True: "as on disk", False: "noted beside the files; chown, install and tar work, layers get true owners"}
 _USERS = {True: "the kernel's", False: "su and adduser work; -u is held by Landlock, who changes user later is not kept from root's files"}
 _LIMITS = {True: "control groups", False: "memory and processes are watched, and too much is the container's end; processors have no limit"}
+
+
+def _way_out(able: Capabilities, findings: Sequence[Finding]) -> Ability:
+    name, lessons = "a way out of its networks", "A2, B5, C5"
+    if not able.namespaces:
+        return Ability(name, "kept up", "they are this machine's network; a published port leads to the same machine's port", lessons)
+    if able.direct:
+        return Ability(name, "live", "a pair of links to this machine, which translates addresses (nftables)", lessons)
+    if any(finding.name == "tap" and finding.ok for finding in findings):
+        return Ability(name, "live", "slirp4netns", lessons)
+    return Ability(name, "kept up", "name lookups and the ports 22, 80, 443, 8080 and 9418 of others; ping reaches nobody outside", lessons, _TAP)
 
 
 def _processes(able: Capabilities) -> str:

@@ -62,8 +62,9 @@ def _link(engine: Engine, word: str) -> list[str]:
 
 def switch(engine: Engine) -> dict[str, Any]:
     """Gives where the engine's switch listens, and what it may do."""
-    able = engine.capabilities
-    return {"path": str(engine.settings.runtime / f"network-{able.tier}"), "root": str(engine.home), "tied": able.direct and able.namespaces, "isolated": able.namespaces}
+    able, tap = engine.capabilities, any(finding.ok for finding in engine.findings if finding.name == "tap")
+    path = engine.settings.runtime / f"network-{able.tier}"
+    return {"path": str(path), "root": str(engine.home), "tied": able.direct and able.namespaces, "tap": tap, "isolated": able.namespaces}
 
 
 def request(engine: Engine, container: Container) -> dict[str, Any] | None:

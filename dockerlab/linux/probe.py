@@ -61,6 +61,7 @@ def _findings(store: str, place: str) -> list[Finding]:
         _tried("overlay userxattr", "the same in a user namespace with userxattr", lambda: _overlay(store, user=True)),
         _tried("fresh proc", "user namespace, new pid namespace, mount proc", _fresh_proc),
         _tried("landlock", "landlock_create_ruleset(version)", lambda: _need(syscalls.landlock_abi() > 0, "no Landlock in this kernel")),
+        _tried("tap", "open /dev/net/tun, for the program slirp4netns", _tap),
         _tried("cgroups", "make a group, move a process into it", _cgroup),
     ]  # fmt: skip
     return findings
@@ -224,6 +225,11 @@ def _proot() -> None:
     _need(path is not None, "proot is not installed")
     done = subprocess.run([path or "", "-r", "/", "/bin/true"], env={"PROOT_NO_SECCOMP": "1"}, capture_output=True, text=True, check=False, timeout=4)
     _need(done.returncode == 0, done.stderr.strip()[-200:] or "proot failed")
+
+
+def _tap() -> None:
+    os.close(os.open("/dev/net/tun", os.O_RDWR))
+    _need(shutil.which("slirp4netns") is not None, "slirp4netns is not installed")
 
 
 def _fresh_proc() -> None:

@@ -30,7 +30,7 @@ class ChrootSandbox:
     def __init__(self) -> None:
         self.capabilities = Capabilities("chroot", True, True, "", False, False, _SAYS, mounts=False, set_uid=False, namespaces=False, binds=False)
 
-    def enter(self) -> None:
+    def enter(self, shared: int = -1) -> None:
         """Nothing to do: root is root already."""
 
     def adapt(self, spec: Spec) -> Spec:

@@ -28,10 +28,10 @@ _SPARE = 4
 
 
 class Hub:
-    """Bridges, and the way out of them. `tied` tells whether this process may tie the hub to the host's namespace."""
+    """Bridges, and the way out of them. `tied` tells whether this process may tie the hub to the host's namespace, `tap` whether slirp4netns may be tried."""
 
-    def __init__(self, *, tied: bool) -> None:
-        self._tied = tied
+    def __init__(self, *, tied: bool, tap: bool) -> None:
+        self._tied, self._tap = tied, tap
         self._threads = ThreadPoolExecutor(1, "hub")
         self._outside = ThreadPoolExecutor(1, "host")
         self._spare: deque[socket.socket] = deque()
@@ -84,12 +84,13 @@ class Hub:
         await self.inside(lambda: _forward(wanted=bool(self.way.link)))
 
     async def _ways(self) -> list[Tied | Tap | Listening]:
-        if not self._tied:
-            return [Tap(self.namespace), Listening(self.inside)]
-        if await self.outside(netlink.dropping_forwarder):
-            # A host whose firewall forwards nothing unknown, as docker's: its owner's affair, and there are ways that ask it nothing.
-            return [Tap(self.namespace), Listening(self.inside)]
-        return [Tied(self.outside, self.inside, self.namespace), Tap(self.namespace), Listening(self.inside)]
+        ways: list[Tied | Tap | Listening] = [Listening(self.inside)]
+        if self._tap:
+            ways.insert(0, Tap(self.namespace))
+        # A host whose firewall forwards nothing unknown, as docker's may: its owner's affair, and there are ways that ask it nothing.
+        if self._tied and not await self.outside(netlink.dropping_forwarder):
+            ways.insert(0, Tied(self.outside, self.inside, self.namespace))
+        return ways
 
     def busy(self) -> list[IPv4Network]:
         """Gives the subnets that the host reaches by itself."""

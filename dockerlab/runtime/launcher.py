@@ -20,6 +20,7 @@ from dockerlab.linux import syscalls
 from dockerlab.oci.runtime import Process, Spec
 from dockerlab.runtime import assembling, sandbox, wire
 from dockerlab.runtime.monitor import Monitor
+from dockerlab.runtime.network import user_namespace
 from dockerlab.store import work
 
 __all__ = ["main"]
@@ -31,7 +32,8 @@ def main() -> None:
     """Serves requests on the socket named in argv until nobody has asked for ten minutes."""
     path, settings = sys.argv[1], json.loads(sys.argv[2])
     tier = sandbox.by_name(settings["tier"], settings["overlay"], settings)
-    tier.enter()
+    # Containers that are up share networks with those to come, and so must their user namespace be one.
+    tier.enter(user_namespace(f"{os.path.dirname(path)}/network-{settings['tier']}"))
     os.umask(0o022)
     os.chdir("/")
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)

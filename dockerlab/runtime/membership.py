@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.runtime.hostfiles import hosts, with_servers
-from dockerlab.runtime.network import NetworkFailed, NetworkLease
+from dockerlab.runtime.network import NetworkFailed, NetworkLease, SwitchGone
 
 if TYPE_CHECKING:
     from dockerlab.runtime.monitor import Monitor
@@ -47,39 +49,64 @@ class Membership:
     def meet(self, namespace: int) -> None:
         """Asks the switch to bring the container into its networks, and does not wait: meanwhile the container is built."""
         self._namespace = namespace
-        self._ask_for_all((namespace,))
+        try:
+            self._ask_for_all((namespace,))
+        except SwitchGone:  # `settle` asks another one
+            self._drop()
 
-    def _ask_for_all(self, descriptors: tuple[int, ...]) -> None:
+    def _ask_for_all(self, descriptors: tuple[int, ...], *, again: bool = False) -> None:
         if self.plan is None or self._lease is None:
             return
         networks = [{**wanted, "prefer": self.facts.get(wanted["id"], {}).get("ip", "")} for wanted in self.plan["networks"]]
         who = {"container": self._monitor.folder.name, "name": self._monitor.about["name"]}
         self._asked = True
-        self._lease.send({"do": "attach", **who, **{key: self.plan[key] for key in ("ports", "links", "dns", "resolve")}, "networks": networks}, descriptors)
+        self._lease.send({"do": "attach", **who, **{key: self.plan[key] for key in ("ports", "links", "dns", "resolve")}, "networks": networks, "again": again}, descriptors)
 
     def settle(self) -> None:
         """Waits for the answer, and lets the container's files say what came of it; raises NetworkFailed."""
-        if self.plan is None or self._lease is None:
+        if self.plan is None:
             return
-        if not self._asked:  # a host without namespaces
-            self._ask_for_all(())
-        self._asked = False
-        self._learn(self._lease.receive())
+        self._learn(self._obtained())
         for ident in self.facts:
             self._tell("connect", ident)
+
+    def _obtained(self, *, again: bool = False) -> dict[str, Any]:
+        """Gives the switch's answer, of the next one where this one is killed meanwhile; raises NetworkFailed."""
+        for attempt in range(5):
+            try:
+                self.open()
+                if not self._asked:
+                    self._ask_for_all((self._namespace,) if self._namespace >= 0 else (), again=again or attempt > 0)
+                self._asked = False
+                if self._lease:
+                    return self._lease.receive()
+            except SwitchGone:
+                self._drop()
+                time.sleep(0.02 * (attempt + 1))
+        raise NetworkFailed("the switch of this engine's networks is killed again and again")
 
     def _learn(self, answer: dict[str, Any]) -> None:
         plan = self.plan or {}
         self.facts = {each["network"]: each for each in answer["endpoints"]}
         self.ports = answer["ports"]
         for note in answer["notes"]:
-            self._monitor.tell_once(note, note)
+            if self._first_time(note):
+                self._monitor.tell_once(note, note)
         gateway = next((each["gateway"] for each in answer["endpoints"] if each["gateway"]), "")
         etc, hostname = plan["etc"], plan["hostname"]
         own = [(each["ip"], [hostname]) for each in answer["endpoints"]] if self._namespace >= 0 else []
         self._write("hosts", hosts([*(tuple(each) for each in etc["extra"]), *(tuple(each) for each in etc["linked"]), *own], gateway=answer["host"] or gateway))
         if answer["resolver"]:
             self._write("resolv.conf", with_servers(etc["resolver"], ["127.0.0.11"], inner=True))
+
+    def _first_time(self, note: str) -> bool:
+        """Tells whether nobody has been told of this in this store: it is the host's, and so the same for every container."""
+        told = self._monitor.folder.parent.parent / "told"
+        with contextlib.suppress(OSError):
+            told.mkdir(exist_ok=True)
+            (told / f"network-{zlib.crc32(note.encode()):08x}").touch(exist_ok=False)
+            return True
+        return False
 
     def _write(self, name: str, text: str) -> None:
         """Writes a file that is bound into the container in place, so that it is seen there."""
@@ -102,11 +129,7 @@ class Membership:
         """The switch was killed: another one gives the container what it had, as far as nobody else has it by then."""
         self._drop()
         try:
-            self.open()
-            self._ask_for_all((self._namespace,) if self._namespace >= 0 else ())
-            self._asked = False
-            if self._lease:
-                self._learn(self._lease.receive())
+            self._learn(self._obtained(again=True))
         except (NetworkFailed, OSError) as error:
             self._drop()
             self.facts, self.ports = {}, []
@@ -120,6 +143,7 @@ class Membership:
             self._monitor.neglect(self._lease.fileno())
             self._lease.close()
             self._lease = None
+        self._asked = False
 
     def obey(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """Connects to a network, or disconnects from one, or bears another name; gives what is told to who asked."""

@@ -14,7 +14,7 @@ from dockerlab.linux import syscalls
 from dockerlab.runtime import wire
 from dockerlab.store.files import locked
 
-__all__ = ["NetworkFailed", "NetworkLease", "call", "user_namespace"]
+__all__ = ["NetworkFailed", "NetworkLease", "SwitchGone", "call", "user_namespace"]
 
 _SUBREAPER = 36
 _PATIENCE = 60.0
@@ -22,6 +22,10 @@ _PATIENCE = 60.0
 
 class NetworkFailed(Exception):
     """Why a container cannot have its networks, in docker's words."""
+
+
+class SwitchGone(NetworkFailed):
+    """The switch ended before it answered: one that is killed goes a little after its connections do, and may be reached in between."""
 
 
 def call(path: str, message: dict[str, Any]) -> dict[str, Any] | None:
@@ -61,7 +65,7 @@ def _reached(path: str) -> socket.socket | None:
 
 
 class NetworkLease:
-    """What one container has of its networks, for as long as this is open. `settings` are {"path", "root", "tied", "isolated"}, as the engine has them."""
+    """What one container has of its networks, for as long as this is open. `settings` are {"path", "root", "tied", "tap", "isolated"}, as the engine has them."""
 
     def __init__(self, settings: dict[str, Any], launcher: int) -> None:
         self._settings, self._launcher = settings, launcher
@@ -77,16 +81,16 @@ class NetworkLease:
         try:
             wire.send(self._connection, message, descriptors)
         except OSError as error:
-            raise NetworkFailed(f"the switch of this engine's networks was killed: {error}") from error
+            raise SwitchGone(f"the switch of this engine's networks was killed: {error}") from error
 
     def receive(self) -> dict[str, Any]:
         """Gives the answer; raises NetworkFailed with the switch's words."""
         try:
             answer, _ = wire.receive(self._connection)
         except OSError as error:
-            raise NetworkFailed(f"the switch of this engine's networks does not answer: {error}") from error
+            raise SwitchGone(f"the switch of this engine's networks does not answer: {error}") from error
         if answer is None:
-            raise NetworkFailed("the switch of this engine's networks was killed")
+            raise SwitchGone("the switch of this engine's networks was killed")
         if "failed" in answer:
             raise NetworkFailed(answer["failed"])
         return answer

@@ -37,7 +37,7 @@ class ProotSandbox:
     def __init__(self) -> None:
         self.capabilities = Capabilities("proot", True, False, "", False, False, _SAYS, mounts=False, set_uid=False, namespaces=False)
 
-    def enter(self) -> None:
+    def enter(self, shared: int = -1) -> None:
         """Nothing to do: there is no other world to enter."""
 
     def adapt(self, spec: Spec) -> Spec:

@@ -15,7 +15,7 @@ class RootSandbox:
         says = "root: all namespaces, docker's capabilities, seccomp profile and masked paths" + ("" if cgroups else "; no control groups")
         self.capabilities = Capabilities("root", True, True, overlay, cgroups, True, says)
 
-    def enter(self) -> None:
+    def enter(self, shared: int = -1) -> None:
         """Nothing to do: root is root already."""
 
     def adapt(self, spec: Spec) -> Spec:

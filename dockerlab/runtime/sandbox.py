@@ -42,8 +42,8 @@ class Sandbox(Protocol):
 
     capabilities: Capabilities
 
-    def enter(self) -> None:
-        """Brings this single-threaded process into the container's world, where it is root. Raises OSError."""
+    def enter(self, shared: int = -1) -> None:
+        """Brings this single-threaded process into the container's world, where it is root; `shared` is a user namespace of the engine's that is there already. Raises OSError."""
         ...
 
     def adapt(self, spec: Spec) -> Spec:

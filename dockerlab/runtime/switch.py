@@ -88,9 +88,9 @@ class Lease:
 class Switch:
     """All leases, and the hub, which is made when the first network is needed."""
 
-    def __init__(self, path: str, root: Path, *, tied: bool, isolated: bool, settling: bool, owner: int) -> None:
+    def __init__(self, path: str, root: Path, *, tied: bool, tap: bool, isolated: bool, settling: bool, owner: int) -> None:
         self._path, self._store = path, NetworkStore(root, reached)
-        self._tied, self._isolated, self._owner = tied, isolated, owner
+        self._tied, self._tap, self._isolated, self._owner = tied, tap, isolated, owner
         self._leases: set[Lease] = set()
         self._hub: Hub | None = None
         self._lock = asyncio.Lock()
@@ -191,6 +191,10 @@ class Switch:
                 for wanted in message["networks"]:
                     await self._add(lease, wanted)
             self._publish(lease, [Publication(*each) for each in message.get("ports", ())])
+            if message.get("again") and self._hub:
+                # The hub of a switch that was killed goes a little later than that, and with it the other ends of its links.
+                links = [each.inside for each in lease.endpoints.values()]
+                await self._hub.visit(lease.namespace, lambda: _unplug(links))
             await self._plug(lease, list(lease.endpoints.values()))
         except BaseException:
             await self._release(lease)
@@ -238,7 +242,7 @@ class Switch:
     async def _open(self) -> Hub:
         async with self._lock:
             if self._hub is None:
-                hub = Hub(tied=self._tied)
+                hub = Hub(tied=self._tied, tap=self._tap)
                 await hub.open()
                 self._hub = hub
         return self._hub
@@ -394,6 +398,12 @@ def _default(main: Endpoint | None, links: netlink.Links | None = None) -> None:
             links.without_default()
 
 
+def _unplug(names: list[str]) -> None:
+    with netlink.Links() as links:
+        for name in names:
+            links.remove(name)
+
+
 def _name_sockets() -> tuple[socket.socket, socket.socket]:
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC), socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     for each in made:
@@ -419,7 +429,7 @@ def main(path: str, settings: dict[str, Any], owner: int, ready: int) -> None:
     listening.listen(256)
 
     async def serve() -> None:
-        switch = Switch(path, Path(settings["root"]), tied=settings["tied"], isolated=settings["isolated"], settling=settling, owner=owner)
+        switch = Switch(path, Path(settings["root"]), tied=settings["tied"], tap=settings["tap"], isolated=settings["isolated"], settling=settling, owner=owner)
         os.rename(draft, path)
         os.write(ready, b"1")
         os.close(ready)

@@ -168,7 +168,7 @@ def ps(call: Call) -> Outcome:
 
 
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
-_TESTS = ("ancestor", "before", "exited", "health", "id", "label", "name", "since", "status")
+_TESTS = ("ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network", "publish", "since", "status", "volume")
 
 
 def _test(call: Call, word: str) -> tuple[str, str]:
@@ -180,6 +180,8 @@ def _test(call: Call, word: str) -> tuple[str, str]:
             return name, call.engine.containers.get(value).record.created
         except NotFound as error:
             raise NotFound(f"no such container {value}", hint=error.hint) from None
+    if name in ("expose", "publish"):
+        ports.span(value)
     if name == "health" and value not in ("none", "starting", "healthy", "unhealthy"):
         raise InvalidRequest(f"Unrecognised filter value for health: {value}", hint="name none, starting, healthy or unhealthy")
     if name == "status" and value not in _STATES:
@@ -191,6 +193,12 @@ def _passes(container: Container, name: str, value: str) -> bool:
     state = container.state
     if name == "label":
         return labelled(container.config.labels, value)
+    if name in ("expose", "publish"):
+        return bool(ports.numbers(container, state, name) & ports.span(value))
+    if name == "network":
+        return _in_network(container, state, value)
+    if name == "volume":
+        return any(value.rstrip("/") in (mount["target"].rstrip("/"), mount["source"], Path(mount["source"]).parent.name) for mount in container.record.host["mounts"])
     if name == "health":
         return (state.health["Status"] if state.health else "none") == value
     checks = {
@@ -199,6 +207,11 @@ def _passes(container: Container, name: str, value: str) -> bool:
         "ancestor": value in (container.record.image, container.record.image_id) or container.record.image_id.partition(":")[2].startswith(value),
     }  # fmt: skip
     return checks[name]
+
+
+def _in_network(container: Container, state: State, value: str) -> bool:
+    there = {facts["name"]: facts["network"] for facts in state.networks.values()} or dict.fromkeys((word["name"] for word in container.record.host.get("networks", ())), "")
+    return any(value == name or (ident and ident.startswith(value)) for name, ident in there.items())
 
 
 def diff(call: Call) -> Outcome:

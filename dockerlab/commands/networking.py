@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from dockerlab.commands.call import Call
 from dockerlab.engine.options import NetworkWord, Publication
-from dockerlab.errors import InvalidArgument, NotSupportedHere
+from dockerlab.errors import InvalidArgument, InvalidRequest, NotSupportedHere
 
 __all__ = ["link", "networks", "publications"]
 
@@ -52,7 +52,7 @@ def _address(text: str) -> str:
     try:
         return str(ipaddress.IPv4Address(text))
     except ValueError:
-        raise InvalidArgument(f"invalid IPv4 address: {text}", hint="write four numbers, as 10.1.2.3") from None
+        raise InvalidRequest(f"invalid IPv4 address: {text}", hint="write four numbers, as 10.1.2.3") from None
 
 
 def _word(text: str) -> NetworkWord:

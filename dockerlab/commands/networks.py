@@ -7,12 +7,11 @@ from typing import Any
 
 from dockerlab.commands import ports, pruning
 from dockerlab.commands.call import Call, Outcome
-from dockerlab.commands.each import attempts, told
 from dockerlab.commands.filters import labelled
 from dockerlab.commands.rows import Rows, moment
 from dockerlab.commands.showing import shown
 from dockerlab.engine.containers import Container
-from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound
+from dockerlab.errors import DockerlabError, InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.config import env_map
 from dockerlab.store.containers import State
 from dockerlab.store.networks import Network
@@ -29,8 +28,6 @@ def create(call: Call) -> Outcome:
     subnets, gateways, ranges = (tuple(call.flag(name)) for name in ("subnet", "gateway", "ip-range"))
     if len(subnets) > 1:
         raise InvalidArgument("multiple subnets are not supported here", hint="name one --subnet")
-    if (gateways or ranges) and not subnets:
-        raise InvalidArgument("every ip-range or gateway must have a corresponding subnet", hint="name the --subnet as well")
     made = call.engine.networks.create(
         call.args[0], driver=call.flag("driver"), subnet="".join(subnets), gateway="".join(gateways[:1]), ip_range="".join(ranges[:1]),
         internal=call.flag("internal"), attachable=call.flag("attachable"), labels=env_map(tuple(call.flag("label"))),
@@ -65,7 +62,7 @@ def _test(word: str) -> tuple[str, str]:
     if name == "dangling" and value.lower() not in _TRUTH:
         raise InvalidRequest(f"Invalid filter 'dangling=[{value}]'", hint="write true or false")
     if name == "type" and value not in ("builtin", "custom"):
-        raise InvalidRequest(f"Invalid filter: 'type'='{value}'", hint="write builtin or custom")
+        raise InvalidRequest(f"invalid filter: 'type'='{value}'", hint="write builtin or custom")
     return name, value
 
 
@@ -85,14 +82,15 @@ def _passes(network: Network, tests: list[tuple[str, str]], used: set[str]) -> b
 def rm(call: Call) -> Outcome:
     """docker network rm."""
 
-    def remove(name: str) -> None:
-        call.engine.networks.remove(name)
-        call.out(name)
-
-    failed = attempts(remove, call.args)
-    if call.flag("force"):
-        failed = {name: error for name, error in failed.items() if not isinstance(error, NotFound)}
-    code = told(call, failed)
+    code = 0
+    for name in call.args:
+        try:
+            call.engine.networks.remove(name)
+            call.out(name)
+        except DockerlabError as error:
+            if not (call.flag("force") and isinstance(error, NotFound)):
+                call.surface.err(f"Error response from daemon: {error.message}\n")
+                code = 1
     if code:
         call.surface.err("exit status 1\n")
     return Outcome(exit_code=code)

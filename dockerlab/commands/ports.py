@@ -7,11 +7,11 @@ from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.engine.containers import Container
-from dockerlab.errors import InvalidArgument
+from dockerlab.errors import InvalidArgument, InvalidRequest
 from dockerlab.runtime.ports import Published
 from dockerlab.store.containers import State
 
-__all__ = ["asked", "bindings", "column", "port", "published"]
+__all__ = ["asked", "bindings", "column", "numbers", "port", "published", "span"]
 
 
 def published(state: State) -> list[Published]:
@@ -79,6 +79,21 @@ def asked(container: Container) -> dict[str, Any]:
     return found
 
 
+def span(text: str) -> set[tuple[int, str]]:
+    """Gives the ports of `80`, `80/udp`, `80-90/tcp`, as the filters `publish` and `expose` have them; raises InvalidRequest."""
+    ports, _, protocol = text.partition("/")
+    first, _, last = ports.partition("-")
+    if not all(part.isascii() and part.isdigit() for part in (first, last or first)) or (protocol or "tcp") not in ("tcp", "udp", "sctp"):
+        raise InvalidRequest(f"invalid filter value '{text}' for port", hint="write 80, 53/udp or 8000-8010/tcp")
+    return {(number, protocol or "tcp") for number in range(int(first), int(last or first) + 1)}
+
+
+def numbers(container: Container, state: State, kind: str) -> set[tuple[int, str]]:
+    """Gives the container's ports that are published, by their number inside, or exposed."""
+    shown = {(each.port, each.protocol) for each in published(state)}
+    return shown if kind == "publish" else shown | set(_exposed(container))
+
+
 def port(call: Call) -> Outcome:
     """docker port."""
     container = call.engine.containers.get(call.args[0])
@@ -90,7 +105,7 @@ def port(call: Call) -> Outcome:
         return Outcome()
     number, _, protocol = call.args[1].partition("/")
     if not number.isascii() or not number.isdigit() or int(number) > 65535:
-        raise InvalidArgument(f"Error: invalid port ({number})", hint="write 80 or 53/udp")
+        raise InvalidArgument(f'Error: invalid port ({number}): strconv.ParseUint: parsing "{number}": invalid syntax', hint="write 80 or 53/udp")
     found = [each for each in shown if (each.port, each.protocol) == (int(number), protocol or "tcp")]
     if not found:
         raise InvalidArgument(f"Error: No public port '{number}/{protocol or 'tcp'}' published for {call.args[0]}")

@@ -123,7 +123,7 @@ class Container:
             "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False),
             "stop_signal": signals.number(self.config.stop_signal) if self.config.stop_signal else 0,
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
-            "networks": joining.request(self._engine, self), "shares": joining.share(self._engine, self), "variables": linking.variables(self, linked),
+            "networks": joining.request(self._engine, self), "shares": joining.share(self._engine, self), "variables": linking.variables(self, linked) if linking.by_default(self) else [],
         }  # fmt: skip
 
     def _volumes(self) -> list[tuple[str, str, bool]]:

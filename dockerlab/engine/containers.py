@@ -82,13 +82,14 @@ class Containers:
         chain = engine.images.layers.ensure_unpacked(source.record)
         networks = joining.planned(engine, chosen)
         volumes, anonymous, tmpfs = self._mounts(chosen, config)
-        hostname = chosen.hostname or (os.uname().nodename if chosen.uts == "host" else ident[:12])
+        donor = joining.donor(engine, networks["network"])
+        hostname = joining.hostname(donor) if donor else chosen.hostname or (os.uname().nodename if chosen.uts == "host" else ident[:12])
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
         options = Options(
             hostname=hostname, network=self._network(networks["network"]), terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
             no_new_privileges=chosen.no_new_privileges, volumes=volumes, limits=chosen.ulimit, domainname=chosen.domainname, oom_score_adj=chosen.oom_score_adj, sysctl=chosen.sysctl, pid=chosen.pid,
             ipc=chosen.ipc, uts=chosen.uts, tmpfs=tmpfs, shm_size=chosen.shm_size or 64 << 20, cgroup=f"/{group}" if group else "",
-            resources=chosen.resources.described(), files={f"/etc/{name}": engine.container_store.folder(ident) / name for name in ("resolv.conf", "hostname", "hosts")},
+            resources=chosen.resources.described(), files={f"/etc/{name}": (donor.folder if donor else engine.container_store.folder(ident)) / name for name in ("resolv.conf", "hostname", "hosts")},
         )  # fmt: skip
         if not engine.capabilities.set_uid and config.user.partition(":")[0] not in ("", "0", "root") and (found := engine.images.layers.set_ids(source.record)):
             engine.say(f"no set-uid program acts on this host: {', '.join(found[:3])}{', …' if len(found) > 3 else ''} would run as their owner on others")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.container import Container
 
-__all__ = ["endpoint", "extra_hosts", "hostname", "planned", "request", "share", "switch"]
+__all__ = ["donor", "endpoint", "extra_hosts", "hostname", "planned", "request", "share", "switch"]
 
 
 def planned(engine: Engine, chosen: RunOptions) -> dict[str, Any]:
@@ -60,6 +60,11 @@ def _link(engine: Engine, word: str) -> list[str]:
         raise InvalidRequest(f"could not get container for {name}: No such container: {name}", hint="start it first") from None
 
 
+def donor(engine: Engine, mode: str) -> Container | None:
+    """Gives the container whose network another one has, and with it the name and the files of /etc that go with that; None where it has its own."""
+    return engine.containers.get(mode.partition(":")[2]) if mode.startswith("container:") else None
+
+
 def switch(engine: Engine) -> dict[str, Any]:
     """Gives where the engine's switch listens, and what it may do."""
     able, tap = engine.capabilities, any(finding.ok for finding in engine.findings if finding.name == "tap")
@@ -79,7 +84,7 @@ def request(engine: Engine, container: Container) -> dict[str, Any] | None:
     text = hostfiles.resolver(dns=host.get("dns", ()), search=host.get("dns_search", ()), options=host.get("dns_options", ()))
     if not isolated and not ports and not linked:
         return None
-    user_defined = any(word["name"] not in ("bridge",) for word in host.get("networks", ()))
+    user_defined = not linking.by_default(container)
     return {
         "switch": switch(engine), "networks": networks if isolated else [], "ports": ports, "dns": host.get("dns", []), "resolve": isolated and hostfiles.local_only(text),
         "links": {alias: other.name for other, _, alias in linked} if user_defined else {}, "hostname": hostname(container),

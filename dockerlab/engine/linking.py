@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.container import Container
 
-__all__ = ["Target", "lines", "targets", "variables"]
+__all__ = ["Target", "by_default", "lines", "targets", "variables"]
 
 
 class Target(NamedTuple):
@@ -22,11 +22,15 @@ class Target(NamedTuple):
     alias: str
 
 
+def by_default(container: Container) -> bool:
+    """Tells whether a container is in the default network, where links are addresses and variables; elsewhere they are further names."""
+    return any(word["name"] == "bridge" for word in container.record.host.get("networks", ()))
+
+
 def targets(engine: Engine, container: Container) -> list[Target]:
     """Gives those that a container is linked to; raises InvalidRequest where one does not run, or has no address in the default network."""
     found = []
-    host = container.record.host
-    default = any(word["name"] == "bridge" for word in host.get("networks", ())) or not engine.capabilities.namespaces
+    host, default = container.record.host, by_default(container)
     for ident, _, alias in host.get("links", ()):
         other = engine.containers.get(ident)
         state = other.state

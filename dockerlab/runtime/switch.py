@@ -54,8 +54,8 @@ class Endpoint:
 
     def facts(self) -> dict[str, Any]:
         """What its monitor is told."""
-        gateway = "" if self.network.internal else self.network.gateway
-        return {"network": self.network.id, "name": self.network.name, "endpoint": self.id, "ip": self.address, "prefix": self.network.prefix, "gateway": gateway,
+        network = self.network
+        return {"network": network.id, "name": network.name, "endpoint": self.id, "ip": self.address, "prefix": network.prefix, "gateway": network.gateway,
                 "mac": self.mac, "aliases": self.aliases}  # fmt: skip
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from dockerlab.errors import AlreadyExists, CorruptContent, InvalidRequest, NotFound
+from dockerlab.errors import AlreadyExists, CorruptContent, InvalidArgument, InvalidRequest, NotFound
 from dockerlab.store.containers import new_id, now
 from dockerlab.store.files import locked, publish
 from dockerlab.store.journal import Journal
 
-__all__ = ["BUILT_IN", "Network", "NetworkStore"]
+__all__ = ["BUILT_IN", "Network", "NetworkStore", "checked"]
 
 BUILT_IN = {"bridge": "bridge", "host": "host", "none": "null"}
 
@@ -52,8 +52,9 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 
     def hosts(self) -> Iterator[str]:
         """Yields the addresses that a container may get when nobody names one."""
-        for address in IPv4Network(self.ip_range or self.subnet).hosts():
-            if str(address) != self.gateway:
+        subnet = IPv4Network(self.subnet)
+        for address in IPv4Network(self.ip_range or self.subnet):
+            if str(address) != self.gateway and address not in (subnet.network_address, subnet.broadcast_address):
                 yield str(address)
 
 
@@ -147,10 +148,10 @@ class NetworkStore:
 
 
 def checked(subnet: str, gateway: str, ip_range: str) -> tuple[str, str, str]:
-    """Gives subnet, gateway and range as the kernel writes them; raises InvalidRequest in docker's words."""
+    """Gives subnet, gateway and range as the kernel writes them; raises InvalidArgument in docker's words."""
     if not subnet:
         if gateway or ip_range:
-            raise InvalidRequest("no matching subnet for gateway " + gateway if gateway else "no matching subnet for range " + ip_range, hint="name the --subnet as well")
+            raise InvalidArgument("every ip-range or gateway must have a corresponding subnet", hint="name the subnet as well")
         return "", "", ""
     try:
         whole = IPv4Network(subnet, strict=False)
@@ -165,7 +166,7 @@ def checked(subnet: str, gateway: str, ip_range: str) -> tuple[str, str, str]:
         except ValueError:
             raise InvalidRequest(f"invalid range {ip_range}: invalid CIDR address: {ip_range}", hint="write 10.1.2.128/25") from None
         if not within.subnet_of(whole):
-            raise InvalidRequest(f"no matching subnet for range {ip_range}", hint=f"name a part of {whole}")
+            raise InvalidArgument(f"no matching subnet for range {ip_range}", hint=f"name a part of {whole}")
         part = str(within)
     if gateway:
         try:
@@ -173,5 +174,5 @@ def checked(subnet: str, gateway: str, ip_range: str) -> tuple[str, str, str]:
         except ValueError:
             address = None
         if address is None or address not in whole:
-            raise InvalidRequest(f"no matching subnet for gateway {gateway}", hint=f"name an address of {whole}")
+            raise InvalidArgument(f"no matching subnet for gateway {gateway}", hint=f"name an address of {whole}")
     return str(whole), gateway, part

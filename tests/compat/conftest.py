@@ -89,7 +89,7 @@ def dockerd() -> Iterator[str]:
         # A test run that is killed takes its daemon along. A proxy that nobody serves: what is missing here is not looked for in the world.
         env = {**os.environ, "HTTPS_PROXY": "http://127.0.0.1:1", "HTTP_PROXY": "http://127.0.0.1:1"}
         with open(folder / "log", "wb") as log:
-            process = subprocess.Popen([*words, "--bridge=none", "--iptables=false"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True)
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True)
         try:
             _answering(process, address, folder / "log")
             yield address
@@ -147,6 +147,8 @@ def base() -> bytes:
 def _clean(client: Callable[..., str]) -> None:
     if containers := client("ps", "-aq").split():
         client("rm", "-vf", *containers)
+    if networks := client("network", "ls", "-qf", "type=custom").split():
+        client("network", "rm", *networks)
     if volumes := client("volume", "ls", "-q").split():
         client("volume", "rm", *volumes)
     for _ in range(3):
@@ -172,7 +174,7 @@ def tier(request: pytest.FixtureRequest) -> str:
 def both(tier: str, daemon: str, base: bytes, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, runtime: Path) -> Iterator[Both]:
     """Gives a function that runs the same lines with docker and with dockerlab, each in a state that holds busybox:latest alone."""
     plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC", "DOCKER_BUILDKIT": "0", "DOCKER_CLI_HINTS": "false", "DOCKER_HOST": daemon}
-    lab = {**plain, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
+    lab = {**plain, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "DOCKERLAB_NETWORK": "bridge", "PYTHONPATH": str(ROOT)}
     lab |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path_factory.getbasetemp() / "pyc")}
     program = f"{TIERS[tier]}{shlex.quote(sys.executable)} -m dockerlab.cli"
 

@@ -13,6 +13,8 @@ __all__ = ["bug", "plain", "same"]
 _AGO = re.compile(r"Less than a second|About an? \w+|\d+ (?:second|minute|hour)s?")
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z|\b[A-Z][a-z]{2} [ \d]\d \d\d:\d\d\b")
 _ID = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b|(?<=file:)[0-9a-f]{16}(?=…)|(?<=dir:)[0-9a-f]{16}(?=…)")
+# Which subnets are free differs from one engine to the next: their number, and the same in hexadecimal where an address of the link is made of it.
+_SUBNET = re.compile(r"\b172\.(1[6-9]|2\d|3[01])\.(?=\d+\.\d+)|(?<=02:42:ac:)[0-9a-f]{2}(?=:)")
 
 # What only docker says, by design.
 _ONLY_DOCKER = (
@@ -50,8 +52,9 @@ def _without_metadata_containers(text: str) -> str:
 
 
 def plain(transcript: Transcript, *, theirs: bool) -> list[str]:
-    """Gives each line with its output and exit code; ids become numbers in order of appearance, times a word."""
+    """Gives each line with its output and exit code; ids and subnets become numbers in order of appearance, times a word."""
     seen: dict[str, str] = {}
+    nets: dict[int, int] = {}
     told = []
     for said in transcript:
         text = said.output
@@ -61,6 +64,7 @@ def plain(transcript: Transcript, *, theirs: bool) -> list[str]:
             # Client 28.2 says `SRun 'docker images --help'`; that is a slip.
             text = _without_metadata_containers(text).replace(_SHIM, "failed to create task:").replace("\nSRun '", "\nRun '")
         text = _ID.sub(lambda found: f"<{seen.setdefault(found[0][:12], str(len(seen)))}:{len(found[0])}>", text)
+        text = _SUBNET.sub(lambda found: f"172.<{nets.setdefault(int(found[1] or int(found[0], 16)), len(nets))}>.", text)
         text = _STAMP.sub("<time>", _AGO.sub("<span>", text))
         if re.match(r"[A-Z].* (CREATED|STATUS) ", text):
             # The words for a time span differ in length from one second to the next, and the columns with them.

@@ -10,7 +10,7 @@ from typing import Any
 
 from dockerlab.commands import ports
 from dockerlab.commands.call import Call, Outcome
-from dockerlab.commands.columns import ellipsis, human_duration
+from dockerlab.commands.columns import ellipsis, human_duration, human_size3
 from dockerlab.commands.each import attempts, told
 from dockerlab.commands.explanation import Explanation
 from dockerlab.commands.filters import labelled
@@ -162,9 +162,20 @@ def ps(call: Call) -> Outcome:
     count = 1 if call.flag("latest") else call.flag("last")
     found = found[:count] if count > 0 else found
     rows = [_row(c, c.state, call.flag("no-trunc")) for c in found]
-    default = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
+    if call.flag("size") or ".Size" in call.flag("format"):
+        for row, container in zip(rows, found, strict=True):
+            row["Size"] = _size(container)
+    default = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}" + ("\t{{.Size}}" if call.flag("size") else "")
     shown = "{{.ID}}" if call.flag("quiet") else call.flag("format")
     return Outcome(Rows(rows, _PS, default=default, format=shown, caption=f"containers: {len(rows)}"))
+
+
+def _size(container: Container) -> str:
+    try:
+        own, whole = container.size()
+    except NotFound:  # its image is gone
+        return "0B"
+    return f"{human_size3(own)} (virtual {human_size3(whole)})"
 
 
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")

@@ -11,6 +11,7 @@ from dockerlab.commands import networks, ports, volumes
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.go_text import Struct, Time, quoted
 from dockerlab.commands.showing import shown
+from dockerlab.engine import logging
 from dockerlab.engine.containers import Container
 from dockerlab.engine.images import Image
 from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound
@@ -43,9 +44,16 @@ def image(call: Call) -> Outcome:
 
 def _container(call: Call, name: str) -> dict[str, Any]:
     try:
-        return container_facts(call.engine.containers.get(name))
+        return _sized(call, call.engine.containers.get(name))
     except NotFound as error:
         raise NotFound(f"Error response from daemon: {error.message}") from None
+
+
+def _sized(call: Call, container: Container) -> dict[str, Any]:
+    if not call.flag("size"):
+        return container_facts(container)
+    own, whole = container.size()
+    return Struct({**container_facts(container), "SizeRw": own, "SizeRootFs": whole})
 
 
 def _image(call: Call, name: str) -> dict[str, Any]:
@@ -57,7 +65,9 @@ def _image(call: Call, name: str) -> dict[str, Any]:
 
 def _any(call: Call, name: str) -> dict[str, Any]:
     with suppress(NotFound):
-        return container_facts(call.engine.containers.get(name))
+        return _sized(call, call.engine.containers.get(name))
+    if call.flag("size"):
+        call.surface.err("WARNING: --size ignored for image\n")
     with suppress(NotFound, InvalidRequest):
         return image_facts(call.engine.images.get(name))
     with suppress(NotFound):
@@ -148,7 +158,7 @@ def container_facts(container: Container) -> dict[str, Any]:
     """Gives a container's facts."""
     record, state, host = container.record, container.state, container.record.host
     running = state.alive
-    return {
+    return Struct({
         "Id": container.id, "Created": record.created, "Path": record.path, "Args": list(record.args),
         "State": Struct({
             "Status": state.status, "Running": running, "Paused": state.status == "paused", "Restarting": state.status == "restarting", "OOMKilled": state.oom_killed, "Dead": False,
@@ -163,8 +173,9 @@ def container_facts(container: Container) -> dict[str, Any]:
             "UTSMode": host.get("uts", ""), "Sysctls": host.get("sysctl") or {}, "NetworkMode": host["network"], "AutoRemove": host["rm"], "PortBindings": ports.asked(container),
             "PublishAllPorts": host.get("publish_all", False),
             "Links": [f"/{name}:/{record.name}/{alias}" for _, name, alias in host.get("links", ())] or None, "CapAdd": host["cap_add"] or None,
-            "CapDrop": host["cap_drop"] or None, "Privileged": False, "ReadonlyRootfs": host["read_only"],
-            "SecurityOpt": ["no-new-privileges"] if host["no_new_privileges"] else None, **_limits(container), "RestartPolicy": _policy(host.get("restart", "")), "Runtime": "dockerlab",
+            "CapDrop": host["cap_drop"] or None, "Privileged": host.get("privileged", False), "ReadonlyRootfs": host["read_only"],
+            "SecurityOpt": host.get("security_opt") or None, "LogConfig": logging.described(record), "Devices": host.get("devices", []),
+             **_limits(container), "RestartPolicy": _policy(host.get("restart", "")), "Runtime": "dockerlab",
             **({"Init": True} if host.get("init") else {}),
             "ExtraHosts": host.get("extra_hosts") or None, "GroupAdd": host.get("group_add") or None, "Dns": host.get("dns", []), "DnsSearch": host.get("dns_search", []),
             "DnsOptions": host.get("dns_options", []), "Ulimits": [{"Name": name, "Hard": hard, "Soft": soft} for name, soft, hard in host.get("ulimits", [])],
@@ -174,4 +185,4 @@ def container_facts(container: Container) -> dict[str, Any]:
                           Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image,
                           Labels=dict(sorted(container.config.labels.items())), **({"StopTimeout": host["stop_timeout"]} if host.get("stop_timeout") is not None else {})),
         "NetworkSettings": networks.settings(container, state),
-    }  # fmt: skip
+    }, SizeRw=None, SizeRootFs=None)  # fmt: skip

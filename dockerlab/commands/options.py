@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from dockerlab.commands.call import Call
 from dockerlab.commands.environment import lines, variables
 from dockerlab.commands.mounting import mount
 from dockerlab.commands.networking import networks, publications
+from dockerlab.commands.privileges import device, security
 from dockerlab.engine.options import RunOptions
 from dockerlab.engine.resources import Resources
 from dockerlab.engine.settings import host_environment
@@ -21,13 +23,6 @@ from dockerlab.errors import InvalidArgument, InvalidRequest, NotSupportedHere
 from dockerlab.oci.config import Healthcheck, env_map
 
 __all__ = ["limits", "noted", "run_options"]
-
-
-def _security(words: tuple[str, ...]) -> bool:
-    for word in words:
-        if word.replace(":", "=") not in ("no-new-privileges", "no-new-privileges=true", "no-new-privileges=false"):
-            raise InvalidArgument(f"invalid --security-opt: {word!r}", hint="dockerlab takes no-new-privileges, for now")
-    return any(not word.endswith("false") for word in words)
 
 
 def run_options(call: Call) -> RunOptions:
@@ -44,7 +39,7 @@ def run_options(call: Call) -> RunOptions:
         name=call.flag("name"), env=variables(call.folder, call.flag("env-file"), call.flag("env"), host_environment()), workdir=call.flag("workdir"), user=call.flag("user"),
         volume=tuple(_absolute(word, call.folder) for word in call.flag("volume")), label=_labels(call), hostname=call.flag("hostname"),
         entrypoint=call.flag("entrypoint") if "entrypoint" in call.parsed.given else None, networks=named, read_only=call.flag("read-only"),
-        cap_add=call.flag("cap-add"), cap_drop=call.flag("cap-drop"), no_new_privileges=_security(call.flag("security-opt")),
+        cap_add=call.flag("cap-add"), cap_drop=call.flag("cap-drop"), **security(call.folder, call.flag("security-opt")), privileged=call.flag("privileged"),
         interactive=call.flag("interactive"), tty=call.flag("tty"), rm=call.flag("rm") and not call.parsed.values.get("explain"),
         replace=call.flag("replace"), explain=call.parsed.values.get("explain", False), stop_signal=call.flag("stop-signal"),
         stop_timeout=call.flag("stop-timeout") if "stop-timeout" in call.parsed.given else None, expose=exposed, group_add=call.flag("group-add"),
@@ -52,6 +47,7 @@ def run_options(call: Call) -> RunOptions:
         resources=Resources(**limits(call)), mount=tuple(map(mount, call.flag("mount"))), tmpfs=call.flag("tmpfs"), volumes_from=call.flag("volumes-from"), shm_size=call.flag("shm-size"),
         domainname=call.flag("domainname"), oom_score_adj=call.flag("oom-score-adj"), sysctl=env_map(call.flag("sysctl")), pid=_mode(call, "pid"), ipc=call.flag("ipc"),
         uts=_mode(call, "uts"), platform=_platform(call.flag("platform")), pull=_pull(call.flag("pull")), restart=restart, init=call.flag("init"), health=_health(call),
+        device=tuple(device(word) for word in call.flag("device")), log_driver=call.flag("log-driver"), log_opt=env_map(call.flag("log-opt")),
         publish=published, publish_all=call.flag("publish-all"), link=call.flag("link"),
         dns=call.flag("dns"), dns_search=call.flag("dns-search"), dns_option=(*call.flag("dns-option"), *call.flag("dns-opt")),
     )  # fmt: skip
@@ -94,7 +90,7 @@ def _health(call: Call) -> Healthcheck | None:
 
 def _mode(call: Call, name: str) -> str:
     mode = str(call.flag(name))
-    if mode not in ("", "host") and not (name == "pid" and mode.startswith("container:")):
+    if mode not in ("", "host") and not (name == "pid" and re.fullmatch("container:.+", mode)):
         raise InvalidArgument(f"--{name}: invalid {name.upper()} mode", hint="host, or leave it out")
     return mode
 

@@ -66,6 +66,10 @@ _RUN = (
     Flag("net", "list", help="Connect a container to a network", hidden=True),
     Flag("network", "list", help="Connect a container to a network", meta="network"),
     Flag("network-alias", "list", help="Add network-scoped alias for the container"),
+    Flag("device", "list", help="Add a host device to the container"),
+    Flag("log-driver", "string", help="Logging driver for the container"),
+    Flag("log-opt", "list", help="Log driver options"),
+    Flag("privileged", "bool", help="Give extended privileges to this container"),
     Flag("publish", "list", "p", help="Publish a container's port(s) to the host"),
     Flag("publish-all", "bool", "P", help="Publish all exposed ports to random ports"),
     Flag("mount", "list", help="Attach a filesystem mount to the container", meta="mount", check=mount),
@@ -93,11 +97,10 @@ _RUN = (
 )
 _RUN_LATER = _refused(
     "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-count cpu-percent cpu-rt-period "
-    "cpu-rt-runtime device device-cgroup-rule device-read-bps device-read-iops device-write-bps "
+    "cpu-rt-runtime device-cgroup-rule device-read-bps device-read-iops device-write-bps "
     "device-write-iops disable-content-trust gpus "
     "io-maxbandwidth io-maxiops ip6 isolation kernel-memory link-local-ip "
-    "log-driver log-opt mac-address oom-kill-disable "
-    "privileged runtime "
+    "mac-address oom-kill-disable runtime "
     "storage-opt userns volume-driver"
 )
 _FORMAT = Flag("format", "string", help="Format output using a custom template")
@@ -175,8 +178,8 @@ COMMANDS: tuple[Command, ...] = (
             (Flag("all", "bool", "a", help="Show all containers (default shows just running)"), _FILTER, _FORMAT,
              Flag("last", "int", "n", -1, "Show n last created containers (includes all states)"),
              Flag("latest", "bool", "l", help="Show the latest created container (includes all states)"), _NO_TRUNC,
-             Flag("quiet", "bool", "q", help="Only display container IDs")),
-            0, 0, aliases=("docker container ls", "docker container list", "docker container ps", "docker ps"), refused=_refused("size s")),
+             Flag("quiet", "bool", "q", help="Only display container IDs"), Flag("size", "bool", "s", help="Display total file sizes")),
+            0, 0, aliases=("docker container ls", "docker container list", "docker container ps", "docker ps")),
     Command("logs", "docker logs [OPTIONS] CONTAINER", "Fetch the logs of a container",
             (Flag("details", "bool", help="Show extra details provided to logs"), Flag("follow", "bool", "f", help="Follow log output"),
              Flag("since", "string", help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)'),
@@ -223,12 +226,12 @@ COMMANDS: tuple[Command, ...] = (
             1, 2, aliases=("docker image import", "docker import"), refused=_refused("platform")),
     Command("layers", "docker layers IMAGE [PATH...]", "Show which layer provides a path, and what it hides", (), 1, None),
     Command("inspect", "docker inspect [OPTIONS] NAME|ID [NAME|ID...]", "Return low-level information on Docker objects",
-            (_TEMPLATE, Flag("type", "string", help="Only inspect objects of the given type")),
-            1, None, refused=_refused("size s")),
+            (_TEMPLATE, Flag("size", "bool", "s", help="Display total file sizes if the type is container"), Flag("type", "string", help="Only inspect objects of the given type")),
+            1, None),
     Command("image inspect", "docker image inspect [OPTIONS] IMAGE [IMAGE...]", "Display detailed information on one or more images",
             (_TEMPLATE,), 1, None, refused=_refused("platform")),
     Command("container inspect", "docker container inspect [OPTIONS] CONTAINER [CONTAINER...]", "Display detailed information on one or more containers",
-            (_TEMPLATE,), 1, None, refused=_refused("size s")),
+            (_TEMPLATE, Flag("size", "bool", "s", help="Display total file sizes")), 1, None),
     Command("info", "docker info [OPTIONS]", "Display what this host allows, and what follows from it", (_TEMPLATE,), 0, 0,
             aliases=("docker system info", "docker info")),
     Command("doctor", "docker doctor", "Display what a container on this host can do, and what would lift each limit", (), 0, 0),

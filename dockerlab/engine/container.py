@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dockerlab.engine import execution, joining, linking, updating, watching
+from dockerlab.engine import execution, joining, linking, logging, updating, watching
 from dockerlab.engine.exchange import Files
 from dockerlab.engine.execution import ExecOptions, ExecResult, restarting
 from dockerlab.engine.images import Image, now
@@ -34,7 +34,8 @@ from dockerlab.runtime import control, users
 from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.world import Session
 from dockerlab.store import snapshots
-from dockerlab.store.containers import Record, State, read_log, started_at
+from dockerlab.store.containers import Record, State, started_at
+from dockerlab.store.logs import read_log
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -123,6 +124,7 @@ class Container:
             "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False),
             "stop_signal": signals.number(self.config.stop_signal) if self.config.stop_signal else 0,
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
+            "log": logging.limits(self.record),
             "networks": joining.request(self._engine, self), "shares": joining.share(self._engine, self), "variables": linking.variables(self, linked) if linking.by_default(self) else [],
         }  # fmt: skip
 
@@ -290,6 +292,11 @@ class Container:
         self._engine.networks.renamed(self)
         self.note("rename", oldName=f"/{old}")
 
+    def size(self) -> tuple[int, int]:
+        """Gives the bytes that the container has written, and those of its whole file system."""
+        own = self._engine.snapshotter.usage(self.id)[0]
+        return own, own + self.image.size
+
     def processes(self) -> list[int]:
         """Gives the container's processes by their ids on this host; raises InvalidRequest where it does not run."""
         if self.state.status == "restarting":
@@ -300,7 +307,9 @@ class Container:
         return answer["processes"] if answer and "processes" in answer else []
 
     def logs(self, *, follow: bool = False) -> Iterator[tuple[int, int, bytes]]:
-        """Yields (time in nanoseconds, 1 for stdout or 2 for stderr, bytes); with `follow` what is still written too, until the container has ended."""
+        """Yields (time in nanoseconds, 1 for stdout or 2 for stderr, bytes); raises InvalidRequest where none is kept. With `follow` what is still written too, until the container has ended."""
+        if logging.driver(self.record) == "none":
+            raise InvalidRequest("configured logging driver does not support reading", hint="run it without --log-driver none")
         ended = not follow
 
         def more() -> bool:

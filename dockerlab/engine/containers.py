@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dockerlab.engine import binds, joining, mounts
+from dockerlab.engine import binds, devices, joining, logging, mounts
 from dockerlab.engine.container import NAME, Container, Sink
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent
@@ -71,6 +71,7 @@ class Containers:
         check_restart(chosen.restart)
         check_health(config.healthcheck)
         check_modes(chosen)
+        logging.check(chosen.log_driver, chosen.log_opt)
         chosen.resources.checked()
         if chosen.replace and chosen.name:
             with contextlib.suppress(NotFound):
@@ -81,14 +82,17 @@ class Containers:
         ident, engine = new_id(), self._engine
         chain = engine.images.layers.ensure_unpacked(source.record)
         networks = joining.planned(engine, chosen)
+        pid, ipc = (joining.mode(engine, kind, word) for kind, word in (("pid", chosen.pid), ("ipc", chosen.ipc)))
+        nodes = (*devices.given(chosen.device, engine.capabilities), *(devices.every() if chosen.privileged and engine.capabilities.mounts else ()))
         volumes, anonymous, tmpfs = self._mounts(chosen, config)
         donor = joining.donor(engine, networks["network"])
         hostname = joining.hostname(donor) if donor else chosen.hostname or (os.uname().nodename if chosen.uts == "host" else ident[:12])
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
         options = Options(
             hostname=hostname, network=self._network(networks["network"]), terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
-            no_new_privileges=chosen.no_new_privileges, volumes=volumes, limits=chosen.ulimit, domainname=chosen.domainname, oom_score_adj=chosen.oom_score_adj, sysctl=chosen.sysctl, pid=chosen.pid,
-            ipc=chosen.ipc, uts=chosen.uts, tmpfs=tmpfs, shm_size=chosen.shm_size or 64 << 20, cgroup=f"/{group}" if group else "",
+            no_new_privileges=chosen.no_new_privileges, privileged=chosen.privileged, seccomp=chosen.seccomp, unmasked=chosen.unmasked, devices=nodes,
+            volumes=volumes, limits=chosen.ulimit, domainname=chosen.domainname, oom_score_adj=chosen.oom_score_adj, sysctl=chosen.sysctl, pid=pid,
+            ipc=ipc, uts=chosen.uts, tmpfs=tmpfs, shm_size=chosen.shm_size or 64 << 20, cgroup=f"/{group}" if group else "",
             resources=chosen.resources.described(), files={f"/etc/{name}": (donor.folder if donor else engine.container_store.folder(ident)) / name for name in ("resolv.conf", "hostname", "hosts")},
         )  # fmt: skip
         if not engine.capabilities.set_uid and config.user.partition(":")[0] not in ("", "0", "root") and (found := engine.images.layers.set_ids(source.record)):
@@ -100,7 +104,7 @@ class Containers:
             record = Record(
                 id=ident, name=chosen.name or self._free_name(), created=now(), image_id=source.id, image=image, path=words[0], args=words[1:],
                 config=msgspec.to_builtins(config), snapshotter=engine.snapshotter.name, chain=chain, volumes=anonymous,
-                host={**_host_facts(chosen, group, volumes, tmpfs), **networks},
+                host={**_host_facts(chosen, group, volumes, tmpfs), **networks, "pid": pid, "ipc": ipc},
             )  # fmt: skip
             engine.container_store.create(record, spec.encode())
             engine.journal.note("container", "create", ident, record.about)
@@ -175,12 +179,14 @@ def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...], tmp
         "explain": chosen.explain, "restart": chosen.restart, "init": chosen.init, "resources": chosen.resources.kept(), "tty": chosen.tty,
         "interactive": chosen.interactive, "rm": chosen.rm,
         "cgroup": group,
-        "hostname": chosen.hostname, "domainname": chosen.domainname, "oom_score_adj": chosen.oom_score_adj, "sysctl": dict(chosen.sysctl), "pid": chosen.pid, "ipc": chosen.ipc,
+        "hostname": chosen.hostname, "domainname": chosen.domainname, "oom_score_adj": chosen.oom_score_adj, "sysctl": dict(chosen.sysctl),
         "uts": chosen.uts, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume),
         "tmpfs": dict(tmpfs), "shm_size": chosen.shm_size, "volumes_from": list(chosen.volumes_from), "read_only": chosen.read_only,
         "stop_timeout": chosen.stop_timeout, "group_add": list(chosen.group_add), "ulimits": list(chosen.ulimit),
         "extra_hosts": [f"{name}:{address}" for name, address in chosen.add_host],
         "dns": list(chosen.dns), "dns_search": list(chosen.dns_search), "dns_options": list(chosen.dns_option), "cap_add": list(chosen.cap_add),
         "cap_drop": list(chosen.cap_drop), "no_new_privileges": chosen.no_new_privileges,
+        "privileged": chosen.privileged, "security_opt": list(chosen.security_opt), "log_driver": chosen.log_driver, "log_opt": dict(chosen.log_opt),
+        "devices": [{"PathOnHost": d.source, "PathInContainer": d.target, "CgroupPermissions": d.mode} for d in chosen.device],
         "mounts": [{"source": v.source, "target": v.target, "readonly": v.readonly} for v in volumes],
     }  # fmt: skip

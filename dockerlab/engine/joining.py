@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.container import Container
 
-__all__ = ["donor", "endpoint", "extra_hosts", "hostname", "planned", "request", "share", "switch"]
+__all__ = ["donor", "endpoint", "extra_hosts", "hostname", "mode", "planned", "request", "share", "switch"]
 
 
 def planned(engine: Engine, chosen: RunOptions) -> dict[str, Any]:
@@ -63,6 +63,22 @@ def _link(engine: Engine, word: str) -> list[str]:
 def donor(engine: Engine, mode: str) -> Container | None:
     """Gives the container whose network another one has, and with it the name and the files of /etc that go with that; None where it has its own."""
     return engine.containers.get(mode.partition(":")[2]) if mode.startswith("container:") else None
+
+
+def mode(engine: Engine, kind: str, word: str) -> str:
+    """Gives a mode of --pid or --ipc with the other container's id in place of its name; raises NotFound, InvalidRequest, NotSupportedHere."""
+    if not word.startswith("container:"):
+        return word
+    name = word.partition(":")[2]
+    if not name:
+        raise InvalidRequest(f"can't join {kind.upper()} of container : invalid name or ID supplied: \"\"", hint="name a container behind the colon")
+    if not engine.capabilities.namespaces:
+        raise NotSupportedHere(f"this host gives a container no {kind.upper()} namespace of its own, so there is none to share", reason="no namespaces", hint=f"leave out --{kind}")
+    other = engine.containers.get(name)
+    if not other.state.running:
+        joined = f"can't join IPC of container {other.id}: " if kind == "ipc" else ""
+        raise InvalidRequest(f"{joined}container {other.id} is not running", hint=f"docker start {other.name}")
+    return f"container:{other.id}"
 
 
 def switch(engine: Engine) -> dict[str, Any]:

@@ -9,12 +9,13 @@ import msgspec
 
 from dockerlab.engine.mounts import MountWord
 from dockerlab.engine.resources import Resources
-from dockerlab.errors import InvalidRequest, NotSupportedHere
+from dockerlab.errors import InvalidRequest
 from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
 from dockerlab.runtime.detaching import parse
+from dockerlab.runtime.generate import Device
 from dockerlab.runtime.ports import Publication
 
-__all__ = ["Attach", "NetworkWord", "Publication", "RunOptions", "check_health", "check_modes", "check_restart", "detach_keys", "merged"]
+__all__ = ["Attach", "Device", "NetworkWord", "Publication", "RunOptions", "check_health", "check_modes", "check_restart", "detach_keys", "merged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class NetworkWord:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What `docker run` may say beside image and command; names are docker's flags. `networks` says more of them than `network`, which "" leaves to the settings."""
+    """What `docker run` may say beside image and command; names are docker's flags. `networks` says more of them than `network`, which "" leaves to the settings;
+    `seccomp` is "" for docker's profile, `unconfined`, or a profile's text.
+    """
 
     name: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
@@ -51,6 +54,13 @@ class RunOptions:
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     no_new_privileges: bool = False
+    privileged: bool = False
+    seccomp: str = ""
+    unmasked: bool = False
+    security_opt: tuple[str, ...] = ()
+    device: tuple[Device, ...] = ()
+    log_driver: str = ""
+    log_opt: Mapping[str, str] = field(default_factory=dict)
     interactive: bool = False
     tty: bool = False
     rm: bool = False
@@ -132,9 +142,6 @@ def check_modes(chosen: RunOptions) -> None:
     """Raises InvalidRequest, or NotSupportedHere, for namespaces that a container cannot have."""
     if chosen.ipc not in ("", "none", "private", "shareable", "host") and not chosen.ipc.startswith("container:"):
         raise InvalidRequest(f"Invalid IPC mode: {chosen.ipc}", hint="name private, shareable, none or host")
-    for name, mode in (("ipc", chosen.ipc), ("pid", chosen.pid)):
-        if mode.startswith("container:"):
-            raise NotSupportedHere(f"--{name} {mode} is not supported here: not done by dockerlab yet", reason="not done yet")
     if chosen.uts == "host" and chosen.hostname:
         raise InvalidRequest("conflicting options: hostname and the UTS mode", hint="with --uts host the container has this machine's name")
     if not -1000 <= chosen.oom_score_adj <= 1000:

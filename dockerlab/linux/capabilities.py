@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dockerlab.errors import InvalidRequest
 from dockerlab.linux import syscalls
 
-__all__ = ["DEFAULT", "NAMES", "apply", "chosen", "drop_bounding", "keep_on_setuid", "mask", "no_new_privileges"]
+__all__ = ["DEFAULT", "NAMES", "apply", "available", "chosen", "drop_bounding", "keep_on_setuid", "mask", "no_new_privileges"]
 
 NAMES = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN "
@@ -46,6 +46,12 @@ def _name(word: str, flag: str) -> str:
     if full not in _NUMBER:
         raise InvalidRequest(f'invalid {flag}: unknown capability: "{full}"', hint="name one of capabilities(7), as NET_ADMIN or CAP_NET_ADMIN, or ALL")
     return full
+
+
+def available() -> tuple[str, ...]:
+    """Gives all that this process's children may ever hold, which a host may have cut down; capabilities(7), bounding set."""
+    bounding = status_mask("CapBnd")
+    return tuple(name for name, number in _NUMBER.items() if bounding >> number & 1)
 
 
 def mask(names: Iterable[str]) -> int:

@@ -158,14 +158,14 @@ class Rules:
         self._chain(_POSTROUTING, "nat", 100)
         self._rule(_POSTROUTING, _address(subnet, 12), _link(_OUT, link, _OTHER), masq())
 
-    def separate(self, bridge: str, *, open_to: str = "", internal: bool = False) -> None:
-        """Lets nothing into a bridge from elsewhere but answers, and what comes by the link `open_to`; with `internal` nothing out of it."""
+    def separate(self, bridge: str, *, host: str = "", internal: bool = False) -> None:
+        """Lets nothing into a bridge from elsewhere but answers, and what the address `host` sends; with `internal` nothing out of it but answers to that."""
         self._chain(_FORWARD, "filter", 0)
         self._rule(_FORWARD, _link(_OUT, bridge, _EQUAL), _known(), verdict(_ACCEPT))
-        if open_to:
-            self._rule(_FORWARD, _link(_OUT, bridge, _EQUAL), _link(_IN, open_to, _EQUAL), verdict(_ACCEPT))
+        if host:
+            self._rule(_FORWARD, _link(_OUT, bridge, _EQUAL), _address(f"{host}/32", 12), verdict(_ACCEPT))
             if internal:
-                self._rule(_FORWARD, _link(_IN, bridge, _EQUAL), _link(_OUT, open_to, _EQUAL), _known(), verdict(_ACCEPT))
+                self._rule(_FORWARD, _link(_IN, bridge, _EQUAL), _address(f"{host}/32", 16), _known(), verdict(_ACCEPT))
         self._rule(_FORWARD, _link(_OUT, bridge, _EQUAL), _link(_IN, bridge, _OTHER), verdict(_DROP))
         if internal:
             self._rule(_FORWARD, _link(_IN, bridge, _EQUAL), _link(_OUT, bridge, _OTHER), verdict(_DROP))

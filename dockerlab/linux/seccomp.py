@@ -8,42 +8,46 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import json
+import os
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dockerlab.errors import InvalidRequest
 from dockerlab.linux import calls, syscalls
 
-__all__ = ["compile_profile", "default_profile", "extended", "install", "listens"]
+__all__ = ["compile_profile", "default_profile", "extended", "install", "listens", "read_profile", "unconfined"]
 
-_ARCHES: dict[str, tuple[int, str, int]] = {"x86_64": (0xC000003E, "SCMP_ARCH_X86_64", 0), "aarch64": (0xC00000B7, "SCMP_ARCH_AARCH64", 1)}
-_NEWEST = 462  # mseal, Linux 6.10
-_ALLOW, _ERRNO, _NOTIFY = 0x7FFF0000, 0x00050000, 0x7FC00000
+_ARCHES: dict[str, tuple[int, str]] = {"x86_64": (0xC000003E, "SCMP_ARCH_X86_64"), "aarch64": (0xC00000B7, "SCMP_ARCH_AARCH64")}
+_ALLOW, _ERRNO, _NOTIFY, _LOG, _TRAP, _KILL_THREAD, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x7FC00000, 0x7FFC0000, 0x00030000, 0, 0x80000000
 _CLONE_NAMESPACES = 0x7E020000
 
-# name: (number on x86_64, number on aarch64, the capability that opens it)
-_GUARDED: dict[str, tuple[int, int, str]] = {
-    "acct": (163, 89, "CAP_SYS_PACCT"), "add_key": (248, 217, ""), "bpf": (321, 280, "CAP_BPF"), "chroot": (161, 51, "CAP_SYS_CHROOT"),
-    "clock_adjtime": (305, 266, "CAP_SYS_TIME"), "clock_settime": (227, 112, "CAP_SYS_TIME"), "create_module": (174, -1, ""),
-    "delete_module": (176, 106, "CAP_SYS_MODULE"), "fanotify_init": (300, 262, "CAP_SYS_ADMIN"), "finit_module": (313, 273, "CAP_SYS_MODULE"),
-    "fsconfig": (431, 431, "CAP_SYS_ADMIN"), "fsmount": (432, 432, "CAP_SYS_ADMIN"), "fsopen": (430, 430, "CAP_SYS_ADMIN"),
-    "fspick": (433, 433, "CAP_SYS_ADMIN"), "get_kernel_syms": (177, -1, ""), "get_mempolicy": (239, 236, "CAP_SYS_NICE"),
-    "init_module": (175, 105, "CAP_SYS_MODULE"), "io_uring_enter": (426, 426, ""), "io_uring_register": (427, 427, ""),
-    "io_uring_setup": (425, 425, ""), "ioperm": (173, -1, "CAP_SYS_RAWIO"), "iopl": (172, -1, "CAP_SYS_RAWIO"),
-    "kcmp": (312, 272, "CAP_SYS_PTRACE"), "kexec_file_load": (320, 294, "CAP_SYS_BOOT"), "kexec_load": (246, 104, "CAP_SYS_BOOT"),
-    "keyctl": (250, 219, ""), "lookup_dcookie": (212, 18, "CAP_SYS_ADMIN"), "mbind": (237, 235, "CAP_SYS_NICE"),
-    "mount": (165, 40, "CAP_SYS_ADMIN"), "mount_setattr": (442, 442, "CAP_SYS_ADMIN"), "move_mount": (429, 429, "CAP_SYS_ADMIN"),
-    "move_pages": (279, 239, ""), "nfsservctl": (180, 42, ""), "open_by_handle_at": (304, 265, "CAP_DAC_READ_SEARCH"),
-    "open_tree": (428, 428, "CAP_SYS_ADMIN"), "perf_event_open": (298, 241, "CAP_PERFMON"), "pidfd_getfd": (438, 438, "CAP_SYS_PTRACE"),
-    "pivot_root": (155, 41, "CAP_SYS_ADMIN"), "query_module": (178, -1, ""), "quotactl": (179, 60, "CAP_SYS_ADMIN"),
-    "quotactl_fd": (443, 443, "CAP_SYS_ADMIN"), "reboot": (169, 142, "CAP_SYS_BOOT"), "request_key": (249, 218, ""),
-    "set_mempolicy": (238, 237, "CAP_SYS_NICE"), "set_mempolicy_home_node": (450, 450, "CAP_SYS_NICE"),
-    "setdomainname": (171, 162, "CAP_SYS_ADMIN"), "sethostname": (170, 161, "CAP_SYS_ADMIN"), "setns": (308, 268, "CAP_SYS_ADMIN"),
-    "settimeofday": (164, 170, "CAP_SYS_TIME"), "swapoff": (168, 225, ""), "swapon": (167, 224, ""), "sysfs": (139, -1, ""),
-    "syslog": (103, 116, "CAP_SYSLOG"), "umount2": (166, 39, "CAP_SYS_ADMIN"), "unshare": (272, 97, "CAP_SYS_ADMIN"),
-    "uselib": (134, -1, ""), "userfaultfd": (323, 282, ""), "ustat": (136, -1, ""), "vhangup": (153, 58, "CAP_SYS_TTY_CONFIG"),
+# The capability that opens them ("" for none), and the calls.
+_GUARDED: dict[str, str] = {
+    "": (
+        "add_key create_module get_kernel_syms io_uring_enter io_uring_register io_uring_setup keyctl move_pages nfsservctl query_module request_key "
+        "swapoff swapon sysfs uselib userfaultfd ustat "
+    ),
+    "CAP_BPF": "bpf",
+    "CAP_DAC_READ_SEARCH": "open_by_handle_at",
+    "CAP_PERFMON": "perf_event_open",
+    "CAP_SYSLOG": "syslog",
+    "CAP_SYS_ADMIN": (
+        "fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie mount mount_setattr move_mount open_tree pivot_root quotactl quotactl_fd "
+        "setdomainname sethostname setns umount2 unshare "
+    ),
+    "CAP_SYS_BOOT": "kexec_file_load kexec_load reboot",
+    "CAP_SYS_CHROOT": "chroot",
+    "CAP_SYS_MODULE": "delete_module finit_module init_module",
+    "CAP_SYS_NICE": "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
+    "CAP_SYS_PACCT": "acct",
+    "CAP_SYS_PTRACE": "kcmp pidfd_getfd",
+    "CAP_SYS_RAWIO": "ioperm iopl",
+    "CAP_SYS_TIME": "clock_adjtime clock_settime settimeofday",
+    "CAP_SYS_TTY_CONFIG": "vhangup",
 }  # fmt: skip
-_CONDITIONAL: dict[str, tuple[int, int]] = {"clone": (56, 220), "clone3": (435, 435), "personality": (135, 92)}
 _NEW_LISTENER, _WAIT_KILLABLE = 8, 32
 
 
@@ -52,7 +56,7 @@ def default_profile(capabilities: Iterable[str]) -> dict[str, Any]:
     if syscalls.MACHINE not in _ARCHES:
         return {}
     held = set(capabilities)
-    shut = [name for name, (x86, arm, key) in _GUARDED.items() if key not in held and (x86, arm)[_column()] >= 0]
+    shut = sorted(name for key, names in _GUARDED.items() if key not in held for name in names.split() if calls.number(name) >= 0)
     rules: list[dict[str, Any]] = [{"names": shut, "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM}]
     if "CAP_SYS_ADMIN" not in held:
         bits = [1 << n for n in range(32) if _CLONE_NAMESPACES >> n & 1]
@@ -68,25 +72,64 @@ def _rule(name: str, args: list[dict[str, Any]]) -> dict[str, Any]:
     return {"names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM, "args": args}
 
 
-def _column() -> int:
-    column: int = _ARCHES[syscalls.MACHINE][2]
-    return column
-
-
 def extended(profile: Mapping[str, Any], rules: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Gives the profile with more rules behind its own; {} stays {}."""
-    return {**profile, "syscalls": [*profile["syscalls"], *rules]} if profile else {}
+    """Gives the profile with more rules for what it allows; {} stays {}. What it refuses stays refused."""
+    if not profile:
+        return {}
+    refusing = [rule for rule in profile["syscalls"] if rule["action"] != "SCMP_ACT_ALLOW"]
+    allowing = [rule for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW"]
+    if profile["defaultAction"] == "SCMP_ACT_ALLOW":
+        return {**profile, "syscalls": [*refusing, *rules, *allowing]}
+    allowed = {name for rule in allowing for name in rule["names"]}
+    kept = [{**rule, "names": names} for rule in rules if (names := [name for name in rule["names"] if name in allowed])]
+    return {**profile, "syscalls": [*refusing, *kept, *allowing]}
+
+
+def unconfined() -> dict[str, Any]:
+    """Gives a profile that refuses nothing; {} on machines whose calls are not known."""
+    return {"defaultAction": "SCMP_ACT_ALLOW", "architectures": [_ARCHES[syscalls.MACHINE][1]], "syscalls": []} if syscalls.MACHINE in _ARCHES else {}
+
+
+def read_profile(text: str, capabilities: Iterable[str]) -> dict[str, Any]:
+    """Gives a person's profile, in docker's words or the specification's, for a process with these capabilities; raises InvalidRequest."""
+    held, machine = set(capabilities), {"x86_64": "amd64", "aarch64": "arm64"}.get(syscalls.MACHINE, "")
+    try:
+        told = json.loads(text)
+        default = told["defaultAction"]
+        _action({"action": default, "errnoRet": told.get("defaultErrnoRet")})
+        rules = []
+        for rule in told.get("syscalls") or ():
+            if not _applies(rule.get("includes") or {}, rule.get("excludes") or {}, held, machine):
+                continue
+            names = [*(rule.get("names") or ()), *([rule["name"]] if rule.get("name") else [])]
+            _action(rule)
+            args = [{"index": int(arg["index"]), "value": int(arg["value"]), "valueTwo": int(arg.get("valueTwo", 0)), "op": arg["op"]} for arg in rule.get("args") or ()]
+            for arg in args:
+                _condition(arg)
+            rules.append({"names": names, "action": rule["action"], **({"errnoRet": rule["errnoRet"]} if rule.get("errnoRet") is not None else {}), "args": args})
+    except (ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
+        raise InvalidRequest(f"decoding seccomp profile failed: {error}", hint="give a profile as docker's default one is written") from error
+    own = {"defaultAction": default, **({"defaultErrnoRet": told["defaultErrnoRet"]} if told.get("defaultErrnoRet") is not None else {})}
+    return {**own, "architectures": [_ARCHES[syscalls.MACHINE][1]], "syscalls": rules} if syscalls.MACHINE in _ARCHES else {}
+
+
+def _applies(includes: Mapping[str, Any], excludes: Mapping[str, Any], held: set[str], machine: str) -> bool:
+    """Tells whether docker's conditions on a rule hold: capabilities, machines, the kernel's age."""
+    if any(cap in held for cap in excludes.get("caps") or ()) or machine in (excludes.get("arches") or ()):
+        return False
+    if not set(includes.get("caps") or ()) <= held or machine not in (includes.get("arches") or (machine,)):
+        return False
+    least = includes.get("minKernel")
+    return not least or _version(os.uname().release) >= _version(str(least))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
 def listens(profile: Mapping[str, Any]) -> bool:
     """Tells whether somebody has to listen to calls of this profile."""
     return any(rule["action"] == "SCMP_ACT_NOTIFY" for rule in profile["syscalls"])
-
-
-def _number(name: str) -> int:
-    if name in _CONDITIONAL:
-        return _CONDITIONAL[name][_column()]
-    return _GUARDED[name][:2][_column()] if name in _GUARDED else calls.number(name)
 
 
 def _op(code: int, true: int, false: int, value: int) -> bytes:
@@ -103,13 +146,22 @@ def compile_profile(profile: Mapping[str, Any]) -> bytes:
     architecture = _ARCHES[syscalls.MACHINE][0]
     program = [_op(_LOAD, 0, 0, 4), _op(_JEQ, 1, 0, architecture), _op(_RET, 0, 0, _ERRNO | errno.ENOSYS)]
     # The test against the newest known number refuses x32 as well: its numbers have bit 30 set.
-    program += [_op(_LOAD, 0, 0, 0), _op(_JGT, 0, 1, _NEWEST), _op(_RET, 0, 0, _ERRNO | errno.ENOSYS)]
+    program += [_op(_LOAD, 0, 0, 0), _op(_JGT, 0, 1, calls.NEWEST), _op(_RET, 0, 0, _ERRNO | errno.ENOSYS)]
     for rule in profile["syscalls"]:
-        action = {"SCMP_ACT_ERRNO": _ERRNO | rule.get("errnoRet", errno.EPERM), "SCMP_ACT_ALLOW": _ALLOW, "SCMP_ACT_NOTIFY": _NOTIFY}[rule["action"]]
-        for number in (n for n in map(_number, rule["names"]) if n >= 0):
+        action = _action(rule)
+        for number in (n for n in map(calls.number, rule["names"]) if n >= 0):
             program += _matching(number, rule.get("args", ()), action)
-    program.append(_op(_RET, 0, 0, _ALLOW))
+    program.append(_op(_RET, 0, 0, _action({"action": profile["defaultAction"], "errnoRet": profile.get("defaultErrnoRet")})))
     return b"".join(program)
+
+
+def _action(rule: Mapping[str, Any]) -> int:
+    """Gives what the kernel is to do; raises KeyError for a word that it does not know, or that needs somebody who listens."""
+    number = rule.get("errnoRet")
+    return {
+        "SCMP_ACT_ERRNO": _ERRNO | (errno.EPERM if number is None else int(number)), "SCMP_ACT_ALLOW": _ALLOW, "SCMP_ACT_NOTIFY": _NOTIFY, "SCMP_ACT_KILL": _KILL_THREAD,
+        "SCMP_ACT_KILL_THREAD": _KILL_THREAD, "SCMP_ACT_KILL_PROCESS": _KILL_PROCESS, "SCMP_ACT_TRAP": _TRAP, "SCMP_ACT_LOG": _LOG,
+    }[rule["action"]]  # fmt: skip
 
 
 def _matching(number: int, conditions: Sequence[Mapping[str, Any]], action: int) -> list[bytes]:
@@ -120,16 +172,23 @@ def _matching(number: int, conditions: Sequence[Mapping[str, Any]], action: int)
 
 
 def _condition(condition: Mapping[str, Any]) -> list[bytes]:
-    """Four or six instructions over one argument; a jump offset of 255 means "this rule does not match" and is filled in later."""
-    offset = 16 + 8 * condition["index"]
-    value, kind = condition["value"], condition["op"]
+    """Gives the instructions over one argument, 64 bits as two words; a jump offset of 255 means "this rule does not match" and is filled in later."""
+    low, value, kind = 16 + 8 * condition["index"], condition["value"] % 2**64, condition["op"]
+    high, upper, lower = low + 4, value >> 32, value & 0xFFFFFFFF
     if kind == "SCMP_CMP_MASKED_EQ":
-        return [_op(_LOAD, 0, 0, offset), _op(_AND, 0, 0, value), _op(_JEQ, 0, 255, condition["valueTwo"])]
+        wanted = condition["valueTwo"] % 2**64
+        words = [_op(_LOAD, 0, 0, low), _op(_AND, 0, 0, lower), _op(_JEQ, 0, 255, wanted)]
+        return words + ([_op(_LOAD, 0, 0, high), _op(_AND, 0, 0, upper), _op(_JEQ, 0, 255, wanted >> 32)] if upper else [])
     if kind == "SCMP_CMP_EQ":
-        return [_op(_LOAD, 0, 0, offset), _op(_JEQ, 0, 255, value), _op(_LOAD, 0, 0, offset + 4), _op(_JEQ, 0, 255, value >> 32)]
+        return [_op(_LOAD, 0, 0, low), _op(_JEQ, 0, 255, lower), _op(_LOAD, 0, 0, high), _op(_JEQ, 0, 255, upper)]
     if kind == "SCMP_CMP_NE":
-        return [_op(_LOAD, 0, 0, offset), _op(_JEQ, 255, 0, value)]
-    raise KeyError(kind)
+        # Equal in both halves is no match; different in the upper one is, so the lower one is jumped over.
+        return [_op(_LOAD, 0, 0, high), _op(_JEQ, 0, 2, upper), _op(_LOAD, 0, 0, low), _op(_JEQ, 255, 0, lower)]
+    # Below: the upper halves decide, and where they are the same the lower ones do.
+    compare = {"SCMP_CMP_LT": (_JGE, 255, 0), "SCMP_CMP_LE": (_JGT, 255, 0), "SCMP_CMP_GT": (_JGT, 0, 255), "SCMP_CMP_GE": (_JGE, 0, 255)}[kind]
+    less = kind in ("SCMP_CMP_LT", "SCMP_CMP_LE")
+    above, below = (255, 3) if less else (3, 255)
+    return [_op(_LOAD, 0, 0, high), _op(_JGT, above, 0, upper), _op(_JEQ, 0, below - 1 if below != 255 else 255, upper), _op(_LOAD, 0, 0, low), _op(*compare, lower)]
 
 
 def _exits(block: list[bytes], conditions: int) -> list[bytes]:

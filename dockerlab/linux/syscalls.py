@@ -19,8 +19,8 @@ __all__ = [
     "MNT_DETACH", "MS_BIND", "MS_MOVE", "MS_NOATIME", "MS_NODEV", "MS_NODIRATIME", "MS_NOEXEC", "MS_NOSUID", "MS_PRIVATE", "MS_RDONLY",
     "MS_REC", "MS_RELATIME", "MS_REMOUNT", "MS_SHARED", "MS_SLAVE", "MS_STRICTATIME", "NUMBERS", "PR_SET_DUMPABLE", "PR_SET_KEEPCAPS", "PR_SET_PDEATHSIG",
     "RESOLVE_BENEATH", "RESOLVE_IN_ROOT", "RESOLVE_NO_MAGICLINKS", "RESOLVE_NO_SYMLINKS",
-    "close_on_exec", "landlock_abi", "mount", "mount_setattr_readonly", "openat2", "pidfd_open", "pivot_root", "prctl", "process_vm_readv", "raw", "setdomainname", "sethostname",
-    "setns", "umount2", "unshare",
+    "close_on_exec", "landlock_abi", "mount", "mount_setattr_readonly", "move_mount", "open_tree", "openat2", "pidfd_open", "pivot_root", "prctl", "process_vm_readv", "raw",
+    "setdomainname", "sethostname", "setns", "umount2", "unshare",
 ]  # fmt: skip
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
@@ -34,9 +34,9 @@ RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 2
 
 MACHINE = platform.machine() if sys.platform == "linux" else ""
 NUMBERS: dict[str, int] = {
-    "x86_64": {"pivot_root": 155, "seccomp": 317, "capget": 125, "capset": 126, "mount_setattr": 442, "openat2": 437, "close_range": 436,
+    "x86_64": {"pivot_root": 155, "seccomp": 317, "capget": 125, "capset": 126, "mount_setattr": 442, "openat2": 437, "close_range": 436, "open_tree": 428, "move_mount": 429,
                "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446, "keyctl": 250},
-    "aarch64": {"pivot_root": 41, "seccomp": 277, "capget": 90, "capset": 91, "mount_setattr": 442, "openat2": 437, "close_range": 436,
+    "aarch64": {"pivot_root": 41, "seccomp": 277, "capget": 90, "capset": 91, "mount_setattr": 442, "openat2": 437, "close_range": 436, "open_tree": 428, "move_mount": 429,
                 "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446, "keyctl": 219},
 }.get(MACHINE, {})  # fmt: skip
 
@@ -145,6 +145,16 @@ def close_on_exec(first: int) -> None:
             if int(name) >= first:
                 with contextlib.suppress(OSError):
                     os.set_inheritable(int(name), False)
+
+
+def open_tree(path: str) -> int:
+    """Gives a copy of the mount at a path that is in no namespace yet; open_tree(2), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC."""
+    return raw("open_tree", -100, path.encode(), 1 | os.O_CLOEXEC)
+
+
+def move_mount(descriptor: int, target: int) -> None:
+    """Puts such a mount over the place behind another descriptor; move_mount(2), with both paths empty."""
+    raw("move_mount", descriptor, b"", target, b"", 0x4 | 0x40)
 
 
 def mount_setattr_readonly(target: str, *, recursive: bool = True) -> None:

@@ -12,7 +12,7 @@ from dockerlab.errors import NotSupportedHere
 from dockerlab.linux import seccomp
 from dockerlab.oci.runtime import Capabilities as CapabilitySets
 from dockerlab.oci.runtime import Mount, Namespace, Spec
-from dockerlab.runtime import emulation
+from dockerlab.runtime import emulation, filters
 from dockerlab.runtime.sandbox import Capabilities
 
 __all__ = ["MARK", "ChrootSandbox", "adapted", "is_chroot", "laid", "refuse_network"]
@@ -37,7 +37,7 @@ class ChrootSandbox:
         """Gives the spec for a chroot without namespaces; raises NotSupportedHere for a network of its own."""
         refuse_network(spec)
         spec = adapted(spec, namespaces=False)
-        linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.copying_rules()) or None)
+        linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(filters.of(spec), emulation.copying_rules()) or None)
         return msgspec.structs.replace(spec, linux=linux)
 
 
@@ -57,7 +57,7 @@ def adapted(spec: Spec, *, namespaces: bool) -> Spec:
     # Landlock asks for this of whoever lacks CAP_SYS_ADMIN.
     process = msgspec.structs.replace(process, no_new_privileges=process.no_new_privileges or not namespaces)
     own: tuple[Namespace, ...] = tuple(n for n in spec.linux.namespaces if n.type not in ("mount", "cgroup")) if namespaces else ()
-    profile = seccomp.default_profile(process.capabilities.bounding) if process.capabilities else None
+    profile = filters.of(spec, process.capabilities.bounding) if process.capabilities else None
     linux = msgspec.structs.replace(spec.linux, namespaces=own, seccomp=profile or None, masked_paths=(), readonly_paths=())
     return msgspec.structs.replace(spec, process=process, mounts=mounts, linux=linux, annotations={**spec.annotations, MARK: "chroot"})
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 
 from dockerlab.linux import processes
 
-__all__ = ["below", "children", "end", "parent"]
+__all__ = ["below", "children", "end", "end_in", "parent"]
 
 
 def end() -> None:
@@ -20,6 +21,26 @@ def end() -> None:
         for pid in found:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+
+
+def end_in(namespace: str) -> None:
+    """Kills all processes of a namespace, as proc(5) links to it (`mnt:[4026531840]`): who is orphaned in another's pid namespace is nobody's here."""
+    kind = namespace.partition(":")[0]
+    for _ in range(100):
+        found = [int(name) for name in os.listdir("/proc") if name.isdigit() and _link(name, kind) == namespace]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def _link(pid: str, kind: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
+    except OSError:
+        return ""
 
 
 def children(pid: int) -> list[int]:

@@ -18,7 +18,7 @@ __all__ = ["Connect", "Datagrams", "Streams", "relay"]
 # Gives a socket of this type (SOCK_STREAM, SOCK_DGRAM) connected to where the bytes shall go. Raises OSError.
 Connect = Callable[[int], Awaitable[socket.socket]]
 
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 _FORGOTTEN = 90.0  # seconds without a datagram
 _MOST_SENDERS = 1024
 _F_SETPIPE_SZ = 1031

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dockerlab.linux import capabilities, seccomp
+from dockerlab.linux import capabilities
 from dockerlab.oci.config import RunConfig, env_map, env_words
 from dockerlab.oci.runtime import Capabilities, Linux, Mount, Namespace, Process, Rlimit, Root, Spec
+from dockerlab.runtime import filters
 
-__all__ = ["Options", "Volume", "environment", "generate", "sets"]
+__all__ = ["Device", "Options", "Volume", "environment", "generate", "sets"]
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _MASKED = ("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
@@ -31,6 +32,15 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """A device node of the host, at a place in the container; `mode` is what a person asked for, which no host enforces here."""
+
+    source: str
+    target: str
+    mode: str = "rwm"
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What `docker run` decides beyond the image's config."""
 
@@ -41,6 +51,10 @@ class Options:
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     no_new_privileges: bool = False
+    privileged: bool = False
+    seccomp: str = ""
+    unmasked: bool = False
+    devices: tuple[Device, ...] = ()
     volumes: tuple[Volume, ...] = ()
     cgroup: str = ""
     limits: tuple[tuple[str, int, int], ...] = ()
@@ -58,7 +72,8 @@ class Options:
 
 def generate(config: RunConfig, options: Options) -> Spec:
     """Gives the spec for one container; raises InvalidArgument for an unknown capability."""
-    names = capabilities.chosen(options.cap_add, options.cap_drop)
+    names = capabilities.available() if options.privileged else capabilities.chosen(options.cap_add, options.cap_drop)
+    open_to_all = options.privileged or options.unmasked
     process = Process(
         terminal=options.terminal,
         args=(*(config.entrypoint or ()), *(config.cmd or ())),
@@ -74,14 +89,14 @@ def generate(config: RunConfig, options: Options) -> Spec:
         cgroups_path=options.cgroup,
         resources=options.resources,
         sysctl=options.sysctl,
-        seccomp=seccomp.default_profile(names) or None,
-        masked_paths=_MASKED,
-        readonly_paths=_READONLY,
+        seccomp=filters.chosen("unconfined" if options.privileged else options.seccomp, names) or None,
+        masked_paths=() if open_to_all else _MASKED,
+        readonly_paths=() if open_to_all else _READONLY,
     )
     own = options.uts != "host"  # else the name would be given to the host
     return Spec(
         process=process, root=Root(readonly=options.readonly), hostname=options.hostname if own else "", domainname=options.domainname if own else "",
-        mounts=_mounts(options), linux=linux,
+        mounts=_mounts(options), linux=linux, annotations=filters.marks("unconfined" if options.privileged else options.seccomp),
     )  # fmt: skip
 
 
@@ -115,10 +130,17 @@ def _mounts(options: Options) -> tuple[Mount, ...]:
     )
     if options.ipc == "host":
         kernel = (*kernel[:-2], *(Mount(destination=place, source=place, options=("bind", "nosuid", "noexec", "nodev")) for place in ("/dev/mqueue", "/dev/shm") if os.path.isdir(place)))
+    elif options.ipc.startswith("container:"):
+        # Another container's: its process is known once this one starts, and `sharing` has the mount by then.
+        kernel = (*kernel[:-1], Mount(destination="/dev/shm", type="shared", source="shm"))
     elif options.ipc == "none":
         kernel = kernel[:-1]
-    groups = (Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=("nosuid", "noexec", "nodev", "relatime", "ro")),) if options.cgroup else ()
+    if options.privileged:
+        kernel = tuple(Mount(destination=m.destination, type=m.type, source=m.source, options=tuple(word for word in m.options if word != "ro")) for m in kernel)
+    shown = ("nosuid", "noexec", "nodev", "relatime", *(() if options.privileged else ("ro",)))
+    groups = (Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=shown),) if options.cgroup else ()
     devices = tuple(Mount(destination=f"/dev/{name}", source=f"/dev/{name}", options=("bind", "nosuid", "noexec")) for name in _DEVICES)
+    devices += tuple(Mount(destination=device.target, source=device.source, options=("bind", "nosuid", "noexec")) for device in options.devices)
     files = tuple(Mount(destination=target, source=str(path), options=("rbind",)) for target, path in options.files.items())
     # Deeper places come later, so that a volume inside a volume is seen.
     volumes = [Mount(destination=v.target, source=v.source, options=("rbind", "rprivate", "nodev", *(("ro",) if v.readonly else ()))) for v in options.volumes]

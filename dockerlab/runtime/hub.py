@@ -121,7 +121,7 @@ class Hub:
         if way.link:
             if not network.internal:
                 rules.masquerade(network.subnet, network.device)
-            rules.separate(network.device, open_to=way.link if way.host else "", internal=network.internal)
+            rules.separate(network.device, host=way.host, internal=network.internal)
             if network.internal:
                 rules.closed(network.device, network.subnet)
         else:

@@ -52,6 +52,7 @@ class Start:
     groups: tuple[str, ...] = ()
     init: bool = False
     cgroups: tuple[str, ...] = ()
+    shared: int = -1
 
 
 def run(k: Door, start: Start) -> None:
@@ -81,7 +82,7 @@ def build_the_world(k: Door, start: Start) -> None:
     # 3. What a program expects beside files: /proc, /sys, /dev, and the volumes.
     root = k.open(start.rootfs, os.O_PATH | os.O_DIRECTORY)
     for mount in spec.mounts:
-        mount_inside(k, root, mount, fresh=start.fresh_volumes, groups=start.cgroups)
+        mount_inside(k, root, mount, fresh=start.fresh_volumes, groups=start.cgroups, shared=start.shared)
     _fill_dev(k, root)
     if spec.process.terminal:
         _open_terminal(k, root, start)
@@ -206,7 +207,7 @@ def restrict(k: Door, start: Start, rules: tuple[tuple[str, int], ...]) -> None:
 
 def _among_its_own(start: Start) -> bool:
     """Tells whether no signal can reach the host anyway: then those between a container's programs, each with rules of its own, are the kernel's affair."""
-    return start.spec.owns("pid")
+    return start.spec.owns("pid") or start.spec.joins("pid")
 
 
 def _drop_bounding(k: Door, keep: int) -> None:

@@ -54,7 +54,7 @@ class Monitor(Supervisor):
             spec = msgspec.structs.replace(spec, process=msgspec.structs.replace(spec.process, env=env_words({**env_map(words), **env_map(spec.process.env)})))
         given = dict(zip((name for name in ("stdin", "stdout", "stderr") if name in request["attach"]), descriptors, strict=False))
         keys = Keys(request["keys"]) if request.get("keys") and spec.process.terminal and "stdin" in given else None
-        super().__init__(folder, spec, request, connection, Person(given, keys=keys), folder / "log")
+        super().__init__(folder, spec, request, connection, Person(given, keys=keys), folder / "log" if request.get("log") is not None else None)
         self.state = State()
         self.asked: socket.socket | None = None
         self.waiting: list[socket.socket] = []
@@ -105,6 +105,7 @@ class Monitor(Supervisor):
         if self.asked:
             self.attend(self.asked.fileno(), self._obey)
         first, own = begun.first, os.getpid()
+        self.shared.note(first)
         plan = self.request.get("health")
         self.health = Health(plan, self, self._execute, self._note_health) if plan else None
         self._note(
@@ -173,6 +174,10 @@ class Monitor(Supervisor):
         if not self.state.running:
             self.membership.settle()
 
+    def memory(self) -> int:
+        """Gives the memory of whose IPC namespace it shares."""
+        return self.shared.memory()
+
     def introduce(self, sync: socket.socket) -> None:
         """Shows the network namespace, for the switch."""
         if self.spec.owns("network"):
@@ -207,6 +212,7 @@ class Monitor(Supervisor):
         """Ends what no pid namespace ends: what a killed parent watched over, and what `exec` left behind."""
         if not self.has_pids:
             descendants.end()
+            self.shared.end()
 
     def ended(self, code: int) -> None:
         """Notes the end, and whether it is one, and tells it to who waits."""

@@ -35,7 +35,7 @@ def mount_snapshot(k: Door, mount: snapshots.Mount, target: str) -> None:
         k.mount(None, target, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_NODEV | _locked_flags(target))
 
 
-def _show_groups(k: Door, root: int, destination: str, folders: Sequence[str]) -> None:
+def _show_groups(k: Door, root: int, destination: str, folders: Sequence[str], *, readonly: bool) -> None:
     """The container's own control groups, to be read: one folder on version 2, one a controller on version 1; cgroups(7)."""
     only = syscalls.MS_NOSUID | syscalls.MS_NOEXEC | syscalls.MS_NODEV
     several = folders and os.path.exists(f"{folders[0]}/tasks")
@@ -48,6 +48,8 @@ def _show_groups(k: Door, root: int, destination: str, folders: Sequence[str]) -
         target = place(k, root, inner, is_file=False)
         k.mount(folder, f"/proc/self/fd/{target}", None, syscalls.MS_BIND)
         os.close(target)
+    if not readonly:
+        return
     # Read-only once all of them are there, with what lies below.
     target = place(k, root, destination, is_file=False)
     k.mount_setattr_readonly(f"/proc/self/fd/{target}", recursive=True)
@@ -73,10 +75,19 @@ def _locked_flags(path: str) -> int:
     return sum(flag for bit, flag in pairs if have & bit)
 
 
-def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], groups: Sequence[str]) -> None:
-    """Mounts one of a spec's mounts; `fresh` volumes begin with what the image has there, `groups` are the folders of the container's own control groups."""
+def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], groups: Sequence[str], shared: int = -1) -> None:
+    """Mounts one of a spec's mounts; `fresh` volumes begin with what the image has there, `groups` are the folders of the container's own control groups.
+
+    `shared` is a mount of another container's memory.
+    """
+    if mount.type == "shared":
+        over = place(k, root, mount.destination, is_file=False)
+        k.move_mount(shared, over)
+        os.close(over)
+        os.close(shared)
+        return
     if mount.type == "cgroup":
-        _show_groups(k, root, mount.destination, groups)
+        _show_groups(k, root, mount.destination, groups, readonly="ro" in mount.options)
         return
     is_file = mount.type == "bind" and not os.path.isdir(mount.source)
     target = place(k, root, mount.destination, is_file=is_file)

@@ -16,7 +16,7 @@ import msgspec
 
 from dockerlab.linux import seccomp, syscalls
 from dockerlab.oci.runtime import Mount, Spec
-from dockerlab.runtime import emulation
+from dockerlab.runtime import emulation, filters
 from dockerlab.runtime.chroot import MARK, laid, refuse_network
 from dockerlab.runtime.sandbox import Capabilities
 
@@ -48,7 +48,7 @@ class ProotSandbox:
         absent: dict[str, Any] = {"names": list(_UNKNOWN), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
         # PRoot waits for all that it traces, and a container ends with its first program (`Supervisor`).
         ends: dict[str, Any] = {"names": ["exit_group"], "action": "SCMP_ACT_NOTIFY"}
-        profile = seccomp.extended(seccomp.default_profile(()), [absent, ends, *emulation.rules(copying=True)])
+        profile = seccomp.extended(filters.of(spec, ()), [absent, ends, *emulation.rules(copying=True)])
         linux = msgspec.structs.replace(spec.linux, namespaces=(), seccomp=profile, masked_paths=(), readonly_paths=())
         return msgspec.structs.replace(spec, process=process, mounts=mounts, linux=linux, annotations={**spec.annotations, MARK: "proot"})
 

@@ -14,10 +14,9 @@ import stat
 import struct
 import termios
 from collections.abc import Callable
-from pathlib import Path
 
 from dockerlab.runtime.detaching import Keys
-from dockerlab.store.containers import frame
+from dockerlab.store.logs import Log
 
 __all__ = ["Person", "Streams"]
 
@@ -38,9 +37,9 @@ class Streams:
     `once`: the program's input ends with that of the first person, as `docker run -i` has it.
     """
 
-    def __init__(self, people: list[Person], log: Path | None, *, terminal: bool, stdin: bool, once: bool = True) -> None:
+    def __init__(self, people: list[Person], log: Log | None, *, terminal: bool, stdin: bool, once: bool = True) -> None:
         self.people, self.terminal, self._stdin, self._once = people, terminal, stdin, once
-        self.log = open(log, "ab", buffering=0) if log else None
+        self.log = log
         self.full = False
         self.pending = b""
         self.ours: dict[str, int] = {}
@@ -149,16 +148,16 @@ class Streams:
         if not data:
             del self.sources[source]
             return
-        self._keep(frame(2 if name == "stderr" else 1, data))
+        self._keep(2 if name == "stderr" else 1, data)
         stream = "stdout" if name == "pty" else name
         for target in [person.given[stream] for person in self.people if stream in person.given]:
             self._give(target, source, data)
 
-    def _keep(self, chunk: bytes) -> None:
+    def _keep(self, stream: int, data: bytes) -> None:
         """Writes to the log; a full disk ends the log, not the program."""
         try:
-            while chunk and self.log and not self.full:
-                chunk = chunk[self.log.write(chunk) :]
+            if self.log and not self.full:
+                self.log.write(stream, data)
         except OSError:
             self.full = True
 

@@ -31,6 +31,7 @@ from dockerlab.runtime.network import NetworkFailed
 from dockerlab.runtime.serving import Serving
 from dockerlab.runtime.streams import Person, Streams
 from dockerlab.store import snapshots
+from dockerlab.store.logs import Log
 
 __all__ = ["NAMESPACES", "Begun", "Supervisor"]
 
@@ -49,7 +50,7 @@ class Begun:
 
 
 class Supervisor:
-    """Sees one program through. `request` is what the engine asked for, `connection` leads to whom it belongs, `person` is how they read and write, `log` keeps the output."""
+    """Sees one program through. `request` is what the engine asked for, `connection` leads to whom it belongs, `person` is how they read and write, `log` is the file that keeps the output."""
 
     def __init__(self, folder: Path, spec: Spec, request: dict[str, Any], connection: socket.socket, person: Person, log: Path | None) -> None:
         self.folder, self.spec, self.request, self.log = folder, spec, request, log
@@ -65,7 +66,8 @@ class Supervisor:
         self.connection, self.person = connection, person
         person.left = self._left
         stdin = "stdin" in person.given or bool(self.request.get("stdin"))
-        self.streams = Streams([person] if person.given else [], self.log, terminal=self.spec.process.terminal, stdin=stdin, once="stdin" in person.given)
+        log = Log(self.log, **self.request.get("log", {})) if self.log else None
+        self.streams = Streams([person] if person.given else [], log, terminal=self.spec.process.terminal, stdin=stdin, once="stdin" in person.given)
         self.emulation: Emulation | None = None
         self.listener = -1
         self.early: list[str] | None = []
@@ -86,6 +88,10 @@ class Supervisor:
     def enter(self, kinds: int) -> None:
         """Brings the parent, and so what it forks, into the container's namespaces of these kinds. Raises OSError."""
         raise NotImplementedError
+
+    def memory(self) -> int:
+        """Gives a mount of memory that another container shares; -1 for none. Raises OSError."""
+        return -1
 
     def introduce(self, sync: socket.socket) -> None:
         """In the parent: it is in the namespaces, and forks the program next."""
@@ -162,6 +168,7 @@ class Supervisor:
             for namespace in self.spec.linux.namespaces:
                 kinds |= NAMESPACES[namespace.type]  # its own, and those that it shares
             if kinds:
+                start.shared = self.memory()
                 self.enter(kinds)
             self.introduce(sync)
             child = os.fork()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import secrets
 import select
 import signal
@@ -422,6 +423,8 @@ def main(path: str, settings: dict[str, Any], owner: int, ready: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     settling = os.path.exists(path)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection that is carried takes six
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     draft = f"{path}.{os.getpid()}"
     with wire.address(draft) as place:

@@ -9,7 +9,7 @@ import msgspec
 from dockerlab.linux import idmap, seccomp, syscalls
 from dockerlab.linux.probe import with_range
 from dockerlab.oci.runtime import Mount, Spec
-from dockerlab.runtime import chroot, emulation
+from dockerlab.runtime import chroot, emulation, filters
 from dockerlab.runtime.sandbox import Capabilities
 
 __all__ = ["UserSandbox"]
@@ -52,12 +52,12 @@ class UserSandbox:
         """Gives the spec with mounts that a user namespace may perform."""
         if not self._mounts:
             spec = chroot.adapted(spec, namespaces=True)
-            linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(serving=True, copying=True)) or None)
+            linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(filters.of(spec), emulation.rules(serving=True, copying=True)) or None)
             return msgspec.structs.replace(spec, linux=linux)
         mounts = tuple(adapted for mount in spec.mounts if (adapted := self._mount(mount, spec.owns("network") or spec.joins("network"), spec.owns("pid") or spec.joins("pid"))))
         if self._ranged:
             return msgspec.structs.replace(spec, mounts=mounts)
-        linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(spec.linux.seccomp or {}, emulation.rules(copying=not self.capabilities.overlay)) or None)
+        linux = msgspec.structs.replace(spec.linux, seccomp=seccomp.extended(filters.of(spec), emulation.rules(copying=not self.capabilities.overlay)) or None)
         return msgspec.structs.replace(spec, mounts=mounts, linux=linux)
 
     def _mount(self, mount: Mount, own_network: bool, own_pids: bool) -> Mount | None:

@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import shutil
-import struct
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -25,9 +24,7 @@ from dockerlab.errors import AlreadyExists, CorruptContent, NotFound
 from dockerlab.linux import processes
 from dockerlab.store.files import explain, locked, publish, scratch_name
 
-__all__ = ["ContainerStore", "Record", "State", "now", "read_log", "started_at"]
-
-_FRAME = struct.Struct("<QBI")
+__all__ = ["ContainerStore", "Record", "State", "now", "started_at"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,31 +269,3 @@ def _appear(draft: Path, place: Path) -> None:
 def new_id() -> str:
     """Gives 64 hexadecimal digits."""
     return secrets.token_hex(32)
-
-
-def frame(stream: int, data: bytes) -> bytes:
-    """Gives one chunk of a log: time (nanoseconds), stream (1 out, 2 err), length, bytes."""
-    return _FRAME.pack(time.time_ns(), stream, len(data)) + data
-
-
-def read_log(path: Path, more: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, int, bytes]]:
-    """Yields a log's chunks as (time in nanoseconds, stream, bytes); a last chunk that was cut by a kill is left out.
-
-    At its end `more` is asked, which may wait, whether to look again.
-    """
-    try:
-        with open(path, "rb") as file:
-            while True:
-                begin = file.tell()
-                head = file.read(_FRAME.size)
-                size = _FRAME.unpack(head)[2] if len(head) == _FRAME.size else 0
-                data = file.read(size)
-                if len(head) < _FRAME.size or len(data) < size:
-                    if not more():
-                        return
-                    file.seek(begin)
-                    continue
-                when, stream, _ = _FRAME.unpack(head)
-                yield when, stream, data
-    except FileNotFoundError:
-        return

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dockerlab.engine import Engine, RunOptions
-from dockerlab.errors import ContainerError, DockerlabError, InvalidRequest, NotSupportedHere
+from dockerlab.errors import ContainerError, DockerlabError, InvalidRequest
 
 
 def said(engine: Engine, script: str, **options: object) -> str:
@@ -57,8 +57,6 @@ def test_memory_between_processes(engine: Engine) -> None:
         os.unlink(f"/dev/shm/{name}")
     with pytest.raises(InvalidRequest, match="Invalid IPC mode: foo"):
         said(engine, "true", ipc="foo")
-    with pytest.raises(NotSupportedHere, match="--pid container:x is not supported here"):
-        said(engine, "true", pid="container:x")
 
 
 def test_a_score_for_when_memory_runs_out(engine: Engine) -> None:

@@ -200,7 +200,7 @@ def test_connecting_and_disconnecting(net: Engine) -> None:
     lab = net.networks.create("lab", subnet="10.123.4.0/24", ip_range="10.123.4.128/25", gateway="10.123.4.9")
     web = started(net, _SERVE, name="web", network="lab")
     late = started(net, name="late", network="bridge")
-    assert web.state.networks["lab"]["ip"] == "10.123.4.129" and late.exec_run(["wget", "-qO-", "http://web/"]).exit_code
+    assert web.state.networks["lab"]["ip"] == "10.123.4.128" and late.exec_run(["wget", "-qO-", "http://web/"]).exit_code
     net.networks.connect("lab", late, aliases=("second",), ip="10.123.4.20")
     assert answers(late, "web") == "hello\n"
     assert web.exec_run(["ping", "-c", "1", "-W", "2", "second"]).exit_code == 0

@@ -29,11 +29,12 @@ class Outside:
     secret: Path
     pid: int
     socket: str
+    port: int
 
     @property
     def env(self) -> dict[str, str]:
         """What a probe is told."""
-        return {"SECRET": str(self.secret), "OUTSIDE": str(self.pid), "SOCKET": self.socket, "DISK": str(_disk())}
+        return {"SECRET": str(self.secret), "OUTSIDE": str(self.pid), "SOCKET": self.socket, "PORT": str(self.port), "DISK": str(_disk())}
 
 
 def _disk() -> int:
@@ -54,11 +55,13 @@ def outside(folder: Path) -> Iterator[Outside]:
     secret.write_text(f"{TOKEN}\n")
     process = subprocess.Popen(["sleep", "600"], cwd=place, env={"HOST_SECRET": TOKEN}, stdin=open(secret))
     name = f"dockerlab-probe-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX) as listener:
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(8)
         listener.bind(f"\0{name}")
         listener.listen(8)
         try:
-            yield Outside(secret, process.pid, name)
+            yield Outside(secret, process.pid, name, server.getsockname()[1])
         finally:
             process.kill()
             process.wait()

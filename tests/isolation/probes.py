@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dockerlab.linux import calls, syscalls
+from dockerlab.linux import calls
 
 __all__ = ["AS_HOST", "COLUMNS", "NO_NETWORK", "NUMBERS", "OTHERS", "PRELUDE", "PROBES", "Probe", "program", "rendered"]
 
 COLUMNS = ("docker", "root", "single", "single-chroot", "chroot", "proot")
-_COLUMN = 1 if syscalls.MACHINE == "aarch64" else 0
-_MORE = {
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "add_key": (248, 217), "keyctl": (250, 219), "mount": (165, 40), "unshare": (272, 97), "setns": (308, 268),
-    "chroot": (161, 51), "syslog": (103, 116), "bpf": (321, 280), "io_uring_setup": (425, 425), "open_by_handle_at": (304, 265), "fcntl": (72, 25), "pivot_root": (155, 41),
-}  # fmt: skip
-NUMBERS = {name: pair[_COLUMN] for name, pair in {**calls.NUMBERS, **_MORE}.items()}
+_TRIED = "mknod mknodat ptrace process_vm_readv add_key keyctl mount unshare setns chroot syslog bpf io_uring_setup open_by_handle_at fcntl pivot_root".split()
+NUMBERS = {name: calls.number(name) for name in _TRIED}
 
 PRELUDE = r"""
 $| = 1; alarm 20; our %N = (@NUMBERS@); our $secret = $ENV{SECRET}; our $pid = $ENV{OUTSIDE}; our $name = $ENV{SOCKET};
@@ -27,6 +23,9 @@ sub reads { my ($p) = @_; return text($p) =~ /TOKEN-OF-THE-HOST/ }
 sub opened { my ($p) = @_; return open(my $f, '+<', $p) ? 1 : 0 }
 sub pids { # of the container alone where it has its own, else of everybody: nothing is read but by path
      opendir(my $d, '/proc') or return (); return grep { /^\d+$/ } readdir $d }
+sub reached { my ($ip, $port) = @_; socket(my $s, 2, 1, 0) or return 0; local $SIG{ALRM} = sub { die }; my $ok = 0;
+     eval { alarm 1; $ok = connect($s, pack('S n C4 x8', 2, $port, split /\./, $ip)) ? 1 : 0; alarm 20 }; alarm 20; return $ok }
+sub gateway { for (split /\n/, text('/proc/net/route')) { my @f = split; return join '.', reverse map hex, $f[2] =~ /../g if $f[1] eq '00000000' } return () }
 sub verdict { print "VERDICT $_[0]\n"; exit 0 }
 """
 
@@ -82,11 +81,17 @@ PROBES: tuple[Probe, ...] = (
           "socket(my $s, 1, 1, 0); my $found = connect($s, pack('S a*', 1, \"\\0$name\"));" + _OPEN_OR_REFUSED),
     Probe("the same, --network none", _all("refused", chroot=NO_NETWORK, proot=NO_NETWORK),
           "socket(my $s, 1, 1, 0); my $found = connect($s, pack('S a*', 1, \"\\0$name\"));" + _OPEN_OR_REFUSED, net="none"),
+    Probe("the same, a network of its own", _all("refused", chroot="open", proot="open"),
+          "socket(my $s, 1, 1, 0); my $found = connect($s, pack('S a*', 1, \"\\0$name\"));" + _OPEN_OR_REFUSED, net="bridge"),
+    Probe("a server at 127.0.0.1 of the host, from a network of its own", _all("refused", chroot="open", proot="open"),
+          "my $found = grep { reached($_, $ENV{PORT}) } '127.0.0.1', gateway();" + _OPEN_OR_REFUSED, net="bridge"),
+    Probe("settings of its own network's links: the length of a queue", _all("refused"),
+          "socket(my $s, 2, 2, 0); my $wish = pack('a16 i x20', 'eth0', 1000); my $found = ioctl($s, 0x8943, $wish);" + _OPEN_OR_REFUSED, net="bridge"),
     Probe("control groups, release_agent", _all("refused"),
           "my $found = grep { opened($_) } map { my $f = $_; map { \"/sys/fs/cgroup/$_$f\" } '', 'memory/', 'devices/', 'unified/', 'systemd/' } 'release_agent', 'notify_on_release', 'cgroup.procs';"
           + _OPEN_OR_REFUSED),
     Probe("the host's environment", _all("own only", proot="own, PROOT_*"),
-          "my @more = grep { !/^(PATH|HOME|HOSTNAME|PWD|SHLVL|_|SECRET|OUTSIDE|SOCKET|DISK|MONITOR)$/ } sort keys %ENV; "
+          "my @more = grep { !/^(PATH|HOME|HOSTNAME|PWD|SHLVL|_|SECRET|OUTSIDE|SOCKET|PORT|DISK|MONITOR)$/ } sort keys %ENV; "
           "verdict('open') if join(',', %ENV) =~ /TOKEN-OF-THE-HOST/ or grep { reads(\"/proc/$_/environ\") } 1, $pid, pids(); "
           "verdict(!@more ? 'own only' : !(grep { !/^PROOT_/ } @more) ? 'own, PROOT_*' : \"open @more\");"),
     Probe("calls that docker's filter shuts: io_uring_setup(2)", _all("refused"), "my $found = sys('io_uring_setup', 1, 'x' x 120) >= 0;" + _OPEN_OR_REFUSED),
@@ -100,6 +105,8 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "changing a volume that is `:ro` (test_volumes)": _all("refused"),
     "a symlink in a volume that leads to the host (test_volumes)": _all("refused"),
     "leading what is copied back to a volume elsewhere (test_volumes)": _all("no copies", single_chroot="refused", chroot="refused"),
+    "a container in another network, and one of an `--internal` network (engine/test_networks)": _all("refused", chroot=NO_NETWORK, proot=NO_NETWORK),
+    "names of another network's containers (engine/test_networks)": _all("refused", chroot=NO_NETWORK, proot=NO_NETWORK),
     "an image with a symlink where something is mounted (test_volumes)": _all("refused"),
     "`-w /proc/self/fd/N`, CVE-2024-21626 (test_engine)": _all("refused"),
     "the engine's own program by /proc/self/exe, CVE-2019-5736 (test_engine)": _all("refused"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import os
 import struct
 
 import pytest
 
-from dockerlab.linux import capabilities, seccomp, syscalls
+from dockerlab.errors import InvalidRequest
+from dockerlab.linux import calls, capabilities, seccomp, syscalls
 
 pytestmark = pytest.mark.skipif(syscalls.MACHINE not in seccomp._ARCHES, reason="no filter for this machine")
 
@@ -46,12 +48,10 @@ def program(*held: str) -> bytes:
 
 
 def number_of(name: str) -> int:
-    return seccomp._number(name)
+    return calls.number(name)
 
 
-GUARDED = [
-    (name, row[2]) for name, row in seccomp._GUARDED.items() if row[seccomp._column() if syscalls.MACHINE in seccomp._ARCHES else 0] >= 0
-]
+GUARDED = [(name, key) for key, names in seccomp._GUARDED.items() for name in names.split() if calls.number(name) >= 0]
 
 
 @pytest.mark.parametrize(("name", "key"), GUARDED)
@@ -67,8 +67,8 @@ def test_every_guarded_call(name: str, key: str) -> None:
 @pytest.mark.parametrize("held", [(), capabilities.DEFAULT, EVERY], ids=["none", "default", "all"])
 def test_everything_else_is_allowed(held: tuple[str, ...]) -> None:
     compiled = program(*held)
-    special = {number_of(name) for name in (*seccomp._GUARDED, *seccomp._CONDITIONAL)}
-    assert {decide(compiled, number) for number in range(seccomp._NEWEST + 1) if number not in special} == {0}
+    special = {number_of(name) for name in (*(name for name, _ in GUARDED), "clone", "clone3", "personality")}
+    assert {decide(compiled, number) for number in range(calls.NEWEST + 1) if number not in special} == {0}
 
 
 @pytest.mark.parametrize("number", [463, 1000, 0x3FFFFFFF, 0x40000000, 0x40000000 | 59, 0x40000000 | 165, 0x7FFFFFFF, 0x80000000, -1])
@@ -173,3 +173,51 @@ def test_the_kernel_takes_the_program() -> None:
     if code == 9:
         pytest.skip("this host takes no seccomp filters")
     assert code == 0
+
+
+def own(*rules: dict[str, object], default: str = "SCMP_ACT_ALLOW", **more: object) -> dict[str, object]:
+    return {"defaultAction": default, "syscalls": [*rules], **more}
+
+
+VALUES = (0, 1, 5, 6, 7, 0xFFFFFFFF, 1 << 32, (1 << 32) + 5, (1 << 32) + 6, (6 << 32) + 1, (6 << 32) + 7, (7 << 32) + 6, 2**64 - 1)
+COMPARE = {
+    "SCMP_CMP_EQ": lambda a, b: a == b, "SCMP_CMP_NE": lambda a, b: a != b, "SCMP_CMP_LT": lambda a, b: a < b, "SCMP_CMP_LE": lambda a, b: a <= b,
+    "SCMP_CMP_GT": lambda a, b: a > b, "SCMP_CMP_GE": lambda a, b: a >= b,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("op", list(COMPARE))
+def test_arguments_are_compared_in_all_their_bits(op: str) -> None:
+    for wanted in VALUES:
+        rules = own({"names": ["dup"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 2, "value": wanted, "op": op}]})
+        compiled = seccomp.compile_profile(seccomp.read_profile(json.dumps(rules), ()))
+        for given in VALUES:
+            assert (decide(compiled, number_of("dup"), (9, 9, given)) != 0) is COMPARE[op](given, wanted), (op, given, wanted)
+            assert decide(compiled, number_of("dup3"), (9, 9, given)) == 0
+
+
+def test_a_profile_in_docker_s_words() -> None:
+    rules = own(
+        {"names": ["read", "write", "chown", "nosuchcall"], "action": "SCMP_ACT_ALLOW"}, {"name": "mkdir", "action": "SCMP_ACT_ERRNO", "errnoRet": 99},
+        {"names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}}, {"names": ["bpf"], "action": "SCMP_ACT_ALLOW", "excludes": {"caps": ["CAP_SYS_ADMIN"]}},
+        {"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "4.8"}}, {"names": ["kexec_load"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "99.0"}},
+        {"names": ["reboot"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["s390x"]}}, default="SCMP_ACT_ERRNO", defaultErrnoRet=38,
+    )  # fmt: skip
+    read = seccomp.read_profile(json.dumps(rules), ["CAP_SYS_ADMIN"])
+    compiled = seccomp.compile_profile(read)
+    expected = {"read": 0, "chown": 0, "mkdir": 99, "mount": 0, "bpf": 38, "ptrace": 0, "kexec_load": 38, "reboot": 38, "execve": 38}
+    assert {name: decide(compiled, number_of(name)) for name in expected if number_of(name) >= 0} == {n: v for n, v in expected.items() if number_of(n) >= 0}
+    assert decide(compiled, 1000) == errno.ENOSYS
+    asked = [{"names": ["chown", "execve"], "action": "SCMP_ACT_NOTIFY"}]
+    kept = [rule["names"] for rule in seccomp.extended(read, asked)["syscalls"] if rule["action"] == "SCMP_ACT_NOTIFY"]
+    assert kept == [["chown"]], "what the profile refuses is nobody's to answer"
+
+
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "{}", '{"defaultAction": "FOO"}', '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"]}]}',
+    '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "X"}]}]}',
+    '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": 7}', '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_TRACE"}]}',
+])  # fmt: skip
+def test_no_profile(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="decoding seccomp profile failed"):
+        seccomp.read_profile(text, ())

@@ -10,14 +10,14 @@ import pytest
 
 from dockerlab.runtime.detaching import DEFAULT, Keys, parse
 from dockerlab.runtime.streams import Person, Streams
-from dockerlab.store.containers import read_log
+from dockerlab.store.logs import Log, read_log
 
 
 class Desk:
     """A program's ends of the pipes, and how its streams are carried."""
 
     def __init__(self, people: list[Person], log: Path | None = None, *, once: bool = True, stdin: bool = True) -> None:
-        self.streams = Streams(people, log, terminal=False, stdin=stdin, once=once)
+        self.streams = Streams(people, Log(log) if log else None, terminal=False, stdin=stdin, once=once)
         self.stdin, self.stdout, self.stderr = self.streams.open()
         self.poller = select.poll()
         self.streams.begin(self.poller)

@@ -80,7 +80,6 @@ NETWORKS = [
          "docker stop -t 0 db", "docker start lk"),
 ]  # fmt: skip
 
-
 @pytest.mark.parametrize("lines", NETWORKS)
 def test_docker_says_the_same(both: Both, lines: tuple[str, ...]) -> None:
     theirs, ours = both(lines)

@@ -24,6 +24,8 @@ __all__ = ["Lesson", "lesson"]
 _TITLES = {
     (1, 1): ("packaging software in images", ("busybox:latest",)),
     (1, 2): ("packaging software in images, part two", ("busybox:latest", "ubuntu:latest")),
+    (1, 3): ("packaging software in images, part three", ("busybox:latest",)),
+    (2, 1): ("build automation", ("busybox:latest",)),
 }
 
 
@@ -37,7 +39,7 @@ class Lesson:
     engine: Engine = field(repr=False)
 
     def reset(self) -> Lesson:
-        """Brings the lesson's start back: removes all its containers, images, volumes, and makes its images again."""
+        """Brings the lesson's start back: removes all its containers, images, volumes and networks, and makes its images again."""
         for container in self.engine.containers.list(all=True):
             container.remove(force=True, volumes=True)
         store, made = self.engine.image_store, self._made_before()
@@ -47,6 +49,7 @@ class Lesson:
             store.add(raw, manifest, name=Reference.parse(name), when=now())
         for name in self.engine.volume_store.names():
             self.engine.volume_store.remove(name)
+        self.engine.networks.prune(lambda labels, created: True)
         for name in self.images:
             self.engine.images.resolve(name)
         shutil.rmtree(self.engine.home / "told", ignore_errors=True)

@@ -98,13 +98,14 @@ def request(engine: Engine, container: Container) -> dict[str, Any] | None:
     ports = _ports(container)
     linked = linking.targets(engine, container)
     text = hostfiles.resolver(dns=host.get("dns", ()), search=host.get("dns_search", ()), options=host.get("dns_options", ()))
-    if not isolated and not ports and not linked:
-        return None
     user_defined = not linking.by_default(container)
+    others = linking.neighbours(engine, container) if user_defined and not isolated else []
+    if not isolated and not ports and not linked and not others:
+        return None
     return {
         "switch": switch(engine), "networks": networks if isolated else [], "ports": ports, "dns": host.get("dns", []), "resolve": isolated and hostfiles.local_only(text),
         "links": {alias: other.name for other, _, alias in linked} if user_defined else {}, "hostname": hostname(container),
-        "etc": {"resolver": text, "extra": extra_hosts(container, isolated=isolated), "linked": [] if user_defined else linking.lines(linked, isolated=isolated)},
+        "etc": {"resolver": text, "extra": extra_hosts(container, isolated=isolated), "linked": others if user_defined else linking.lines(linked)},
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.container import Container
 
-__all__ = ["Target", "by_default", "lines", "targets", "variables"]
+__all__ = ["Target", "by_default", "lines", "neighbours", "targets", "variables"]
 
 
 class Target(NamedTuple):
@@ -43,7 +43,20 @@ def targets(engine: Engine, container: Container) -> list[Target]:
     return found
 
 
-def lines(linked: Sequence[Target], *, isolated: bool) -> list[list[Any]]:
+def neighbours(engine: Engine, container: Container) -> list[list[Any]]:
+    """Gives lines of /etc/hosts for a host without namespaces: the containers that run in this one's networks are all at 127.0.0.1, those that come later are not known."""
+    own = {word["name"]: word for word in container.record.host.get("networks", ())}
+    found: list[list[Any]] = [["127.0.0.1", names] for word in own.values() if (names := list(word["aliases"]))]
+    linked = {ident: alias for ident, _, alias in container.record.host.get("links", ())}
+    for other in engine.containers.list():
+        shared = [word for word in other.record.host.get("networks", ()) if word["name"] in own]
+        if shared and other.id != container.id:
+            aliases = [alias for word in shared for alias in word["aliases"]]
+            found.append(["127.0.0.1", list(dict.fromkeys([other.name, *aliases, other.short_id, *([linked[other.id]] if other.id in linked else [])]))])
+    return found
+
+
+def lines(linked: Sequence[Target]) -> list[list[Any]]:
     """Gives what /etc/hosts says of them: address, and names: the alias, the short id, the name."""
     return [[address, [alias, other.short_id, *([other.name] if other.name != alias else [])]] for other, address, alias in linked]
 

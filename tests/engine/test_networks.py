@@ -318,6 +318,19 @@ def test_what_cannot_be(net: Engine) -> None:
 
 
 @pytest.mark.parametrize("tier", ["chroot", "proot"])
+def test_names_on_a_host_without_namespaces(engine: Engine) -> None:
+    engine.networks.create("lab")
+    port = free_port()
+    started(engine, _SERVE.replace("80", str(port)), name="web", networks=(NetworkWord("lab", ("www",)),))
+    assert fetched(port) == "hello\n"
+    for name in ("web", "www"):
+        assert said(engine, f"wget -qO- http://{name}:{port}/", network="lab") == "hello\n"
+    started(engine, _SERVE.replace("80", str(free_port())), name="old", network="bridge", expose=("80/tcp",))
+    text = said(engine, "env; cat /etc/hosts", network="bridge", link=("old:web",))
+    assert "WEB_PORT_80_TCP=tcp://127.0.0.1:80" in text and "127.0.0.1\tweb " in text
+
+
+@pytest.mark.parametrize("tier", ["chroot", "proot"])
 def test_a_host_without_namespaces(engine: Engine) -> None:
     with pytest.raises(NotSupportedHere, match="no network of its own"):
         said(engine, "true", network="none")

@@ -42,6 +42,7 @@ def shown(cell: dict) -> str:  # type: ignore[type-arg]
 def test_a_lesson_runs_and_shows_what_it_promises(lesson: Path, tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKERLAB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.delenv("DOCKERLAB_NETWORK")
     book = nbformat.read(lesson, 4)
     promised = [shown(cell) for cell in book.cells if cell.cell_type == "code"]
     try:

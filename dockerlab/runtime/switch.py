@@ -310,14 +310,15 @@ class Switch:
         for each in wanted:
             if self._isolated and main is None:
                 return  # from a network without a way out nothing is published
-            if not self._isolated and each.first == each.last == each.port and not each.host:
-                lease.published.append(Published("0.0.0.0", each.port, each.port, each.protocol))
-                continue
             try:
                 told, sockets = publishing.publish(each, ours)
             except PublishFailed as error:
                 raise Refused(f"driver failed programming external connectivity on endpoint {lease.name} ({main.id if main else lease.container}): {error}") from error
             lease.published += told
+            if not self._isolated and told[0].host_port == each.port:
+                for _, bound in sockets:  # the program itself listens there
+                    bound.close()
+                continue
             lease.serving += [publishing.serve(bound, each.protocol, self._reach(lease, each.port)) for _, bound in sockets]
 
     def _reach(self, lease: Lease, port: int) -> Callable[[int], Coroutine[Any, Any, socket.socket]]:

@@ -24,6 +24,10 @@ DEEDS = (
     "docker run -d --name r{n} --restart always busybox sleep 0.05; sleep 0.4; docker update --restart no r{n}; docker stop -t 0 r{n}; docker rm -f r{n}",
     "docker run -d --name h{n} --init -m 50m -v v{n}:/v --tmpfs /t --health-cmd 'test -e /v' --health-interval 100ms busybox sleep 3; docker exec h{n} sh -c 'echo x > /v/f; sleep 0.1';"
     " docker pause h{n}; docker unpause h{n}; docker cp h{n}:/v/f f{n}; docker rm -f h{n}; docker volume rm v{n}",
+    "docker network create n{n}; docker run -d --name w{n} --network n{n} -p 127.0.0.1::80 --restart on-failure:1 busybox httpd -f -p 80; docker run --rm --network n{n} busybox wget -qO- http://w{n}/;"
+    " docker network disconnect n{n} w{n}; docker network connect --alias x n{n} w{n}; docker exec w{n} true; docker rm -f w{n}; docker network rm n{n}",
+    "docker run -d --name p{n} -P --expose 80 --expose 53/udp busybox sleep 3; docker run --rm --link p{n}:x busybox ping -c 1 x; docker run --rm --network container:p{n} busybox true;"
+    " docker port p{n}; docker stop -t 0 p{n}; docker start p{n}; docker rm -f p{n}; docker network prune -f",
     "docker run -d --name d{n} busybox sleep 3; docker rename d{n} e{n}; docker restart -t 0 e{n}; docker stop -t 0 e{n}; docker rm e{n}",
 )
 
@@ -39,6 +43,28 @@ def relatives(home: Path, runtime: Path) -> list[int]:
         if pid != os.getpid() and (os.fsencode(home) in text or os.fsencode(runtime) in text):
             found.append(pid)
     return found
+
+
+def switches(runtime: Path) -> list[int]:
+    """Gives the processes that hold this engine's networks: the switch, and what carries them outside."""
+    found = []
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            held = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:
+            continue
+        if any(link.startswith(str(runtime)) and "/network-" in link for link in held):
+            found.append(pid)
+    return found
+
+
+def traces() -> set[str]:
+    """Gives what networks leave on a host where they leave something: links, tables of rules, sockets of the switch."""
+    links = {name for name in os.listdir("/sys/class/net") if name.startswith(("dl-", "dlh-", "dlv-"))}
+    if os.geteuid():
+        return links
+    done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
+    return links | {line for line in done.stdout.splitlines() if " dl" in line}
 
 
 def hanging(pids: list[int]) -> str:
@@ -60,11 +86,11 @@ def hanging(pids: list[int]) -> str:
 @pytest.mark.parametrize("served", ["1", "0"], ids=["command server", "ordinary path"])
 def test_killed_anywhere_the_store_stays_sound(tmp_path: Path, runtime: Path, served: str) -> None:
     home = tmp_path / "home"
-    env = {**os.environ, "DOCKERLAB_HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "DOCKERLAB_SERVER": served}
+    env = {**os.environ, "DOCKERLAB_HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "DOCKERLAB_SERVER": served, "DOCKERLAB_NETWORK": "bridge"}
     write_shim(tmp_path / "bin" / "docker")
     env["PATH"] = f"{tmp_path / 'bin'}:{env['PATH']}"
     subprocess.run(["docker", "run", "--rm", "busybox", "true"], env=env, check=True)
-    chance = random.Random(0)
+    chance, before = random.Random(0), traces()
     for number in range(ROUNDS):
         deed = chance.choice(DEEDS).format(n=number)
         process = subprocess.Popen(["sh", "-c", deed], env=env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -92,4 +118,10 @@ def test_killed_anywhere_the_store_stays_sound(tmp_path: Path, runtime: Path, se
         assert not cgroups.folders(f"dockerlab/{container.id}")
     assert str(home) not in Path("/proc/mounts").read_text()
     assert engine.system.check() == []
+    engine.world.stop()
+    deadline = time.monotonic() + 20
+    while (left_behind := switches(runtime)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left_behind == [], hanging(left_behind)
+    assert traces() <= before, "a link, a rule or a name of the networks was left behind"
     subprocess.run(["docker", "run", "--rm", "busybox", "true"], env=env, check=True)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.containers import lives  # noqa: E402
+from benchmarks.networks import networks  # noqa: E402
 from benchmarks.own import BIG, COMMIT, RUN, TEN_STEPS, looped, warm  # noqa: E402
 from dockerlab.commands.system import write_shim  # noqa: E402
 from dockerlab.engine import Container, Engine  # noqa: E402
@@ -137,6 +138,7 @@ def with_docker(bench: Bench) -> None:
     commit(bench)
     build(bench)
     lives(bench)
+    networks(bench)
 
 
 def only_lives(bench: Bench) -> None:
@@ -144,6 +146,13 @@ def only_lives(bench: Bench) -> None:
     imported(bench)
     bench.engine("home")
     lives(bench)
+
+
+def only_networks(bench: Bench) -> None:
+    """The rows of `networks` alone."""
+    imported(bench)
+    bench.engine("home")
+    networks(bench)
 
 
 def commit(bench: Bench) -> None:
@@ -290,6 +299,7 @@ def main() -> None:
     """Prints the table; leaves nothing behind."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--lives", action="store_true", help="the rows of a container's life alone")
+    options.add_argument("--networks", action="store_true", help="the rows of networks alone")
     options.add_argument("--rounds", type=int, default=10, help="how often each short command is timed")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="dlb-", dir="/tmp", ignore_cleanup_errors=True) as name:
@@ -299,10 +309,10 @@ def main() -> None:
         try:
             try:
                 with dockerd() as bench.address:
-                    (only_lives if chosen.lives else with_docker)(bench)
+                    (only_lives if chosen.lives else only_networks if chosen.networks else with_docker)(bench)
             except NoDocker as reason:
                 bench.skipped.append(f"all rows of docker: {reason}")
-            if not chosen.lives:
+            if not (chosen.lives or chosen.networks):
                 with_runtimes(bench)
                 with_tar(bench)
                 with_shapes(bench)

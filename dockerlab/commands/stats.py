@@ -61,6 +61,6 @@ def _row(name: str, container: Container, look: Sample, before: Sample, *, full:
     share = 100 * look.memory / look.limit if look.limit else 0.0
     return {
         "Container": name, "ID": container.id if full else container.short_id, "Name": container.name, "CPUPerc": f"{look.percent_since(before):.2f}%",
-        "MemUsage": f"{human_size_binary(look.memory)} / {human_size_binary(look.limit)}", "MemPerc": f"{share:.2f}%", "NetIO": "0B / 0B",
+        "MemUsage": f"{human_size_binary(look.memory)} / {human_size_binary(look.limit)}", "MemPerc": f"{share:.2f}%", "NetIO": f"{human_size3(look.received)} / {human_size3(look.sent)}",
         "BlockIO": f"{human_size3(look.read)} / {human_size3(look.written)}", "PIDs": str(look.pids),
     }  # fmt: skip

@@ -20,7 +20,9 @@ _PAGE, _TICK = os.sysconf("SC_PAGE_SIZE"), 10**9 // os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look: when (seconds of the monotonic clock), processor time in nanoseconds, memory and its limit in bytes, processes, bytes read from and written to disks since the start."""
+    """One look: when (seconds of the monotonic clock), processor time in nanoseconds, memory and its limit in bytes, processes, bytes read from and written to disks since the start,
+    and bytes that came from its networks and went there.
+    """
 
     taken: float
     cpu: int
@@ -29,6 +31,8 @@ class Sample:
     pids: int
     read: int
     written: int
+    received: int = 0
+    sent: int = 0
 
     def percent_since(self, before: Sample) -> float:
         """Gives the processor time since an earlier look, 100 for one processor that was busy all the time."""
@@ -44,7 +48,19 @@ def sample(container: Container) -> Sample:
     found = resources.used(cgroups.folders(group)) if group else _by_processes(container.processes())
     most = os.sysconf("SC_PHYS_PAGES") * _PAGE
     limit = min(found.get("limit", most), container.resources.memory or most, most)
-    return Sample(time.monotonic(), found.get("cpu", 0), found.get("memory", 0), limit, found.get("pids", 0), found.get("read", 0), found.get("written", 0))
+    return Sample(time.monotonic(), found.get("cpu", 0), found.get("memory", 0), limit, found.get("pids", 0), found.get("read", 0), found.get("written", 0), *_by_links(container))
+
+
+def _by_links(container: Container) -> tuple[int, int]:
+    """Gives the bytes that came in and went out by the links of a network namespace of its own; proc(5), /proc/PID/net/dev."""
+    state, received, sent = container.state, 0, 0
+    if state.networks:
+        with contextlib.suppress(OSError), open(f"/proc/{state.pid}/net/dev") as file:
+            for line in file.read().splitlines()[2:]:
+                name, _, counts = line.partition(":")
+                if name.strip() != "lo":
+                    received, sent = received + int(counts.split()[0]), sent + int(counts.split()[8])
+    return received, sent
 
 
 def _by_processes(pids: list[int]) -> dict[str, int]:

@@ -179,7 +179,7 @@ FLAGS = [
           "docker update -m 60m c1", "docker update -m 5m c1", "docker update -m x c1", "docker stop -t 0 c1", "docker update --cpus 1 c1 nosuch",
           "docker create --rm --name c2 busybox", "docker update --restart always c2", "docker update", "docker container update --cpu-shares 3 c1"),
     same("stats", "docker run -d --name c1 -m 40m busybox sleep 100", "docker create --name c2 busybox", "docker stats --no-stream nosuch", "docker stats --no-stream c1 | head -n 1 | tr -s ' '",
-          "docker stats --no-stream c2", "docker stats --no-stream --format '{{.Container}} {{.Name}} {{.CPUPerc}} {{.PIDs}} {{.NetIO}}' c1", "docker stats --no-stream -a --format '{{.Name}}'",
+          "docker stats --no-stream c2", "docker stats --no-stream --format '{{.Container}} {{.Name}} {{.CPUPerc}} {{.PIDs}}' c1", "docker stats --no-stream -a --format '{{.Name}}'",
           "docker stats --no-stream --format '{{.ID}}'", "docker stats --no-stream --no-trunc --format '{{.ID}}' c1", "docker stats --no-stream --format '{{.MemUsage}}' c1 | sed 's/.*\\///'",
           "docker stats --no-stream --format json c2", "docker stats --no-stream --format 'table {{.Name}}\\t{{.PIDs}}' c1 c2",
           "docker stop -t 0 c1", "docker stats --no-stream"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from dockerlab.linux import cgroups, syscalls
+from dockerlab.oci.config import env_map, env_words
 from dockerlab.oci.runtime import Capabilities
 from dockerlab.runtime.detaching import Keys
 from dockerlab.runtime.failing import told
@@ -31,8 +32,9 @@ class Execution(Supervisor):
         _let_go({0, 1, 2, connection.fileno(), *descriptors})
         connection.settimeout(None)
         sets = Capabilities(**{name: tuple(words) for name, words in wanted["capabilities"].items()})
+        env = env_words({**env_map(monitor.request.get("variables", ())), **env_map(wanted["env"])})
         process = msgspec.structs.replace(
-            monitor.spec.process, args=tuple(wanted["args"]), env=tuple(wanted["env"]), cwd=wanted["cwd"], capabilities=sets, terminal=wanted["terminal"]
+            monitor.spec.process, args=tuple(wanted["args"]), env=env, cwd=wanted["cwd"], capabilities=sets, terminal=wanted["terminal"]
         )
         request = {**monitor.request, **wanted, "joins": True, "explain": False, "init": False, "fresh": (), "owned": True}
         given = dict(zip(wanted["attach"], descriptors, strict=False))

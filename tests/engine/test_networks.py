@@ -246,6 +246,8 @@ def test_links(net: Engine) -> None:
         "WEB_NAME=/client/web", "WEB_ENV_COURSE=yes", f"{address}\tweb {net.containers.get('my-web').short_id} my-web", "hello",
     ):  # fmt: skip
         assert line in text.splitlines(), line
+    keeper = started(net, name="keeper", network="bridge", link=("my-web:web",))
+    assert f"WEB_PORT_80_TCP=tcp://{address}:80" in keeper.exec_run(["env"]).output.decode(), "one program more knows them too"
     net.containers.get("my-web").stop(timeout=0)
     with pytest.raises(InvalidRequest, match="Cannot link to a non running container: /my-web AS /client/web"):
         net.containers.get("client").start()

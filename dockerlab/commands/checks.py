@@ -63,9 +63,8 @@ def extra_host(text: str) -> tuple[str, str]:
     if not found:
         raise ValueError(f'bad format for add-host: "{text}"')
     place = found[2].strip("[]")
-    if not _address(place):
-        hint = ": dockerlab has no gateway yet" if place == "host-gateway" else ""
-        raise ValueError(f'invalid IP address in add-host: "{found[2]}"{hint}')
+    if not _address(place) and place != "host-gateway":
+        raise ValueError(f'invalid IP address in add-host: "{found[2]}"')
     return found[1], place
 
 

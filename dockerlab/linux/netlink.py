@@ -9,7 +9,7 @@ import contextlib
 import errno
 import socket
 import struct
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -157,6 +157,12 @@ class Rules:
         """What leaves a subnet by another link than this one bears the address of the one that it leaves by."""
         self._chain(_POSTROUTING, "nat", 100)
         self._rule(_POSTROUTING, _address(subnet, 12), _link(_OUT, link, _OTHER), masq())
+
+    def lead(self, bridge: str, address: str, to: str) -> None:
+        """What comes from a bridge and is meant for an address of this namespace goes to another machine's, or another namespace's."""
+        self._chain(_PREROUTING, "nat", -100)
+        target = [_words("immediate", dreg=1, data=_data(IPv4Address(to).packed)), _words("nat", type=1, family=socket.AF_INET, reg_addr_min=1)]
+        self._rule(_PREROUTING, _link(_IN, bridge, _EQUAL), _address(f"{address}/32", 16), target)
 
     def separate(self, bridge: str, *, host: str = "", internal: bool = False) -> None:
         """Lets nothing into a bridge from elsewhere but answers, and what the address `host` sends; with `internal` nothing out of it but answers to that."""

@@ -121,6 +121,8 @@ class Hub:
         if way.link:
             if not network.internal:
                 rules.masquerade(network.subnet, network.device)
+                if way.host:  # with docker the gateway is the host itself
+                    rules.lead(network.device, network.gateway, way.host)
             rules.separate(network.device, host=way.host, internal=network.internal)
             if network.internal:
                 rules.closed(network.device, network.subnet)

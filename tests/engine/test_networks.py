@@ -209,6 +209,8 @@ def test_through_a_published_port_from_inside(net: Engine) -> None:
     started(net, _SERVE, network="bridge", publish=(Publication("", port, port, 80, "tcp"),))
     fetched(port)
     assert said(net, f"wget -qO- http://hostess:{port}/", add_host=(("hostess", "host-gateway"),)) == "hello\n"
+    gateway = net.networks.get("bridge").gateway
+    assert said(net, f"wget -qO- http://{gateway}:{port}/") == "hello\n", "the gateway is the host, as with docker"
 
 
 def test_connecting_and_disconnecting(net: Engine) -> None:

@@ -46,7 +46,7 @@ def abilities(able: Capabilities, findings: Sequence[Finding]) -> list[Ability]:
         Ability("copies of an image", "live" if able.overlay else "kept up", _COPIES[bool(able.overlay)], "1", "" if able.overlay else mounted or _DISK),
         Ability("processes of its own", "live" if namespaced else "missing", _processes(able), "1, B10", mounted),
         Ability("name and network of its own", "live" if namespaced else "missing", _NAMES[namespaced], "B8", "" if namespaced else cure),
-        _way_out(able, findings),
+        _way_out(able, findings, cure),
         Ability("owners of files", "live" if able.owners else "kept up", _OWNERS[able.owners], "A2, B2, B9", owned),
         Ability("other users", "live" if able.owners else "kept up", _USERS[able.owners], "B8, B9, B11", owned),
         Ability("set-uid programs", _set_uid(able), _set_uid_how(able), "B9", owned if able.set_uid else cure),
@@ -63,10 +63,10 @@ _USERS = {True: "the kernel's", False: "su and adduser work; -u is held by Landl
 _LIMITS = {True: "control groups", False: "memory and processes are watched, and too much is the container's end; processors have no limit"}
 
 
-def _way_out(able: Capabilities, findings: Sequence[Finding]) -> Ability:
+def _way_out(able: Capabilities, findings: Sequence[Finding], cure: str) -> Ability:
     name, lessons = "a way out of its networks", "A2, B5, C5"
     if not able.namespaces:
-        return Ability(name, "kept up", "they are this machine's network; a published port leads to the same machine's port", lessons)
+        return Ability(name, "kept up", "they are this machine's network; a published port leads to the same machine's port", lessons, cure)
     if able.direct:
         return Ability(name, "live", "a pair of links to this machine, which translates addresses (nftables)", lessons)
     if any(finding.name == "tap" and finding.ok for finding in findings):

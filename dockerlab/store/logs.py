@@ -86,8 +86,8 @@ def _chunks(descriptor: int) -> Iterator[tuple[int, int, bytes]]:
         begin = os.lseek(descriptor, 0, os.SEEK_CUR)
         head = os.read(descriptor, _FRAME.size)
         size = _FRAME.unpack(head)[2] if len(head) == _FRAME.size else 0
-        data = os.read(descriptor, size)
-        while 0 < len(data) < size and (piece := os.read(descriptor, size - len(data))):
+        data = b""
+        while len(data) < size and (piece := os.read(descriptor, min(size - len(data), 1 << 20))):  # a length that is noise asks for no memory
             data += piece
         if len(head) < _FRAME.size or len(data) < size:
             os.lseek(descriptor, begin, os.SEEK_SET)

@@ -48,7 +48,7 @@ def test_folder_and_variables_persist_and_failures_end_the_cell(tmp_path: Path) 
         ("%container run --na", "", {"--name"}),
         ("docker system c", "%%docker\n", {"check"}),
         ("FRO", "%%dockerfile -t x\nFRO", {"FROM"}),
-        ("%container run --n", "", {"--name", "--network", "--no-healthcheck"}),
+        ("%container run --n", "", {"--name", "--network", "--network-alias", "--no-healthcheck"}),
         ("print(1", "", set()),
     ],
 )

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from dockerlab.errors import AlreadyExists, CorruptContent, NotFound, StoreError
 from dockerlab.linux import syscalls
-from dockerlab.store.containers import ContainerStore, Record, State, frame, new_id, read_log, started_at
+from dockerlab.store.containers import ContainerStore, Record, State, new_id, started_at
+from dockerlab.store.logs import Log, read_log
 
 
 def record(name: str, ident: str = "") -> Record:
@@ -146,7 +147,11 @@ def test_a_state_whose_monitor_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_log_is_read_to_its_last_whole_chunk(tmp_path: Path) -> None:
-    whole = frame(1, b"out") + frame(2, b"") + frame(2, b"err" * 1000)
+    log = Log(tmp_path / "log")
+    for stream, data in ((1, b"out"), (2, b""), (2, b"err" * 1000)):
+        log.write(stream, data)
+    log.close()
+    whole = (tmp_path / "log").read_bytes()
     for size in range(0, len(whole) + 1, 7):
         (tmp_path / "log").write_bytes(whole[:size])
         read = [(stream, data) for _, stream, data in read_log(tmp_path / "log")]

@@ -306,6 +306,7 @@ def main() -> None:
         bench = Bench(Path(name), chosen.rounds)
         (bench.folder / "run").mkdir(mode=0o700)
         os.environ["XDG_RUNTIME_DIR"] = str(bench.folder / "run")
+        os.environ.pop("DOCKERLAB_NETWORK", None)  # the tests, whose docker this is, have one of their own
         try:
             try:
                 with dockerd() as bench.address:

@@ -45,7 +45,7 @@ def _carried(place: Place, client: Client) -> float:
                     raise RuntimeError("bytes were lost")
             except OSError:
                 if time.monotonic() > deadline:
-                    raise
+                    raise RuntimeError(f"{client[0]}: nobody answers at the published port") from None
                 time.sleep(0.1)
                 continue
             times.append(time.perf_counter() - begin)

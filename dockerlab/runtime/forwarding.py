@@ -18,7 +18,8 @@ __all__ = ["Connect", "Datagrams", "Streams", "relay"]
 # Gives a socket of this type (SOCK_STREAM, SOCK_DGRAM) connected to where the bytes shall go. Raises OSError.
 Connect = Callable[[int], Awaitable[socket.socket]]
 
-_PIECE = 1 << 18
+_PIECE = 1 << 20
+_TURN = 8
 _FORGOTTEN = 90.0  # seconds without a datagram
 _MOST_SENDERS = 1024
 _F_SETPIPE_SZ = 1031
@@ -38,35 +39,39 @@ class _Way:
         self._loop.add_reader(source.fileno(), self._take)
 
     def _take(self) -> None:
-        try:
-            got = os.splice(self._source.fileno(), self._in, _PIECE)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._over(True)
-            return
-        if not got:
-            self._ended = True
-            self._loop.remove_reader(self._source.fileno())
-        self._held += got
-        self._give()
+        """Takes what is there, a few pieces at most: others want their turn."""
+        for _ in range(_TURN):
+            try:
+                got = os.splice(self._source.fileno(), self._in, _PIECE)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._over(True)
+                return
+            if not got:
+                self._ended = True
+                self._loop.remove_reader(self._source.fileno())
+            self._held += got
+            if not self._give() or self._ended:
+                return
 
-    def _give(self) -> None:
-        """Empties the pipe; where the other end takes no more, nothing more is taken in until it does."""
+    def _give(self) -> bool:
+        """Empties the pipe; where the other end takes no more, nothing more is taken in until it does. Tells whether all went."""
         while self._held:
             try:
                 self._held -= os.splice(self._out, self._sink.fileno(), self._held)
             except BlockingIOError:
                 self._loop.remove_reader(self._source.fileno())
                 self._loop.add_writer(self._sink.fileno(), self._again)
-                return
+                return False
             except OSError:
                 self._over(True)
-                return
+                return False
         if self._ended:
             with contextlib.suppress(OSError):
                 self._sink.shutdown(socket.SHUT_WR)
             self._over(False)
+        return True
 
     def _again(self) -> None:
         self._loop.remove_writer(self._sink.fileno())

@@ -15,11 +15,11 @@ LESSONS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 def normal(text: str) -> str:
     """Gives an output without what differs from run to run: ids, times, paddings."""
+    text = re.sub(r"note: no set-uid program acts on this host: .*? on others", "", text)  # a difference that the host table declares
+    text = re.sub(r"note: this host gives containers no (way out|network of their own).*?(outside|port of this machine)", "", text)  # and these two
     text = re.sub(r"\b(sha256:)?[0-9a-f]{64}\b", "<id>", text)
     text = re.sub(r"\b[0-9a-f]{12}\b", "<id>", text)
     text = re.sub(r"(Less than a second|About an? \w+|\d+ \w+) ago", "<ago>", text)
-    text = re.sub(r"note: no set-uid program acts on this host: .*? on others", "", text)  # a difference that the host table declares
-    text = re.sub(r"note: this host gives containers no (way out|network of their own).*?(outside|port of this machine)", "", text)  # and these two
     text = re.sub(r"git version [\d.]+", "git version <n>", text)
     text = re.sub(r"\b[A-Z][a-z]{2} +\d+ +\d+:\d+\b", "<when>", text)
     text = re.sub(r"(base up: |bytes|size|hidden|[\d,.]+ ?(B|kB|MB|bytes)\b)", lambda m: m[0] if m[1] in ("size",) else "<n>", text)

@@ -153,7 +153,9 @@ class Supervisor:
         # this one stays where it is, and meanwhile the container is built.
         if folders:
             cgroups.stay()
-        self.first, failure = self._await_start(ours, folders)
+        guard = os.pidfd_open(parent)
+        self.first, failure = self._await_start(ours, folders, guard)
+        os.close(guard)
         if failure:
             os.waitpid(parent, 0)
         return Begun(self.first, status_in, failure)
@@ -231,14 +233,20 @@ class Supervisor:
             init=bool(self.request.get("init")) and self.has_pids,  # elsewhere the parent takes leave of orphans, and signals reach every program
         )  # fmt: skip
 
-    def _await_start(self, ours: socket.socket, folders: list[Path]) -> tuple[int, dict[str, Any] | None]:
-        """Waits until the program runs, or could not; gives its pid, and the failure."""
+    def _await_start(self, ours: socket.socket, folders: list[Path], guard: int) -> tuple[int, dict[str, Any] | None]:
+        """Waits until the program runs, or could not; gives its pid, and the failure. `guard` is a pidfd of the parent."""
         first = 0
         while True:
-            ready, _, _ = select.select([ours.fileno(), *([self.listener] if self.emulation else [])], [], [])
+            ready, _, _ = select.select([ours.fileno(), guard, *([self.listener] if self.emulation else [])], [], [])
             if self.listener in ready:
                 self.answer()
             if ours.fileno() not in ready:
+                if guard in ready:
+                    # Killed before its child has asked to die with it: that is this process's child now, and would wait for ever.
+                    for pid in descendants.children(os.getpid()):
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                    return first, {"message": told("the container's parent process was killed"), "code": 137}
                 continue
             try:
                 data, descriptors, _, _ = socket.recv_fds(ours, 65536, 1)
@@ -353,6 +361,9 @@ class Supervisor:
         def end() -> None:
             nonlocal code
             text = os.read(begun.status, 16)
+            if not text and self.first:  # the parent was killed, perhaps before the program had asked to die with it
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.first, signal.SIGKILL)
             code = self.code if self.code is not None else int(text) if text else 137
             self.neglect(begun.status)
             os.close(begun.status)

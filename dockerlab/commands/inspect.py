@@ -29,7 +29,7 @@ def inspect(call: Call) -> Outcome:
     kind = call.flag("type")
     if kind not in ("", *_OBJECTS):
         raise InvalidArgument(f'unknown type: "{kind}": must be one of {", ".join(map(quoted, _OBJECTS))}', hint="name container or image")
-    return shown(call, {"": _any, "container": _container, "image": _image, "network": _network, "volume": _volume}.get(kind, partial(_none, kind)))
+    return shown(call, {"": _any, "container": _container, "image": _image, "network": networks.look, "volume": volumes.look}.get(kind, partial(_none, kind)))
 
 
 def container(call: Call) -> Outcome:
@@ -75,20 +75,6 @@ def _any(call: Call, name: str) -> dict[str, Any]:
     with suppress(NotFound):
         return volumes.volume_facts(call.engine.volumes.get(name))
     raise NotFound(f"Error: No such object: {name}")
-
-
-def _network(call: Call, name: str) -> dict[str, Any]:
-    try:
-        return networks.facts(call, call.engine.networks.get(name))
-    except NotFound as error:
-        raise NotFound(f"Error response from daemon: {error.message}") from None
-
-
-def _volume(call: Call, name: str) -> dict[str, Any]:
-    try:
-        return volumes.volume_facts(call.engine.volumes.get(name))
-    except NotFound as error:
-        raise NotFound(f"Error response from daemon: {error.message}") from None
 
 
 def _none(kind: str, call: Call, name: str) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dockerlab.commands import ports, pruning
 from dockerlab.commands.call import Call, Outcome
-from dockerlab.commands.filters import labelled
+from dockerlab.commands.filters import TRUTH, condition, labelled, passes
 from dockerlab.commands.rows import Rows, moment
 from dockerlab.commands.showing import shown
 from dockerlab.engine.containers import Container
@@ -16,11 +17,10 @@ from dockerlab.oci.config import env_map
 from dockerlab.store.containers import State
 from dockerlab.store.networks import Network
 
-__all__ = ["connect", "create", "disconnect", "facts", "inspect", "ls", "prune", "rm", "settings"]
+__all__ = ["connect", "create", "disconnect", "facts", "inspect", "look", "ls", "prune", "rm", "settings"]
 
 _HEADINGS = {"ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE", "IPv4": "IPV4", "IPv6": "IPV6", "Internal": "INTERNAL", "Labels": "LABELS", "CreatedAt": "CREATED AT"}
 _TESTS = ("dangling", "driver", "id", "label", "name", "scope", "type")
-_TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
 def create(call: Call) -> Outcome:
@@ -40,7 +40,7 @@ def ls(call: Call) -> Outcome:
     """docker network ls."""
     tests = [_test(word) for word in call.flag("filter")]
     used = {facts["network"] for container in call.engine.containers.list() for facts in container.state.networks.values()} if any(name == "dangling" for name, _ in tests) else set()
-    found = [network for network in call.engine.networks.list() if _passes(network, tests, used)]
+    found = [network for network in call.engine.networks.list() if passes(tests, partial(_fits, network, used))]
     rows = [_row(network, full=call.flag("no-trunc")) for network in found]
     shown_as = "{{.ID}}" if call.flag("quiet") else call.flag("format")
     return Outcome(Rows(rows, _HEADINGS, default="table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", format=shown_as, caption=f"networks: {len(rows)}"))
@@ -56,32 +56,23 @@ def _row(network: Network, *, full: bool) -> dict[str, Any]:
 
 
 def _test(word: str) -> tuple[str, str]:
-    name, _, value = word.partition("=")
-    if name not in _TESTS:
-        raise InvalidRequest(f"Invalid filter '{name}'", hint=f"filter by {', '.join(_TESTS)}")
-    if name == "dangling" and value.lower() not in _TRUTH:
-        raise InvalidRequest(f"Invalid filter 'dangling=[{value}]'", hint="write true or false")
+    name, value = condition(word, _TESTS)
     if name == "type" and value not in ("builtin", "custom"):
         raise InvalidRequest(f"invalid filter: 'type'='{value}'", hint="write builtin or custom")
     return name, value
 
 
-def _passes(network: Network, tests: list[tuple[str, str]], used: set[str]) -> bool:
+def _fits(network: Network, used: set[str], name: str, value: str) -> bool:
     checks: dict[str, Callable[[str], bool]] = {
-        "dangling": lambda value: (not network.built_in and network.id not in used) == _TRUTH[value.lower()], "driver": lambda value: network.driver == value,
+        "dangling": lambda value: (not network.built_in and network.id not in used) == TRUTH[value.lower()], "driver": lambda value: network.driver == value,
         "id": lambda value: network.id.startswith(value), "label": lambda value: labelled(network.labels, value), "name": lambda value: value in network.name,
         "scope": lambda value: value == "local", "type": lambda value: network.built_in == (value == "builtin"),
     }  # fmt: skip
-    for name in {name for name, _ in tests}:
-        fits = [checks[name](value) for other, value in tests if other == name]
-        if not (all(fits) if name == "label" else any(fits)):
-            return False
-    return True
+    return checks[name](value)
 
 
 def rm(call: Call) -> Outcome:
     """docker network rm."""
-
     code = 0
     for name in call.args:
         try:
@@ -122,14 +113,15 @@ def disconnect(call: Call) -> Outcome:
 
 def inspect(call: Call) -> Outcome:
     """docker network inspect."""
-
-    def look(call: Call, name: str) -> dict[str, Any]:
-        try:
-            return facts(call, call.engine.networks.get(name))
-        except NotFound as error:
-            raise NotFound(f"Error response from daemon: {error.message}") from None
-
     return shown(call, look)
+
+
+def look(call: Call, name: str) -> dict[str, Any]:
+    """Gives the facts of the network called so; raises NotFound in the words of docker's client."""
+    try:
+        return facts(call, call.engine.networks.get(name))
+    except NotFound as error:
+        raise NotFound(f"Error response from daemon: {error.message}") from None
 
 
 def facts(call: Call, network: Network) -> dict[str, Any]:

@@ -19,16 +19,12 @@ def published(state: State) -> list[Published]:
     return [Published(*each) for each in state.ports] if state.running else []
 
 
-def _exposed(container: Container) -> list[tuple[int, str]]:
-    return [(int(number), protocol or "tcp") for number, _, protocol in (word.partition("/") for word in container.config.exposed_ports)]
-
-
 def column(container: Container, state: State) -> str:
     """Gives `0.0.0.0:8080->80/tcp, 90/tcp`, with ports that follow one another as a range; "" for a container that does not run."""
     if not state.running or container.record.host["network"] == "none":
         return ""
     shown = published(state)
-    alone = [("", 0, number, protocol) for number, protocol in _exposed(container) if not any((each.port, each.protocol) == (number, protocol) for each in shown)]
+    alone = [("", 0, number, protocol) for number, protocol in container.config.ports if not any((each.port, each.protocol) == (number, protocol) for each in shown)]
     ordered = sorted((*((e.host, e.host_port, e.port, e.protocol) for e in shown), *alone), key=lambda e: (e[2], e[3], ":" in e[0], e[0], e[1]))
     groups: dict[tuple[str, str, bool], list[tuple[int, int]]] = {}
     told: list[str] = []
@@ -63,7 +59,7 @@ def _range(host: str, protocol: str, span: Sequence[tuple[int, int]]) -> str:
 
 def bindings(container: Container, state: State) -> dict[str, Any]:
     """Gives NetworkSettings.Ports: what each port of the container is published as, None for one that is only exposed."""
-    found: dict[str, Any] = {f"{number}/{protocol}": None for number, protocol in sorted(_exposed(container))} if state.running else {}
+    found: dict[str, Any] = {f"{number}/{protocol}": None for number, protocol in sorted(container.config.ports)} if state.running else {}
     for each in published(state):
         name = f"{each.port}/{each.protocol}"
         found[name] = [*(found.get(name) or ()), {"HostIp": each.host, "HostPort": str(each.host_port)}]
@@ -91,7 +87,7 @@ def span(text: str) -> set[tuple[int, str]]:
 def numbers(container: Container, state: State, kind: str) -> set[tuple[int, str]]:
     """Gives the container's ports that are published, by their number inside, or exposed."""
     shown = {(each.port, each.protocol) for each in published(state)}
-    return shown if kind == "publish" else shown | set(_exposed(container))
+    return shown if kind == "publish" else shown | set(container.config.ports)
 
 
 def port(call: Call) -> Outcome:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.each import attempts, told
-from dockerlab.commands.filters import labelled
+from dockerlab.commands.filters import TRUTH, condition, labelled, passes
 from dockerlab.commands.rows import Rows
 from dockerlab.commands.showing import shown
 from dockerlab.engine.volumes import VolumeInfo
-from dockerlab.errors import InvalidRequest, NotFound
+from dockerlab.errors import NotFound
 from dockerlab.oci.config import env_map
 
-__all__ = ["create", "inspect", "ls", "rm"]
+__all__ = ["create", "inspect", "look", "ls", "rm", "volume_facts"]
 
 _VOLUMES = {"Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Links": "LINKS", "Size": "SIZE",
             "Availability": "AVAILABILITY", "Group": "GROUP", "Status": "STATUS"}  # fmt: skip
 _TESTS = ("dangling", "driver", "label", "name")
-_TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
 def create(call: Call) -> Outcome:
@@ -30,8 +30,8 @@ def create(call: Call) -> Outcome:
 
 def ls(call: Call) -> Outcome:
     """docker volume ls."""
-    tests = [_test(word) for word in call.flag("filter")]
-    found = [volume for volume in call.engine.volumes.list() if _passes(volume, tests)]
+    tests = [condition(word, _TESTS) for word in call.flag("filter")]
+    found = [volume for volume in call.engine.volumes.list() if passes(tests, partial(_fits, volume))]
     rows = [_row(volume) for volume in found]
     shown_as = "{{.Name}}" if call.flag("quiet") else call.flag("format")
     return Outcome(Rows(rows, _VOLUMES, default="table {{.Driver}}\t{{.Name}}", format=shown_as, caption=f"volumes: {len(rows)}"))
@@ -45,28 +45,9 @@ def _row(volume: VolumeInfo) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _test(word: str) -> tuple[str, str]:
-    name, _, value = word.partition("=")
-    if name not in _TESTS:
-        raise InvalidRequest(f"Invalid filter '{name}'", hint=f"filter by {', '.join(_TESTS)}")
-    if name == "dangling" and value.lower() not in _TRUTH:
-        raise InvalidRequest(f"Invalid filter 'dangling=[{value}]'", hint="write true or false")
-    return name, value
-
-
-def _passes(volume: VolumeInfo, tests: list[tuple[str, str]]) -> bool:
-    """Tells whether one value of each kind of filter fits, and every label, as docker has it."""
-    for name in {name for name, _ in tests}:
-        values = [value for other, value in tests if other == name]
-        fits = [_fits(volume, name, value) for value in values]
-        if not (all(fits) if name == "label" else any(fits)):
-            return False
-    return True
-
-
 def _fits(volume: VolumeInfo, name: str, value: str) -> bool:
     if name == "dangling":
-        return (not volume.users) == _TRUTH[value.lower()]
+        return (not volume.users) == TRUTH[value.lower()]
     if name == "label":
         return labelled(volume.labels or {}, value)
     return value in volume.name if name == "name" else value == "local"
@@ -88,14 +69,15 @@ def rm(call: Call) -> Outcome:
 
 def inspect(call: Call) -> Outcome:
     """docker volume inspect."""
+    return shown(call, look)
 
-    def facts(call: Call, name: str) -> dict[str, Any]:
-        try:
-            return volume_facts(call.engine.volumes.get(name))
-        except NotFound as error:
-            raise NotFound(f"Error response from daemon: {error.message}") from None
 
-    return shown(call, facts)
+def look(call: Call, name: str) -> dict[str, Any]:
+    """Gives the facts of the volume called so; raises NotFound in the words of docker's client."""
+    try:
+        return volume_facts(call.engine.volumes.get(name))
+    except NotFound as error:
+        raise NotFound(f"Error response from daemon: {error.message}") from None
 
 
 def volume_facts(volume: VolumeInfo) -> dict[str, Any]:

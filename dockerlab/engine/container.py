@@ -125,7 +125,7 @@ class Container:
             "stop_signal": signals.number(self.config.stop_signal) if self.config.stop_signal else 0,
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
             "log": logging.limits(self.record),
-            "networks": joining.request(self._engine, self), "shares": joining.share(self._engine, self), "variables": linking.variables(self, linked) if linking.by_default(self) else [],
+            "networks": joining.request(self._engine, self, linked), "shares": joining.share(self._engine, self), "variables": linking.variables(self, linked) if linking.by_default(self) else [],
         }  # fmt: skip
 
     def _volumes(self) -> list[tuple[str, str, bool]]:

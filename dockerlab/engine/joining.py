@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
@@ -88,15 +88,14 @@ def switch(engine: Engine) -> dict[str, Any]:
     return {"path": str(path), "root": str(engine.home), "tied": able.direct and able.namespaces, "tap": tap, "isolated": able.namespaces}
 
 
-def request(engine: Engine, container: Container) -> dict[str, Any] | None:
-    """Gives what a container's monitor is to ask of the switch; None where it asks nothing. Raises NotFound, InvalidRequest."""
+def request(engine: Engine, container: Container, linked: Sequence[linking.Target]) -> dict[str, Any] | None:
+    """Gives what a container's monitor is to ask of the switch, and `linked` what it is linked to; None where it asks nothing. Raises NotFound, InvalidRequest."""
     host = container.record.host
     mode, isolated = host["network"], engine.capabilities.namespaces
     if mode in ("none", "host") or mode.startswith("container:"):
         return None
     networks = [endpoint(engine, container, word) for word in host.get("networks", ())]
     ports = _ports(container)
-    linked = linking.targets(engine, container)
     text = hostfiles.resolver(dns=host.get("dns", ()), search=host.get("dns_search", ()), options=host.get("dns_options", ()))
     user_defined = not linking.by_default(container)
     others = linking.neighbours(engine, container) if user_defined and not isolated else []
@@ -133,8 +132,7 @@ def _ports(container: Container) -> list[list[Any]]:
     asked = [list(each) for each in host.get("publish", ())]
     if host.get("publish_all"):
         named = {(each[3], each[4]) for each in asked}
-        exposed = [(int(port), protocol or "tcp") for port, _, protocol in (word.partition("/") for word in container.config.exposed_ports)]
-        asked += [["", 0, 0, port, protocol] for port, protocol in sorted(exposed, key=lambda e: (-e[0], e[1] == "tcp")) if (port, protocol) not in named]
+        asked += [["", 0, 0, port, protocol] for port, protocol in sorted(container.config.ports, key=lambda e: (-e[0], e[1] == "tcp")) if (port, protocol) not in named]
     return asked
 
 

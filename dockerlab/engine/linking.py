@@ -66,7 +66,7 @@ def variables(container: Container, linked: Sequence[Target]) -> list[str]:
     found: list[str] = []
     for other, address, alias in linked:
         prefix = alias.upper().replace("-", "_")
-        ports = sorted(((int(number), protocol or "tcp") for number, _, protocol in (word.partition("/") for word in other.config.exposed_ports)), key=lambda p: (p[0], p[1] != "tcp"))
+        ports = sorted(other.config.ports, key=lambda p: (p[0], p[1] != "tcp"))
         if ports:
             number, protocol = ports[0]
             found.append(f"{prefix}_PORT={protocol}://{address}:{number}")

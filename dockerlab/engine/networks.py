@@ -84,10 +84,6 @@ class Networks:
         every = self._engine.containers.list()
         return [(container, facts) for container in every for facts in container.state.networks.values() if facts["network"] == found.id]
 
-    def wanted(self, found: Network) -> Sequence[Container]:
-        """Gives the containers, running or not, that are to be in a network."""
-        return [c for c in self._engine.containers.list(all=True) if any(word["name"] in (found.name, found.id) for word in c.record.host.get("networks", ()))]
-
     # Containers that are there
 
     def connect(self, name: str, container: Container, *, aliases: Sequence[str] = (), ip: str = "", links: Sequence[str] = ()) -> None:

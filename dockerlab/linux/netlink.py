@@ -19,7 +19,7 @@ from pyroute2.nftables.main import NFTables
 
 __all__ = ["Links", "NetlinkError", "Rules", "dropping_forwarder"]
 
-_LOCAL, _SCOPE_HOST, _MAIN = 2, 254, 254
+_MAIN = 254
 _DROP, _ACCEPT = 0, 1
 _FORWARD, _POSTROUTING, _PREROUTING, _INPUT = "forward", "postrouting", "prerouting", "input"
 _IN, _OUT = 6, 7  # NFT_META_IIFNAME, NFT_META_OIFNAME
@@ -69,11 +69,11 @@ class Links:
             with contextlib.suppress(NetlinkError):
                 self._ip.link("del", index=index)
 
-    def address(self, name: str, address: str, prefix: int, *, peer: str = "") -> None:
-        """Gives a link an address, if it has not got it; with `peer` that of the other end of the line."""
-        extra = {"local": address, "address": peer} if peer else {"address": address, "broadcast": str(IPv4Network(f"{address}/{prefix}", strict=False).broadcast_address)}
+    def address(self, name: str, address: str, prefix: int) -> None:
+        """Gives a link an address, if it has not got it."""
+        broadcast = str(IPv4Network(f"{address}/{prefix}", strict=False).broadcast_address)
         try:
-            self._ip.addr("add", index=self.index(name), prefixlen=prefix, **extra)
+            self._ip.addr("add", index=self.index(name), prefixlen=prefix, address=address, broadcast=broadcast)
         except NetlinkError as error:
             if error.code != errno.EEXIST:
                 raise

@@ -45,6 +45,11 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
     on_build: tuple[str, ...] = ()
     shell: tuple[str, ...] = ()
 
+    @property
+    def ports(self) -> tuple[tuple[int, str], ...]:
+        """The exposed ports as number and protocol; "80" is tcp."""
+        return tuple((int(number), protocol or "tcp") for number, _, protocol in (word.partition("/") for word in self.exposed_ports))
+
 
 class RootFS(msgspec.Struct, frozen=True, kw_only=True):
     """The layers by the digests of their tars, base first."""

@@ -94,7 +94,7 @@ class Hub:
 
     def busy(self) -> list[IPv4Network]:
         """Gives the subnets that the host reaches by itself."""
-        return reached(without=getattr(self.way, "device", ""))
+        return reached(without=self.way.device)
 
     async def raise_network(self, network: Network) -> None:
         """Makes a network's bridge and its rules, once. Raises OSError, NetlinkError."""

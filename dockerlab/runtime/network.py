@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from dockerlab.store.files import locked
 
 __all__ = ["NetworkFailed", "NetworkLease", "SwitchGone", "call", "user_namespace"]
 
-_SUBREAPER = 36
 _PATIENCE = 60.0
 
 
@@ -112,14 +110,14 @@ class NetworkLease:
                 return found
             ready, told = os.pipe2(os.O_CLOEXEC)
             # It must be nobody's child whose processes are counted and ended: neither this one's, nor that of a process that adopts orphans.
-            syscalls.prctl(_SUBREAPER, 0)
+            syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 0)
             try:
                 child = os.fork()
                 if child == 0:
                     self._become(ready, told)
                 os.waitpid(child, 0)
             finally:
-                syscalls.prctl(_SUBREAPER, 1)
+                syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
             os.close(told)
             with open(ready, "rb", buffering=0) as file:
                 file.read(1)
@@ -152,7 +150,6 @@ class NetworkLease:
         except BaseException:
             import traceback
 
-            traceback.print_exc(file=sys.__stderr__)
             os.write(2, traceback.format_exc().encode())
         finally:
             os._exit(code)

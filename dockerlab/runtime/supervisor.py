@@ -37,7 +37,6 @@ __all__ = ["NAMESPACES", "Begun", "Supervisor"]
 
 NAMESPACES = {"mount": syscalls.CLONE_NEWNS, "pid": syscalls.CLONE_NEWPID, "ipc": syscalls.CLONE_NEWIPC, "uts": syscalls.CLONE_NEWUTS,
               "network": syscalls.CLONE_NEWNET, "cgroup": syscalls.CLONE_NEWCGROUP}  # fmt: skip
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Supervisor:
         """Leaves what this process was forked from: its session, its signals. Orphans of the container come to this process."""
         self.own = os.getpid()
         os.setsid()
-        syscalls.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -164,7 +163,7 @@ class Supervisor:
         code = 125
         try:
             supervisor = os.pidfd_open(self.own)
-            syscalls.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+            syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             start, kinds = self._start(), 0  # whatever this needs of the host's files is read now
             for namespace in self.spec.linux.namespaces:

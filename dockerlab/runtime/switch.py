@@ -158,7 +158,7 @@ class Switch:
                     self._lend(lease.connection)
                     continue
                 answer = await self._deeds[message["do"]](lease, message, descriptors)
-            except (Refused, PublishFailed) as error:
+            except Refused as error:
                 answer = {"failed": str(error)}
             except DockerlabError as error:
                 answer = {"failed": error.message}

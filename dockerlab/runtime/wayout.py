@@ -36,10 +36,11 @@ Run = Callable[[Callable[[], Result]], Awaitable[Result]]
 
 
 class WayOut:
-    """One of the means. `link` is the hub's link to the outside, "" for none; `host` the address at which the hub reaches this machine itself, "" for none."""
+    """One of the means. `link` is the hub's link to the outside, "" for none; `device` the host's end of it; `host` the address at which the hub reaches this machine itself, "" for none."""
 
     name = "none"
     link = ""
+    device = ""
     host = ""
 
     async def tell(self, subnet: str) -> None:

@@ -50,7 +50,9 @@ def test_any_bytes_are_read(message: bytes) -> None:
 
 @given(st.binary(max_size=80))
 def test_any_question_after_a_good_head(tail: bytes) -> None:
-    asked(struct.pack("!6H", 1, 0x0100, 1, 0, 0, 0) + tail)
+    message = struct.pack("!6H", 1, 0x0100, 1, 0, 0, 0) + tail
+    question = asked(message)
+    assert question is None or 12 < question.end <= len(message)
 
 
 def served(talk: Callable[[int, int], Sequence[object]], servers: Sequence[str] = ()) -> list[object]:

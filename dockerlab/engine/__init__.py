@@ -23,9 +23,9 @@ from dockerlab.linux.probe import Finding, situation
 from dockerlab.runtime import sandbox
 from dockerlab.runtime.sandbox import Capabilities, Sandbox
 from dockerlab.runtime.world import World
+from dockerlab.store import files
 from dockerlab.store.containers import ContainerStore
 from dockerlab.store.content import ContentStore
-from dockerlab.store.files import publish
 from dockerlab.store.images import ImageStore
 from dockerlab.store.journal import Journal
 from dockerlab.store.native import NativeSnapshotter
@@ -58,13 +58,7 @@ class Engine:
 
     def first_time(self, topic: str) -> bool:
         """Tells whether nobody has been told of this topic yet in this store; from now on somebody has."""
-        told = self.home / "told"
-        try:
-            told.mkdir(exist_ok=True)
-            (told / topic).touch(exist_ok=False)
-        except OSError:
-            return False
-        return True
+        return files.first_time(self.home, topic)
 
     @cached_property
     def findings(self) -> list[Finding]:
@@ -80,7 +74,7 @@ class Engine:
             code = f"import sys; sys.path[:] = {[entry or os.getcwd() for entry in sys.path]!r}; from dockerlab.linux.probe import main; main()"
             done = subprocess.run([sys.executable, "-S", "-E", "-c", code, str(self.home)], capture_output=True, check=True)
             facts = json.loads(done.stdout) | {"key": key}
-            publish(cache, json.dumps(facts).encode())
+            files.publish(cache, json.dumps(facts).encode())
         return [Finding(**finding) for finding in facts["findings"] if finding["name"] not in self._without]
 
     @cached_property

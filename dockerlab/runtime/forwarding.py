@@ -10,10 +10,10 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-__all__ = ["Connect", "Datagrams", "Streams", "relay"]
+__all__ = ["Connect", "Datagrams", "Streams", "Tasks", "relay"]
 
 # Gives a socket of this type (SOCK_STREAM, SOCK_DGRAM) connected to where the bytes shall go. Raises OSError.
 Connect = Callable[[int], Awaitable[socket.socket]]
@@ -23,6 +23,27 @@ _TURN = 8
 _FORGOTTEN = 90.0  # seconds without a datagram
 _MOST_SENDERS = 1024
 _F_SETPIPE_SZ = 1031
+
+
+class Tasks:
+    """What goes on beside: a loop holds its tasks weakly, so somebody has to keep them."""
+
+    def __init__(self) -> None:
+        self._going: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._going)
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begins something, and keeps it until it is done."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._going.add(task)
+        task.add_done_callback(self._going.discard)
+
+    def cancel(self) -> None:
+        """Ends all of them."""
+        for task in self._going:
+            task.cancel()
 
 
 class _Way:
@@ -122,7 +143,7 @@ class Streams:
 
     def __init__(self, listening: socket.socket, connect: Callable[[socket.socket], Awaitable[socket.socket]]) -> None:
         self._listening, self._connect = listening, connect
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         listening.setblocking(False)
         listening.listen(1024)
         self._loop = asyncio.get_running_loop()
@@ -139,9 +160,7 @@ class Streams:
                     self._loop.remove_reader(self._listening.fileno())
                     self._loop.call_later(0.1, self._attend)
                 return
-            task = self._loop.create_task(self._serve(connection))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.begin(self._serve(connection))
 
     def _attend(self) -> None:
         if self._listening.fileno() >= 0:
@@ -163,8 +182,7 @@ class Streams:
         """Hangs up on everybody and listens no more."""
         self._loop.remove_reader(self._listening.fileno())
         self._listening.close()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
 
 class Datagrams:
@@ -174,7 +192,7 @@ class Datagrams:
         self._bound, self._connect = bound, connect
         self._senders: dict[object, tuple[socket.socket, list[float]]] = {}
         self._waiting: set[object] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._loop = asyncio.get_running_loop()
         bound.setblocking(False)
         self._loop.add_reader(bound.fileno(), self._take)
@@ -193,9 +211,7 @@ class Datagrams:
                     other.send(data)
             elif sender not in self._waiting and len(self._senders) + len(self._waiting) < _MOST_SENDERS:
                 self._waiting.add(sender)
-                task = self._loop.create_task(self._begin(sender, data))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._tasks.begin(self._begin(sender, data))
 
     async def _begin(self, sender: object, data: bytes) -> None:
         try:
@@ -232,7 +248,6 @@ class Datagrams:
         self._sweeping.cancel()
         self._loop.remove_reader(self._bound.fileno())
         self._bound.close()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         for sender in list(self._senders):
             self._drop(sender)

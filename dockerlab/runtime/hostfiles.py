@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["hosts", "resolver", "servers", "with_servers"]
+__all__ = ["hosts", "local_only", "resolver", "servers", "with_servers"]
 
 _HOSTS = (
     "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n"
@@ -28,14 +28,17 @@ def resolver(*, dns: Sequence[str] = (), search: Sequence[str] = (), options: Se
         text = ""
     if not (dns or search or options):
         return text
-    rows = [line.split() for line in text.splitlines()]
-    searched = [word for word in search if word != "."] if search else [word for row in rows if row[:1] == ["search"] for word in row[1:]]
-    return _written(searched, dns or servers(text), options or [word for row in rows if row[:1] == ["options"] for word in row[1:]])
+    searched = [word for word in search if word != "."] if search else _words(text, "search")
+    return _written(searched, dns or servers(text), options or _words(text, "options"))
 
 
 def servers(text: str) -> list[str]:
     """Gives the name servers of a resolv.conf."""
     return [words[1] for line in text.splitlines() if (words := line.split())[:1] == ["nameserver"] and len(words) > 1]
+
+
+def _words(text: str, key: str) -> list[str]:
+    return [word for line in text.splitlines() if (words := line.split())[:1] == [key] for word in words[1:]]
 
 
 def local_only(text: str) -> bool:
@@ -49,12 +52,10 @@ def local_only(text: str) -> bool:
 
 def with_servers(text: str, addresses: Sequence[str], *, inner: bool = False) -> str:
     """Gives a resolv.conf with other servers; with `inner` as docker writes it for its own: a name without a dot is asked for as it is first."""
-    rows = [line.split() for line in text.splitlines()]
-    search = [word for row in rows if row[:1] == ["search"] for word in row[1:]]
-    options = [word for row in rows if row[:1] == ["options"] for word in row[1:]]
+    options = _words(text, "options")
     if inner and not any(word.startswith("ndots:") for word in options):
         options.append("ndots:0")
-    return _written(search, addresses, options)
+    return _written(_words(text, "search"), addresses, options)
 
 
 def _written(search: Sequence[str], addresses: Sequence[str], options: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockerlab.runtime.hostfiles import hosts, with_servers
 from dockerlab.runtime.network import NetworkFailed, NetworkLease, SwitchGone
+from dockerlab.store.files import first_time
 
 if TYPE_CHECKING:
     from dockerlab.runtime.monitor import Monitor
@@ -90,7 +91,8 @@ class Membership:
         self.facts = {each["network"]: each for each in answer["endpoints"]}
         self.ports = answer["ports"]
         for note in answer["notes"]:
-            if self._first_time(note):
+            # It is the host's, and so the same for every container.
+            if first_time(self._monitor.folder.parent.parent, f"network-{zlib.crc32(note.encode()):08x}"):
                 self._monitor.tell_once(note, note)
         gateway = next((each["gateway"] for each in answer["endpoints"] if each["gateway"]), "")
         etc, hostname = plan["etc"], plan["hostname"]
@@ -98,15 +100,6 @@ class Membership:
         self._write("hosts", hosts([*(tuple(each) for each in etc["extra"]), *(tuple(each) for each in etc["linked"]), *own], gateway=answer["host"] or gateway))
         if answer["resolver"]:
             self._write("resolv.conf", with_servers(etc["resolver"], ["127.0.0.11"], inner=True))
-
-    def _first_time(self, note: str) -> bool:
-        """Tells whether nobody has been told of this in this store: it is the host's, and so the same for every container."""
-        told = self._monitor.folder.parent.parent / "told"
-        with contextlib.suppress(OSError):
-            told.mkdir(exist_ok=True)
-            (told / f"network-{zlib.crc32(note.encode()):08x}").touch(exist_ok=False)
-            return True
-        return False
 
     def _write(self, name: str, text: str) -> None:
         """Writes a file that is bound into the container in place, so that it is seen there."""

@@ -28,38 +28,21 @@ class SwitchGone(NetworkFailed):
 
 def call(path: str, message: dict[str, Any]) -> dict[str, Any] | None:
     """Asks something of the switch that listens at `path`; None where none does, for then nothing is up."""
-    connection = _reached(path)
-    if connection is None:
-        return None
-    with connection, contextlib.suppress(OSError):
-        connection.settimeout(_PATIENCE)
-        wire.send(connection, message)
-        return wire.receive(connection)[0]
-    return None
+    return _asked(path, message, _PATIENCE)[0]
 
 
 def user_namespace(path: str) -> int:
     """Gives a descriptor of the user namespace that the switch at `path` lives in; -1 where none listens."""
-    connection = _reached(path)
-    if connection is None:
-        return -1
-    with connection, contextlib.suppress(OSError):
-        connection.settimeout(5.0)
-        wire.send(connection, {"do": "userns"})
-        _, descriptors = wire.receive(connection)
-        return descriptors[0] if descriptors else -1
-    return -1
+    return next(iter(_asked(path, {"do": "userns"}, 5.0)[1]), -1)
 
 
-def _reached(path: str) -> socket.socket | None:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with wire.address(path) as place:
-            connection.connect(place)
-    except OSError:
-        connection.close()
-        return None
-    return connection
+def _asked(path: str, message: dict[str, Any], patience: float) -> tuple[dict[str, Any] | None, list[int]]:
+    if connection := wire.reached(path):
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(patience)
+            wire.send(connection, message)
+            return wire.receive(connection)
+    return None, []
 
 
 class NetworkLease:
@@ -67,7 +50,7 @@ class NetworkLease:
 
     def __init__(self, settings: dict[str, Any], launcher: int) -> None:
         self._settings, self._launcher = settings, launcher
-        self._connection = _reached(settings["path"]) or self._begin()
+        self._connection = wire.reached(settings["path"]) or self._begin()
         self._connection.settimeout(_PATIENCE)
 
     def fileno(self) -> int:
@@ -106,7 +89,7 @@ class NetworkLease:
         """Starts a switch, unless somebody else has meanwhile."""
         path = self._settings["path"]
         with locked(Path(f"{path}.lock")):
-            if found := _reached(path):
+            if found := wire.reached(path):
                 return found
             ready, told = os.pipe2(os.O_CLOEXEC)
             # It must be nobody's child whose processes are counted and ended: neither this one's, nor that of a process that adopts orphans.
@@ -121,10 +104,10 @@ class NetworkLease:
             os.close(told)
             with open(ready, "rb", buffering=0) as file:
                 file.read(1)
-            found, deadline = _reached(path), time.monotonic() + 2
+            found, deadline = wire.reached(path), time.monotonic() + 2
             while found is None and time.monotonic() < deadline:
                 time.sleep(0.01)
-                found = _reached(path)
+                found = wire.reached(path)
         if found is None:
             log = Path(f"{path}.log").read_text(errors="replace").strip().splitlines()
             raise NetworkFailed(f"the switch of this engine's networks does not start: {log[-1] if log else 'no answer'}")

@@ -15,6 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dockerlab.runtime import hostfiles
+from dockerlab.runtime.forwarding import Tasks
+
 __all__ = ["ADDRESS", "Question", "Resolver", "answered", "asked", "host_servers"]
 
 ADDRESS = "127.0.0.11"
@@ -72,12 +75,9 @@ def _encoded(name: str) -> bytes:
 def host_servers() -> list[str]:
     """Gives the name servers of this host; resolv.conf(5)."""
     found = []
-    with contextlib.suppress(OSError), open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            words = line.split()
-            if words[:1] == ["nameserver"] and len(words) > 1:
-                with contextlib.suppress(ValueError):
-                    found.append(str(ipaddress.ip_address(words[1].partition("%")[0])))
+    for server in hostfiles.servers(hostfiles.resolver()):
+        with contextlib.suppress(ValueError):
+            found.append(str(ipaddress.ip_address(server.partition("%")[0])))
     return found or ["127.0.0.1"]
 
 
@@ -87,15 +87,11 @@ class Resolver:
     def __init__(self, datagrams: socket.socket, streams: socket.socket, forward: Lookup, reverse: Callable[[str], str | None], servers: Callable[[], Sequence[str]]) -> None:
         self._datagrams, self._streams, self._forward, self._reverse, self._servers = datagrams, streams, forward, reverse, servers
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         for each in (datagrams, streams):
             each.setblocking(False)
         self._loop.add_reader(datagrams.fileno(), self._hear)
         self._loop.add_reader(streams.fileno(), self._accept)
-
-    def _begin(self, work: asyncio.Task[None]) -> None:
-        self._tasks.add(work)
-        work.add_done_callback(self._tasks.discard)
 
     def _hear(self) -> None:
         for _ in range(_HANDS):
@@ -108,7 +104,7 @@ class Resolver:
                 with contextlib.suppress(OSError):
                     self._datagrams.sendto(known, sender)
             elif known is None and len(self._tasks) < _HANDS:  # else it asks again
-                self._begin(self._loop.create_task(self._pass_on(message, sender)))
+                self._tasks.begin(self._pass_on(message, sender))
 
     async def _pass_on(self, message: bytes, sender: Any) -> None:
         answer = await self._elsewhere(message, stream=False)
@@ -165,7 +161,7 @@ class Resolver:
             if len(self._tasks) >= _HANDS:
                 connection.close()
                 return
-            self._begin(self._loop.create_task(self._serve(connection)))
+            self._tasks.begin(self._serve(connection))
 
     async def _serve(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=connection)
@@ -189,5 +185,4 @@ class Resolver:
         for each in (self._datagrams, self._streams):
             self._loop.remove_reader(each.fileno())
             each.close()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()

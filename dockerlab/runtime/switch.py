@@ -24,7 +24,7 @@ from dockerlab.errors import DockerlabError
 from dockerlab.linux import netlink, syscalls
 from dockerlab.linux.routes import reached
 from dockerlab.runtime import publishing, resolver, wire
-from dockerlab.runtime.forwarding import Datagrams, Streams
+from dockerlab.runtime.forwarding import Datagrams, Streams, Tasks
 from dockerlab.runtime.hub import Hub
 from dockerlab.runtime.ports import Publication, Published
 from dockerlab.runtime.publishing import PublishFailed
@@ -96,7 +96,7 @@ class Switch:
         self._hub: Hub | None = None
         self._lock = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._settled = self._loop.time() + (_SETTLING if settling else 0)
         self._deeds: dict[str, Callable[[Lease, dict[str, Any], list[int]], Coroutine[Any, Any, dict[str, Any]]]] = {
             "attach": self._attach, "connect": self._connect, "disconnect": self._disconnect, "rename": self._rename, "detach": self._detach, "forget": self._forget,
@@ -135,9 +135,7 @@ class Switch:
         connection.settimeout(1.0)
         lease = Lease(connection)
         self._loop.add_reader(connection.fileno(), self._hear, lease)
-        task = self._loop.create_task(self._serve(lease))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.begin(self._serve(lease))
 
     def _hear(self, lease: Lease) -> None:
         try:
@@ -194,8 +192,8 @@ class Switch:
             self._publish(lease, [Publication(*each) for each in message.get("ports", ())])
             if message.get("again") and self._hub:
                 # The hub of a switch that was killed goes a little later than that, and with it the other ends of its links.
-                links = [each.inside for each in lease.endpoints.values()]
-                await self._hub.visit(lease.namespace, lambda: _unplug(links))
+                names = [each.inside for each in lease.endpoints.values()]
+                await self._hub.visit(lease.namespace, lambda: _unplug_here(names))
             await self._plug(lease, list(lease.endpoints.values()))
         except BaseException:
             await self._release(lease)
@@ -350,15 +348,8 @@ class Switch:
         if namespace >= 0:
             os.close(namespace)
         if gone and self._hub:
-            hub = self._hub
-
-            def unplug() -> None:
-                for endpoint in gone:
-                    hub.links.remove(endpoint.link)
-
-            task = self._loop.create_task(hub.inside(unplug))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            links, names = self._hub.links, [endpoint.link for endpoint in gone]
+            self._tasks.begin(self._hub.inside(lambda: _unplug(links, names)))
 
     # Names
 
@@ -400,10 +391,14 @@ def _default(main: Endpoint | None, links: netlink.Links | None = None) -> None:
             links.without_default()
 
 
-def _unplug(names: list[str]) -> None:
+def _unplug(links: netlink.Links, names: list[str]) -> None:
+    for name in names:
+        links.remove(name)
+
+
+def _unplug_here(names: list[str]) -> None:
     with netlink.Links() as links:
-        for name in names:
-            links.remove(name)
+        _unplug(links, names)
 
 
 def _name_sockets() -> tuple[socket.socket, socket.socket]:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from dockerlab.linux import netlink
 from dockerlab.linux.routes import reached
-from dockerlab.runtime.forwarding import Streams
+from dockerlab.runtime.forwarding import Streams, Tasks
 
 __all__ = ["PORTS", "Listening", "Tap", "Tied", "WayOut"]
 
@@ -157,7 +157,7 @@ class Listening(WayOut):
         self._inside = inside
         self._streams: list[Streams] = []
         self._datagrams: socket.socket | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     async def open(self) -> None:
         """Makes the route and the listeners; raises NetlinkError, OSError."""
@@ -201,9 +201,7 @@ class Listening(WayOut):
             data, more, _, sender = self._datagrams.recvmsg(4096, 64)
             meant = next((socket.inet_ntoa(info[8:12]) for level, kind, info in more if (level, kind) == (socket.IPPROTO_IP, _PKTINFO)), "")
             if meant and len(self._tasks) < 64:
-                task = asyncio.get_running_loop().create_task(self._ask(data, meant, sender))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._tasks.begin(self._ask(data, meant, sender))
 
     async def _ask(self, data: bytes, meant: str, sender: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -225,8 +223,7 @@ class Listening(WayOut):
         if self._datagrams:
             asyncio.get_running_loop().remove_reader(self._datagrams.fileno())
             self._datagrams.close()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
 
 def _refuse_own(meant: str, sender: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from dockerlab import errors
 from dockerlab.errors import DockerlabError
 
-__all__ = ["address", "describe", "receive", "receive_bytes", "revive", "send", "send_bytes"]
+__all__ = ["address", "describe", "reached", "receive", "receive_bytes", "revive", "send", "send_bytes"]
 
 _LENGTH = struct.Struct("!I")
 _LONGEST = 108
@@ -35,6 +35,18 @@ def address(path: str) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}/{name}"
     finally:
         os.close(descriptor)
+
+
+def reached(path: str) -> socket.socket | None:
+    """Gives a connection to who listens at a socket's path, None where nobody does."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with address(path) as place:
+            connection.connect(place)
+    except OSError:
+        connection.close()
+        return None
+    return connection
 
 
 def send(connection: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:

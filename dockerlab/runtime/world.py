@@ -144,10 +144,11 @@ class World:
 
     def stop(self, path: str = "") -> None:
         """Ends the launcher, if one runs, or the one that listens at `path`; containers and their monitors live on, and the next need starts another."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection = wire.reached(path or self._path)
+        if connection is None:
+            return
+        with connection:
             try:
-                with wire.address(path or self._path) as place:
-                    connection.connect(place)
                 wire.send(connection, {"op": "stop"})
                 connection.recv(1)
             except OSError:
@@ -158,15 +159,9 @@ class World:
 
     def _connect(self) -> socket.socket:
         for attempt in range(3):
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                with wire.address(self._path) as place:
-                    connection.connect(place)
-            except OSError:
-                connection.close()
-                self._launch(attempt)
-            else:
+            if connection := wire.reached(self._path):
                 return connection
+            self._launch(attempt)
         raise NotSupportedHere("the launcher does not start", reason="no answer", hint=f"read {self._folder}/launcher.log")
 
     def _launch(self, attempt: int) -> None:
@@ -200,10 +195,8 @@ class World:
         return True
 
     def _answers(self, path: str = "") -> bool:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                with wire.address(path or self._path) as place:
-                    probe.connect(place)
-            except OSError:
-                return False
+        probe = wire.reached(path or self._path)
+        if probe is None:
+            return False
+        probe.close()
         return True

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dockerlab.errors import StoreError
 
-__all__ = ["explain", "explained", "locked", "publish", "scratch_name"]
+__all__ = ["explain", "explained", "first_time", "locked", "publish", "scratch_name"]
 
 _DISK = {
     errno.ENOSPC: ("no space left on device", "free some space, or run `docker system prune`"),
@@ -21,6 +21,17 @@ _DISK = {
     errno.EROFS: ("the file system is read-only", "set DOCKERLAB_HOME to a folder that can be written"),
     errno.EACCES: ("permission denied", "set DOCKERLAB_HOME to a folder of your own"),
 }
+
+
+def first_time(home: Path, topic: str) -> bool:
+    """Tells whether nobody has been told of this topic yet in this store; from now on somebody has. On a disk that takes no note nobody ever is."""
+    told = home / "told"
+    try:
+        told.mkdir(exist_ok=True)
+        (told / topic).touch(exist_ok=False)
+    except OSError:
+        return False
+    return True
 
 
 def scratch_name() -> str:

@@ -22,8 +22,10 @@ import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import NoReturn
 
+from dockerlab import commands
 from dockerlab.cli import client
 from dockerlab.cli.main import main as ordinary
 from dockerlab.commands.call import Surface
@@ -41,10 +43,10 @@ from dockerlab.version import __version__
 __all__ = ["leave_one", "main"]
 
 _IDLE_SECONDS, _LOOK_SECONDS = 600, 30
-# What commands import when they need it.
+# What commands import when they need it, beside each other.
 _LATER = (
-    "dockerlab.commands.build", "dockerlab.commands.containers", "dockerlab.commands.images", "dockerlab.commands.inspect", "dockerlab.commands.system",
-    "dockerlab.engine.current", "dockerlab.recipes.busybox", "platformdirs", "sqlite3", "json", "tempfile", "isal.isal_zlib",
+    "dockerlab.engine.current", "dockerlab.recipes.busybox", "dockerlab.runtime.chroot", "dockerlab.runtime.proot", "dockerlab.runtime.root", "dockerlab.runtime.userns",
+    "platformdirs", "sqlite3", "json", "tempfile", "isal.isal_zlib",
 )  # fmt: skip
 _CODE = "import sys; sys.path[:] = {path!r}; from dockerlab.cli.server import main; main()"
 
@@ -71,7 +73,7 @@ def main() -> None:
     with locked(Path(f"{place}.lock"), wait=False) as held:
         if not held:
             return
-        for name in _LATER:
+        for name in (*(f"{commands.__name__}.{module.name}" for module in iter_modules(commands.__path__)), *_LATER):
             with contextlib.suppress(ImportError):
                 import_module(name)
         with contextlib.suppress(DockerlabError, OSError):

@@ -6,9 +6,10 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["create", "end", "folders", "freeze", "join", "processes", "remove", "roots", "stay", "sweep"]
+__all__ = ["create", "doors", "end", "enter", "folders", "freeze", "processes", "remove", "roots", "stay", "sweep"]
 
 _ROOT = Path("/sys/fs/cgroup")
 _VERSION_1 = ("memory", "pids", "cpu", "cpuacct", "freezer", "devices", "blkio", "cpuset")
@@ -45,14 +46,29 @@ def _inherit(root: Path, folder: Path) -> None:
                 file.write_text((step.parent / name).read_text())
 
 
-def join(folders: list[Path], pid: int = 0) -> None:
-    """Moves a process, by default this one, into the group. Raises OSError."""
-    for folder in folders:
-        (folder / "cgroup.procs").write_text(str(pid))
+def doors(folders: Iterable[Path]) -> list[int]:
+    """Opens, for each folder of a group, the file where a process says that it comes in itself; for `enter`. Raises OSError."""
+    return [os.open(folder / ("tasks" if _of_threads(folder) else "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC) for folder in folders]
 
 
-def stay() -> None:
-    """Moves this process to the group where it is."""
+def enter(doors: Iterable[int]) -> None:
+    """Moves this process, which has one thread, into the group. Raises OSError.
+
+    On version 1 the kernel moves a thread that moves itself at once. Whatever else is moved first waits for ten milliseconds (an RCU grace period).
+    """
+    for door in doors:
+        os.write(door, b"0")
+        os.close(door)
+
+
+def _of_threads(folder: Path) -> bool:
+    return (folder / "tasks").exists()
+
+
+def stay(folders: Iterable[Path]) -> None:
+    """Moves this process to the group where it is, where that makes the next one who enters the folders wait less."""
+    if all(_of_threads(folder) for folder in folders):
+        return
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
         for root in (_ROOT / names, _ROOT):

@@ -256,12 +256,14 @@ def _cgroup() -> None:
         _need(bool(made), "no control group can be made")
         child = os.fork()
         if child == 0:
-            signal.pause()
-        try:
-            cgroups.join(made, child)
-        finally:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            try:
+                cgroups.enter(cgroups.doors(made))
+            except OSError as error:
+                os._exit(error.errno or 1)
+            os._exit(0)
+        number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if number:
+            raise OSError(number, os.strerror(number), "cgroup.procs")
     finally:
         cgroups.remove(name)
 

@@ -7,7 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-from dockerlab.linux import capabilities, landlock, syscalls
+from dockerlab.linux import capabilities, cgroups, landlock, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.runtime import init, proot, users
 from dockerlab.runtime.failing import InitFailed, not_executable, not_started
@@ -49,6 +49,7 @@ def _by_chroot(k: Door, start: Start) -> None:
 def _by_proot(k: Door, start: Start) -> None:
     """PRoot stays outside the container's root and shows it to the program; Landlock holds both."""
     process, root = start.spec.process, start.mounts[0].source
+    cgroups.enter(start.doors)
     init.set_sysctls(k, start.spec, "/proc/sys")
     try:
         group = proot.read_inside(root, "etc/group")

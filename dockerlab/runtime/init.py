@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from dockerlab.linux import capabilities, idmap, landlock, limits, seccomp, syscalls
+from dockerlab.linux import capabilities, cgroups, idmap, landlock, limits, seccomp, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Rlimit, Spec
 from dockerlab.runtime import reaper, users
@@ -52,6 +52,7 @@ class Start:
     groups: tuple[str, ...] = ()
     init: bool = False
     cgroups: tuple[str, ...] = ()
+    doors: tuple[int, ...] = ()
     shared: int = -1
 
 
@@ -120,6 +121,7 @@ def join_the_world(k: Door, start: Start) -> None:
 def become_the_program(k: Door, start: Start) -> None:
     """Steps 7 to 11: from root of the container's world to the program, with no more rights than it shall have."""
     process = start.spec.process
+    cgroups.enter(start.doors)
 
     # 7. Who the program runs as is looked up in the container's own files.
     who = _identity(start)
@@ -166,7 +168,7 @@ def ready(k: Door, start: Start) -> None:
     # 9. If the process that watches us dies, we die. A change of user has cleared this, so it stands here.
     k.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    # 10. The monitor has put this process into its control group by now, or says so in a moment.
+    # 10. The monitor has limited its control group by now, or says so in a moment.
     if start.sync is not None and not start.sync.recv(2):
         raise InitFailed("the container's monitor was killed")
 

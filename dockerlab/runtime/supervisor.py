@@ -143,15 +143,14 @@ class Supervisor:
             # An end that stays open here would keep the program from ever seeing the end of its input.
             for descriptor in (*self.held(), status_in, ours.fileno()):
                 os.close(descriptor)
-            self._parent(sync, status_out, theirs)
+            self._parent(sync, status_out, theirs, folders)
         for descriptor in (*theirs, status_out):
             os.close(descriptor)
         sync.close()
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        # The kernel lets ten milliseconds pass before it moves the first process (an RCU grace period), and moves the second at once:
+        # On version 2 the kernel lets ten milliseconds pass before it moves the first process, and moves the second at once:
         # this one stays where it is, and meanwhile the container is built.
-        if folders:
-            cgroups.stay()
+        cgroups.stay(folders)
         guard = os.pidfd_open(parent)
         self.first, failure = self._await_start(ours, folders, guard)
         os.close(guard)
@@ -159,13 +158,13 @@ class Supervisor:
             os.waitpid(parent, 0)
         return Begun(self.first, status_in, failure)
 
-    def _parent(self, sync: socket.socket, status_out: int, theirs: list[int]) -> NoReturn:
+    def _parent(self, sync: socket.socket, status_out: int, theirs: list[int], folders: list[Path]) -> NoReturn:
         code = 125
         try:
             supervisor = os.pidfd_open(self.own)
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-            start, kinds = self._start(), 0  # whatever this needs of the host's files is read now
+            start, kinds = self._start(folders), 0  # whatever this needs of the host's files is read now
             for namespace in self.spec.linux.namespaces:
                 kinds |= NAMESPACES[namespace.type]  # its own, and those that it shares
             if kinds:
@@ -178,7 +177,7 @@ class Supervisor:
                 self._first(start, sync, theirs)
             sync.send(json.dumps({"pid": child}).encode())
             sync.close()
-            for descriptor in theirs:
+            for descriptor in (*theirs, *start.doors):
                 os.close(descriptor)
             code = self._guard(child, supervisor)
             self.leave(abandoned=os.getppid() != self.own)
@@ -218,7 +217,7 @@ class Supervisor:
             sync.send(json.dumps(answer).encode())
         os._exit(0)
 
-    def _start(self) -> init.Start:
+    def _start(self, folders: list[Path]) -> init.Start:
         profile = self.spec.linux.seccomp
         only_id = self.request.get("only_id")
         return init.Start(
@@ -228,7 +227,7 @@ class Supervisor:
             unheard=_unheard(profile) if profile and seccomp.listens(profile) else b"", only_id=None if only_id is None else tuple((path, rights) for path, rights in only_id),
             trace=os.open(self.folder / "explain.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if self.request.get("explain") else -1,
             joins=bool(self.request.get("joins")), groups=tuple(self.request.get("groups", ())),
-            cgroups=tuple(map(str, cgroups.folders(self.request.get("cgroup", "")))) if self.request.get("cgroup") else (),
+            cgroups=tuple(map(str, folders)), doors=tuple(cgroups.doors(folders)),
             init=bool(self.request.get("init")) and self.has_pids,  # elsewhere the parent takes leave of orphans, and signals reach every program
         )  # fmt: skip
 
@@ -270,7 +269,6 @@ class Supervisor:
                 first = message["pid"]
                 # One that has failed meanwhile is no process any more, and its message is the next.
                 with contextlib.suppress(ProcessLookupError, BrokenPipeError):
-                    cgroups.join(folders, first)
                     try:
                         self.constrain(folders)
                     except NetworkFailed as error:

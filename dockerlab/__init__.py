@@ -3,8 +3,6 @@
 `Engine` is the Python API; `%load_ext dockerlab` brings the magics; `dockerlab` and its `docker` shim are the command line.
 """
 
-from __future__ import annotations
-
 from dockerlab.version import __version__
 
 TYPE_CHECKING = False  # typing's own constant costs the import of typing: six milliseconds of every command line
@@ -21,7 +19,7 @@ __all__ = ["DockerlabError", "Engine", "__version__", "lesson", "load_ipython_ex
 _LAZY = {"DockerlabError": "dockerlab.errors", "Engine": "dockerlab.engine", "lesson": "dockerlab.course", "union": "dockerlab.engine.views"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     # The rest is imported on first use: `import dockerlab` must cost next to nothing, for it stands before every command line.
     if name not in _LAZY:
         raise AttributeError(f"module 'dockerlab' has no attribute {name!r}")
@@ -30,14 +28,14 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_LAZY[name]), name)
 
 
-def load_ipython_extension(shell: Any) -> None:
+def load_ipython_extension(shell: "Any") -> None:
     """Registers the magics: IPython calls this for `%load_ext dockerlab`."""
     from dockerlab.magics import load
 
     load(shell)
 
 
-def unload_ipython_extension(shell: Any) -> None:
+def unload_ipython_extension(shell: "Any") -> None:
     """Takes back all that `load_ipython_extension` did."""
     from dockerlab.magics import unload
 

@@ -1,16 +1,15 @@
 """`dockerlab`, and `docker` through the shim: hands the command line to a warm command server and waits for its exit code.
 
-An interpreter that imports an engine costs more than docker does. This module imports next to nothing; where no server answers (none runs yet,
-another version, another namespace, DOCKERLAB_SERVER=0) it takes the ordinary path, `dockerlab.cli.main`, which leaves a server behind for the next time.
+An interpreter that imports an engine costs more than docker does. This module imports next to nothing, not even `os`; where no server answers (none runs
+yet, another version, another namespace, DOCKERLAB_SERVER=0) it takes the ordinary path, `dockerlab.cli.main`, which leaves a server behind for the next time.
 
 One message goes there: four bytes of length, then fields that end in a NUL: the version, the folder, the number of arguments, the arguments, the
 environment. The three standard descriptors ride on the length (unix(7), SCM_RIGHTS). Afterwards one byte is one signal on the way there; on the way
 back `exit` and a byte, or `cold`.
 """
 
-from __future__ import annotations
-
-import os
+# The C halves of `os`, `socket` and `signal`: their other halves cost several milliseconds of every command line, for names.
+import posix
 import sys
 
 from dockerlab.version import __version__
@@ -20,19 +19,20 @@ __all__ = ["address", "fields", "main", "whole"]
 _SOL_SOCKET, _SCM_RIGHTS, _SO_PEERCRED = 1, 1, 17
 _FORWARDED = (1, 2, 3, 15, 28)  # HUP INT QUIT TERM WINCH
 _LOST = 125
+_NAMES = (sys.getfilesystemencoding(), "surrogateescape")
 
 
 def address() -> str:
     """Gives where this user's command server for this installation listens: in a folder that only the user can enter."""
-    place = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp"
-    status = os.stat(os.path.dirname(os.path.dirname(__file__)))
-    return f"{place}/dockerlab-{os.geteuid()}/{status.st_dev:x}-{status.st_ino:x}-{sys.hexversion:x}"
+    place = (posix.environ.get(b"XDG_RUNTIME_DIR") or posix.environ.get(b"TMPDIR") or b"/tmp").decode(*_NAMES)
+    status = posix.stat(__file__.rpartition("/")[0].rpartition("/")[0])
+    return f"{place}/dockerlab-{posix.geteuid()}/{status.st_dev:x}-{status.st_ino:x}-{sys.hexversion:x}"
 
 
 def private(folder: str) -> bool:
     """Tells whether a folder is ours alone."""
-    status = os.lstat(folder)
-    return status.st_uid == os.geteuid() and status.st_mode & 0o170077 == 0o040000
+    status = posix.lstat(folder)
+    return status.st_uid == posix.geteuid() and status.st_mode & 0o170077 == 0o040000
 
 
 def fields(*, arguments: list[bytes], environment: dict[bytes, bytes], folder: bytes) -> bytes:
@@ -44,9 +44,9 @@ def fields(*, arguments: list[bytes], environment: dict[bytes, bytes], folder: b
 
 def whole() -> None:
     """Puts /dev/null where a standard descriptor is closed: the next file that is opened would take its place."""
-    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+    while (number := posix.open("/dev/null", posix.O_RDWR)) < 3:
         pass
-    os.close(number)
+    posix.close(number)
     for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))
@@ -56,11 +56,11 @@ def main() -> None:
     """Does one command line and ends the process with docker's exit code."""
     whole()
     try:
-        code = None if os.environ.get("DOCKERLAB_SERVER") == "0" else _asked()
+        code = None if posix.environ.get(b"DOCKERLAB_SERVER") == b"0" else _asked()
     except (OSError, ImportError):
         code = None
     if code is not None:
-        os._exit(code)
+        posix._exit(code)
     if sys.flags.no_site:
         import site
 
@@ -75,20 +75,19 @@ def main() -> None:
         server.leave_one()
 
 
-def _asked() -> int | None:
+def _asked() -> "int | None":
     """Gives the exit code that the server tells, or None where there is no server that can do it. Raises OSError."""
-    # The C half of `socket` and `signal`: their other half imports enum and selectors, five milliseconds for names.
     import _signal
     import _socket
 
     place = address()
-    if not private(os.path.dirname(place)):
+    if not private(place.rpartition("/")[0]):
         return None
     line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     line.connect(place)
-    if int.from_bytes(line.getsockopt(_SOL_SOCKET, _SO_PEERCRED, 12)[4:8], sys.byteorder) != os.geteuid():
+    if int.from_bytes(line.getsockopt(_SOL_SOCKET, _SO_PEERCRED, 12)[4:8], sys.byteorder) != posix.geteuid():
         return None
-    data = fields(arguments=[os.fsencode(word) for word in sys.argv], environment=dict(os.environb), folder=os.getcwdb())
+    data = fields(arguments=[word.encode(*_NAMES) for word in sys.argv], environment=posix.environ, folder=posix.getcwdb())
     descriptors = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
     for number in _FORWARDED:
         _signal.signal(number, lambda got, _: line.send(bytes([got])))
@@ -106,5 +105,5 @@ def _asked() -> int | None:
         return None
     if len(answer) > 4:
         return answer[4]
-    os.write(2, b"the command server was killed, and what it did for this command line with it\n")
+    posix.write(2, b"the command server was killed, and what it did for this command line with it\n")
     return _LOST

@@ -17,7 +17,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from importlib import import_module
@@ -76,14 +75,17 @@ def main() -> None:
         for name in (*(f"{commands.__name__}.{module.name}" for module in iter_modules(commands.__path__)), *_LATER):
             with contextlib.suppress(ImportError):
                 import_module(name)
+        rehearsal = Rehearsal(Path(f"{place}.rehearsal"))
         with contextlib.suppress(DockerlabError, OSError):
-            rehearse()
+            rehearsal.whole()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(place)
         listener.bind(place)
         listener.listen(64)
-        _Server(listener, place).serve()
+        _Server(listener, place, rehearsal).serve()
+        with contextlib.suppress(OSError):
+            rehearsal.end()
 
 
 class _Nowhere(Surface):
@@ -94,18 +96,41 @@ class _Nowhere(Surface):
         """Shows nothing."""
 
 
-def rehearse() -> None:
-    """Does a few command lines in a store that is thrown away: what they compile at first use (patterns, decoders, the grammar) every worker then has."""
-    with tempfile.TemporaryDirectory(prefix="dockerlab-") as name:
-        engine = Engine(name)
-        folder = Path(name, "context")
-        folder.mkdir()
-        (folder / "Dockerfile").write_text('FROM scratch AS one\nARG A=1\nENV B=$A\nCOPY . /\nWORKDIR /w\nLABEL a=b\nCMD ["c"]\n')
-        for line in ("build -t a context", "images", "history a", "inspect a", "ps -a", "run --bad-flag a"):
-            with contextlib.suppress(DockerlabError):
-                str(perform(line.split(), lambda: engine, _Nowhere(), folder=Path(name)).value)
-        Spec.decode(generate(engine.images.get("a").config.config, Options()).encode())
-        shutil.rmtree(engine.settings.runtime, ignore_errors=True)
+class Rehearsal:
+    """A store of its own, for command lines that are for nobody.
+
+    What they compile at first use (patterns, decoders, the grammar) every worker then has. A worker does a few itself while it waits: what a process
+    writes to for the first time after fork(2) the kernel has to copy, and that takes longer than the command line.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def whole(self) -> None:
+        """What the server does once."""
+        context = self._folder / "context"
+        context.mkdir(parents=True)
+        (context / "Dockerfile").write_text('FROM scratch AS one\nARG A=1\nENV B=$A\nCOPY . /\nWORKDIR /w\nLABEL a=b\nCMD ["c"]\n')
+        self._do("build -t a context", "images", "history a", "inspect a", "ps -a", "run --bad-flag a")
+        Spec.decode(generate(self._engine().images.get("a").config.config, Options()).encode())
+
+    def short(self) -> None:
+        """What each worker does."""
+        self._do("ps -a", "inspect a")
+
+    def end(self) -> None:
+        """Leaves nothing behind."""
+        shutil.rmtree(self._engine().settings.runtime, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _engine(self) -> Engine:
+        return Engine(self._folder / "home")
+
+    def _do(self, *lines: str) -> None:
+        for line in lines:
+            with contextlib.suppress(DockerlabError, OSError):
+                str(perform(line.split(), self._engine, _Nowhere(), folder=self._folder).value)
 
 
 @dataclass(slots=True)
@@ -118,8 +143,8 @@ class _Job:
 
 
 class _Server:
-    def __init__(self, listener: socket.socket, place: str) -> None:
-        self._listener, self._place = listener, place
+    def __init__(self, listener: socket.socket, place: str, rehearsal: Rehearsal) -> None:
+        self._listener, self._place, self._rehearsal = listener, place, rehearsal
         self._own = os.stat(place).st_ino
         self._situation = situation("self")
         self._files = {m.__file__: os.stat(m.__file__).st_mtime_ns for n, m in sys.modules.items() if n.startswith("dockerlab") and m.__file__}
@@ -191,6 +216,7 @@ class _Server:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         for held in (self._listener, ours, *(job.line for job in self._jobs.values())):
             held.close()
+        self._rehearsal.short()
         data, descriptors = wire.receive_bytes(theirs)
         if data is None:
             os._exit(0)

@@ -144,7 +144,7 @@ class Container:
 
     def only_id(self, user: str) -> list[tuple[str, int]] | None:
         """Gives the rules that hold another user than root to its rights, where the host gives one id and files cannot."""
-        if self._engine.capabilities.owners or user.partition(":")[0] in ("", "0", "root"):
+        if user.partition(":")[0] in ("", "0", "root") or self._engine.capabilities.owners:
             return None
         who = self._who(user)
         if who.uid == 0:

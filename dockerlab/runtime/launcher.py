@@ -47,9 +47,8 @@ def main() -> None:
     os.rename(draft, path)
     _rehearse()
     gc.freeze()
-    while select.select([listener], [], [], _IDLE_SECONDS)[0]:
-        connection, _ = listener.accept()
-        _serve(listener, connection)
+    while _served(listener):
+        pass
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
@@ -59,26 +58,47 @@ def _rehearse() -> None:
     Spec.decode(Spec(process=Process(args=("true",))).encode())
 
 
-def _serve(listener: socket.socket, connection: socket.socket) -> None:
-    with connection:
-        try:
-            pid = os.fork()
-        except OSError as error:
+def _served(listener: socket.socket) -> bool:
+    """Lets a child that was forked ahead serve whoever comes next, and gives True once it does; False where nobody came in ten minutes."""
+    told, taken = os.pipe()
+    try:
+        child = os.fork()
+    except OSError as error:
+        os.close(taken)
+        os.close(told)
+        connection, _ = listener.accept()
+        with connection:
             wire.send(connection, {"error": wire.describe(error)})
-            return
-        if pid == 0:
-            listener.close()
-            _child(connection)
+        return True
+    if child == 0:
+        os.close(told)
+        _child(listener, taken)
+    os.close(taken)
+    ready, _, _ = select.select([told], [], [], _IDLE_SECONDS)
+    os.close(told)
+    if not ready:
+        listener.shutdown(socket.SHUT_RDWR)  # which ends the child's accept, but for somebody who came at this very moment
+    return bool(ready)
 
 
-def _child(connection: socket.socket) -> None:
+def _child(listener: socket.socket, taken: int) -> None:
+    launcher = os.getppid()
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _rehearse()  # what is written to for the first time after a fork has to be copied, and that takes longer than the deed
+    try:
+        connection, _ = listener.accept()
+    except OSError:
+        os._exit(0)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
+    os.close(taken)
+    listener.close()
     try:
         request, descriptors = wire.receive(connection)
         if request and request["op"] == "run":
             Monitor(request, connection, descriptors).run()
         elif request and request["op"] == "stop":
-            os.kill(os.getppid(), signal.SIGTERM)
+            os.kill(launcher, signal.SIGTERM)
         elif request and request["op"] == "later":
             wire.send(connection, {"result": None})
             connection.close()

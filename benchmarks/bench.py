@@ -133,7 +133,7 @@ def imported(bench: Bench) -> None:
 def with_docker(bench: Bench) -> None:
     """What the real docker does as well, each through its command line."""
     imported(bench)
-    bench.compare("run --rm busybox true, from a shell", lambda: bench.do(*bench.cli, *RUN), lambda: bench.do("docker", *RUN), 0.5, key="run")
+    bench.compare("run --rm busybox true, from a shell", lambda: bench.do(*bench.cli, *RUN), lambda: bench.do("docker", *RUN), 0.2, key="run")
     bench.compare("the same without the command server", lambda: bench.do(*ORDINARY, *RUN), lambda: bench.do("docker", *RUN), None)
     commit(bench)
     build(bench)

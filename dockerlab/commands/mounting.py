@@ -34,8 +34,9 @@ def mount(text: str) -> MountWord:
     if wrong and found["type"] in ("bind", "volume", "tmpfs"):
         raise InvalidArgument(f"cannot mix '{_KINDS[wrong]}-*' options with mount type '{found['type']}'", hint=f"leave out {wrong}")
     return MountWord(
-        found["type"].lower(), found.get("source", ""), found["target"], found.get("readonly", False), found.get("volume-nocopy", False), found["labels"], ",".join(found["tmpfs"])
-    )
+        found["type"].lower(), found.get("source", ""), found["target"], found.get("readonly", False), found.get("volume-nocopy", False), found["labels"], ",".join(found["tmpfs"]),
+        found.get("bind-propagation", ""),
+    )  # fmt: skip
 
 
 def _take(found: dict[str, Any], key: str, value: str, part: str) -> None:
@@ -49,8 +50,6 @@ def _take(found: dict[str, Any], key: str, value: str, part: str) -> None:
         name, _, label = value.partition("=")
         found[key], found["labels"] = True, {**found["labels"], name: label}
     elif key == "bind-propagation":
-        if value not in ("", "private", "rprivate"):
-            raise NotSupportedHere(f"bind-propagation={value} is not supported here: mounts do not travel between container and host", reason="not done yet")
         found[key] = value
     elif key == "tmpfs-size":
         try:

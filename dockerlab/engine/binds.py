@@ -6,12 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dockerlab.errors import InvalidArgument, InvalidRequest
+from dockerlab.errors import InvalidArgument, InvalidRequest, NotSupportedHere
 from dockerlab.runtime.generate import Volume
+from dockerlab.runtime.sandbox import Capabilities
 from dockerlab.store.containers import new_id
 from dockerlab.store.volumes import ANONYMOUS, VolumeStore
 
-__all__ = ["Bind", "made", "parse", "refuse_twice"]
+__all__ = ["PROPAGATIONS", "Bind", "made", "parse", "refuse_travel", "refuse_twice"]
+
+# Which way mounts travel between host and container below a bind; mount_namespaces(7).
+PROPAGATIONS = ("shared", "rshared", "slave", "rslave", "private", "rprivate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Bind:
     readonly: bool = False
     nocopy: bool = False
     labels: Mapping[str, str] | None = None
+    propagation: str = ""
+    mode: str = ""
 
     @property
     def is_volume(self) -> bool:
@@ -39,15 +45,26 @@ def parse(word: str) -> Bind:
         raise InvalidArgument(f"invalid spec: {word}: empty section between colons", hint="write SOURCE:TARGET or SOURCE:TARGET:ro")
     source, target, mode = ("", *parts, "")[:3] if len(parts) == 1 else (*parts, "")[:3]
     modes = set(mode.split(",")) - {""}
-    if modes - {"ro", "rw", "z", "Z", "nocopy", "private", "rprivate"}:
+    travels = [word for word in mode.split(",") if word in PROPAGATIONS]
+    if modes - {"ro", "rw", "z", "Z", "nocopy", *PROPAGATIONS} or len(travels) > 1:
         raise InvalidRequest(f"invalid mode: {mode}", hint="write ro or rw")
-    bind = Bind(source, target, "ro" in modes, "nocopy" in modes)
+    bind = Bind(source, target, "ro" in modes, "nocopy" in modes, None, travels[0] if travels else "", mode)
     wrong = f"invalid volume specification: '{word}': invalid mount config for type \"{'volume' if bind.is_volume else 'bind'}\":"
     if not PurePosixPath(target).is_absolute():
         raise InvalidRequest(f"{wrong} invalid mount path: '{target}' mount path must be absolute", hint="begin the place in the container with a slash")
     if PurePosixPath(target) == PurePosixPath("/"):
         raise InvalidRequest(f"{wrong} invalid specification: destination can't be '/'", hint="name a folder below it")
+    if bind.is_volume and travels:
+        raise InvalidRequest(f"{wrong} field BindOptions must not be specified", hint="mounts travel below folders of this machine, not below volumes")
     return bind
+
+
+def refuse_travel(bind: Bind, able: Capabilities) -> None:
+    """Raises NotSupportedHere where mounts cannot travel the way that was asked for; mount_namespaces(7): out of a user namespace they never do."""
+    out = bind.propagation.endswith("shared")
+    if (out and not (able.direct and able.mounts)) or (bind.propagation.endswith("slave") and not able.mounts):
+        why = "a container's mounts reach the host only where the engine is its root" if able.mounts else "this host refuses mount(2), volumes are copied"
+        raise NotSupportedHere(f"propagation {bind.propagation} of {bind.target} is not supported here: {why}", reason="mount namespaces", hint=f"docker run -v {bind.source}:{bind.target}")
 
 
 def refuse_twice(binds: Sequence[Bind]) -> None:
@@ -66,10 +83,10 @@ def made(store: VolumeStore, binds: Sequence[Bind], targets: Iterable[str], take
             folder = Path(bind.source).expanduser().absolute()
             if not folder.exists():
                 folder.mkdir(parents=True, exist_ok=True)
-            volumes.append(Volume(str(folder), bind.target, bind.readonly))
+            volumes.append(Volume(str(folder), bind.target, bind.readonly, propagation=bind.propagation, mode=bind.mode))
             continue
         name = bind.source or new_id()
         unnamed += [] if bind.source else [name]
         place, fresh = store.ensure(name, labels=bind.labels if bind.source else {**(bind.labels or {}), **ANONYMOUS})
-        volumes.append(Volume(str(place), bind.target, bind.readonly, fresh and not bind.nocopy))
+        volumes.append(Volume(str(place), bind.target, bind.readonly, fresh and not bind.nocopy, mode=bind.mode or ("z" if bind.source else "")))
     return tuple(volumes), tuple(unnamed)

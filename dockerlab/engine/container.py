@@ -108,7 +108,8 @@ class Container:
         if "failed" in message:
             with contextlib.suppress(OSError):
                 session.next()
-            raise ContainerError(message["failed"], exit_code=message["code"])
+            # docker's daemon notes 128 for what it refuses itself, and its client ends with 125.
+            raise ContainerError(message["failed"], exit_code=125 if message["code"] == 128 else message["code"])
         if "exit" in message:
             raise ContainerError("the container's monitor was killed", exit_code=125)
         return session

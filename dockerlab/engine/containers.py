@@ -131,15 +131,18 @@ class Containers:
         words = [mounts.checked(word) for word in chosen.mount]
         tmpfs = mounts.tmpfs_options(chosen.tmpfs)
         asked = [binds.parse(word) for word in chosen.volume]
-        asked += [binds.Bind(word.source, word.target, word.readonly, word.nocopy, word.labels) for word in words if word.type != "tmpfs"]
+        asked += [binds.Bind(word.source, word.target, word.readonly, word.nocopy, word.labels, word.propagation, "z" if word.type == "volume" else "") for word in words if word.type != "tmpfs"]
         memory = [binds.Bind("tmpfs", word.target, word.readonly) for word in words if word.type == "tmpfs"]
         binds.refuse_twice([*asked, *memory])
         tmpfs |= {word.target: ",".join(filter(None, (word.tmpfs, "ro" if word.readonly else ""))) for word in words if word.type == "tmpfs"}
         asked = [bind for bind in asked if bind.target not in tmpfs]
+        for bind in asked:
+            binds.refuse_travel(bind, self._engine.capabilities)
         taken = {*tmpfs, *(bind.target for bind in asked)}
         lent = [mount for mount in mounts.borrowed(chosen.volumes_from, lambda name: self.get(name).record.host["mounts"]) if mount["target"] not in taken]
         volumes, anonymous = binds.made(self._engine.volume_store, asked, config.volumes, [*tmpfs, *(mount["target"] for mount in lent)])
-        return (*volumes, *(Volume(mount["source"], mount["target"], mount["readonly"]) for mount in lent)), anonymous, tmpfs
+        borrowed = [Volume(each["source"], each["target"], each["readonly"], propagation=each.get("propagation", ""), mode=each.get("mode", "")) for each in lent]
+        return (*volumes, *borrowed), anonymous, tmpfs
 
     def _free_name(self) -> str:
         for _ in range(50):
@@ -180,7 +183,7 @@ def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...], tmp
         "interactive": chosen.interactive, "rm": chosen.rm,
         "cgroup": group,
         "hostname": chosen.hostname, "domainname": chosen.domainname, "oom_score_adj": chosen.oom_score_adj, "sysctl": dict(chosen.sysctl),
-        "uts": chosen.uts, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume),
+        "uts": chosen.uts, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume), "mount_words": [word.described() for word in chosen.mount],
         "tmpfs": dict(tmpfs), "shm_size": chosen.shm_size, "volumes_from": list(chosen.volumes_from), "read_only": chosen.read_only,
         "stop_timeout": chosen.stop_timeout, "group_add": list(chosen.group_add), "ulimits": list(chosen.ulimit),
         "extra_hosts": [f"{name}:{address}" for name, address in chosen.add_host],
@@ -188,5 +191,5 @@ def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...], tmp
         "cap_drop": list(chosen.cap_drop), "no_new_privileges": chosen.no_new_privileges,
         "privileged": chosen.privileged, "security_opt": list(chosen.security_opt), "log_driver": chosen.log_driver, "log_opt": dict(chosen.log_opt),
         "devices": [{"PathOnHost": d.source, "PathInContainer": d.target, "CgroupPermissions": d.mode} for d in chosen.device],
-        "mounts": [{"source": v.source, "target": v.target, "readonly": v.readonly} for v in volumes],
+        "mounts": [{"source": v.source, "target": v.target, "readonly": v.readonly, "propagation": v.propagation, "mode": v.mode} for v in volumes],
     }  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dockerlab.engine.binds import PROPAGATIONS
 from dockerlab.errors import InvalidRequest
 
 __all__ = ["MountWord", "borrowed", "checked", "tmpfs_options"]
@@ -27,6 +28,19 @@ class MountWord:
     nocopy: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     tmpfs: str = ""
+    propagation: str = ""
+
+    def described(self) -> dict[str, Any]:
+        """Gives the word as `inspect` shows it in HostConfig.Mounts; moby api/types/mount."""
+        tmpfs = dict(option.split("=", 1) for option in self.tmpfs.split(",") if option)
+        kept: dict[str, Any] = {"Type": self.type, "Source": self.source, "Target": self.target, "ReadOnly": self.readonly}
+        if self.propagation:
+            kept["BindOptions"] = {"Propagation": self.propagation}
+        if self.nocopy or self.labels:
+            kept["VolumeOptions"] = {**({"NoCopy": True} if self.nocopy else {}), **({"Labels": dict(self.labels)} if self.labels else {}), "DriverConfig": {}}
+        if tmpfs:
+            kept["TmpfsOptions"] = {**({"SizeBytes": int(tmpfs["size"])} if "size" in tmpfs else {}), **({"Mode": int(tmpfs["mode"], 8)} if "mode" in tmpfs else {})}
+        return {name: value for name, value in kept.items() if value}
 
 
 def checked(word: MountWord) -> MountWord:
@@ -36,6 +50,8 @@ def checked(word: MountWord) -> MountWord:
         raise InvalidRequest(f"{wrong} mount type unknown", hint="name bind, volume or tmpfs")
     if word.type == "bind" and not word.source:
         raise InvalidRequest(f"{wrong} field Source must not be empty", hint="name the folder of this machine: source=/here")
+    if word.propagation and word.propagation not in PROPAGATIONS:
+        raise InvalidRequest(f"{wrong} invalid propagation mode: {word.propagation}", hint=f"write one of {', '.join(PROPAGATIONS)}")
     if word.type == "tmpfs" and word.source:
         raise InvalidRequest(f"{wrong} field Source must not be specified", hint="a tmpfs begins empty")
     for path in (*([word.source] if word.type == "bind" else []), word.target):

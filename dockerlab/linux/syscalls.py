@@ -147,9 +147,9 @@ def close_on_exec(first: int) -> None:
                     os.set_inheritable(int(name), False)
 
 
-def open_tree(path: str) -> int:
-    """Gives a copy of the mount at a path that is in no namespace yet; open_tree(2), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC."""
-    return raw("open_tree", -100, path.encode(), 1 | os.O_CLOEXEC)
+def open_tree(path: str, *, recursive: bool = False) -> int:
+    """Gives a copy of the mount at a path, or of it and all below, that is in no namespace yet; open_tree(2), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC."""
+    return raw("open_tree", -100, os.fsencode(path), 1 | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0))
 
 
 def move_mount(descriptor: int, target: int) -> None:

@@ -23,12 +23,14 @@ _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A folder of the host, or a named volume's, at a place in the container."""
+    """A folder of the host, or a named volume's, at a place in the container; `mode` is what a person wrote behind the second colon."""
 
     source: str
     target: str
     readonly: bool = False
     fresh: bool = False
+    propagation: str = ""
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def _mounts(options: Options) -> tuple[Mount, ...]:
     devices += tuple(Mount(destination=device.target, source=device.source, options=("bind", "nosuid", "noexec")) for device in options.devices)
     files = tuple(Mount(destination=target, source=str(path), options=("rbind",)) for target, path in options.files.items())
     # Deeper places come later, so that a volume inside a volume is seen.
-    volumes = [Mount(destination=v.target, source=v.source, options=("rbind", "rprivate", "nodev", *(("ro",) if v.readonly else ()))) for v in options.volumes]
+    volumes = [Mount(destination=v.target, source=v.source, options=("rbind", v.propagation or "rprivate", "nodev", *(("ro",) if v.readonly else ()))) for v in options.volumes]
     volumes += [Mount(destination=target, type="tmpfs", source="tmpfs", options=("nosuid", "nodev", "noexec", *filter(None, words.split(",")))) for target, words in options.tmpfs.items()]
     volumes.sort(key=lambda mount: mount.destination.rstrip("/").count("/"))
     return (*kernel, *groups, *devices, *files, *volumes)

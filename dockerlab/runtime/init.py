@@ -23,7 +23,7 @@ from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Rlimit, Spec
 from dockerlab.runtime import reaper, users
 from dockerlab.runtime.failing import InitFailed, not_executable, not_started, told
-from dockerlab.runtime.mounting import make_readonly, mask, mount_inside, mount_snapshot, place
+from dockerlab.runtime.mounting import make_readonly, mask, mount_inside, mount_snapshot, place, travelling
 from dockerlab.store import snapshots
 
 __all__ = ["Start", "adjust", "become_the_program", "call", "environment", "install_filter", "limit", "loopback_up", "ready", "restrict", "run", "set_sysctls"]
@@ -73,6 +73,11 @@ def build_the_world(k: Door, start: Start) -> None:
     # 0. A session of its own: what the notebook's interrupt key sends to its process group does not reach in here.
     k.setsid()
 
+    # 0b. Below some volumes mounts shall travel out, which they cannot once step 1 is done.
+    trees = travelling(k, spec.mounts)
+    if start.shared >= 0:
+        trees["/dev/shm"] = start.shared
+
     # 1. From here on mounts are our own affair; those of the host may still reach us, ours never the host.
     k.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
 
@@ -83,7 +88,7 @@ def build_the_world(k: Door, start: Start) -> None:
     # 3. What a program expects beside files: /proc, /sys, /dev, and the volumes.
     root = k.open(start.rootfs, os.O_PATH | os.O_DIRECTORY)
     for mount in spec.mounts:
-        mount_inside(k, root, mount, fresh=start.fresh_volumes, groups=start.cgroups, shared=start.shared)
+        mount_inside(k, root, mount, fresh=start.fresh_volumes, groups=start.cgroups, trees=trees)
     _fill_dev(k, root)
     if spec.process.terminal:
         _open_terminal(k, root, start)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from dockerlab.linux import syscalls
 from dockerlab.linux.door import Door
@@ -12,13 +13,14 @@ from dockerlab.oci.runtime import Mount
 from dockerlab.runtime.failing import InitFailed, told
 from dockerlab.store import snapshots
 
-__all__ = ["make_readonly", "mask", "mount_inside", "mount_snapshot", "place"]
+__all__ = ["make_readonly", "mask", "mount_inside", "mount_snapshot", "place", "travelling"]
 
 _FLAGS = {
     "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
     "rbind": syscalls.MS_BIND | syscalls.MS_REC, "noatime": syscalls.MS_NOATIME, "relatime": syscalls.MS_RELATIME,
     "strictatime": syscalls.MS_STRICTATIME, "remount": syscalls.MS_REMOUNT,
     "sync": 16, "dirsync": 128, "nodiratime": syscalls.MS_NODIRATIME, "rprivate": syscalls.MS_REC | syscalls.MS_PRIVATE, "private": syscalls.MS_PRIVATE,
+    "rslave": syscalls.MS_REC | syscalls.MS_SLAVE, "slave": syscalls.MS_SLAVE, "rshared": syscalls.MS_REC | syscalls.MS_SHARED, "shared": syscalls.MS_SHARED,
 }  # fmt: skip
 _OPPOSITES = {
     "rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "atime": "noatime", "diratime": "nodiratime", "norelatime": "relatime", "nostrictatime": "strictatime",
@@ -75,17 +77,41 @@ def _locked_flags(path: str) -> int:
     return sum(flag for bit, flag in pairs if have & bit)
 
 
-def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], groups: Sequence[str], shared: int = -1) -> None:
+def travelling(k: Door, mounts: Sequence[Mount]) -> dict[str, int]:
+    """Gives, by destination, a copy of what is mounted at each source below which mounts travel both ways: taken before the host's mounts are let go.
+
+    Raises InitFailed where mounts at a source do not travel the way that was asked for, in docker's words; daemon/oci_linux.go.
+    """
+    trees = {}
+    for mount in mounts:
+        wanted = {word.removeprefix("r") for word in mount.options} & {"shared", "slave"} if mount.type == "bind" else set()
+        if not wanted:
+            continue
+        point, fields = _mount_point(os.path.realpath(mount.source))
+        if not any(field.startswith(("shared:", *(["master:"] if wanted == {"slave"} else []))) for field in fields):
+            raise InitFailed(f"path {mount.source} is mounted on {point} but it is not a {'shared' if wanted == {'shared'} else 'shared or slave'} mount", 128)
+        if wanted == {"shared"}:
+            trees[mount.destination] = k.open_tree(mount.source, recursive=True)
+    return trees
+
+
+def _mount_point(path: str) -> tuple[str, list[str]]:
+    """Gives the mount that a path lies in and its optional fields; proc(5), mountinfo."""
+    best: tuple[str, list[str]] = ("", [])
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            fields = line.split(b" - ")[0].split()
+            point = os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), fields[4]))
+            if len(point) >= len(best[0]) and (path == point or path.startswith(point.rstrip("/") + "/")):
+                best = point, [field.decode() for field in fields[6:]]
+    return best
+
+
+def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], groups: Sequence[str], trees: Mapping[str, int]) -> None:
     """Mounts one of a spec's mounts; `fresh` volumes begin with what the image has there, `groups` are the folders of the container's own control groups.
 
-    `shared` is a mount of another container's memory.
+    `trees` are mounts that are there already and are put in their places: another container's memory, and what `travelling` gives.
     """
-    if mount.type == "shared":
-        over = place(k, root, mount.destination, is_file=False)
-        k.move_mount(shared, over)
-        os.close(over)
-        os.close(shared)
-        return
     if mount.type == "cgroup":
         _show_groups(k, root, mount.destination, groups, readonly="ro" in mount.options)
         return
@@ -94,21 +120,26 @@ def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], grou
     try:
         path = f"/proc/self/fd/{target}"
         flags, data = _options(mount.options)
-        if mount.type != "bind":
+        if mount.destination in trees:
+            k.move_mount(trees[mount.destination], target)
+            os.close(trees[mount.destination])
+        elif mount.type != "bind":
             k.mount(mount.source or mount.type, path, mount.type, flags, data)
             return
-        if mount.source in fresh:
-            _copy_up(root, path, mount.source)
-        k.mount(mount.source, path, None, flags & (syscalls.MS_BIND | syscalls.MS_REC))
+        else:
+            if mount.source in fresh:
+                _copy_up(root, path, mount.source)
+            k.mount(mount.source, path, None, flags & (syscalls.MS_BIND | syscalls.MS_REC))
     finally:
         os.close(target)
-    rest, apart = flags & ~(syscalls.MS_BIND | syscalls.MS_REC | syscalls.MS_PRIVATE), flags & syscalls.MS_PRIVATE
+    travels = syscalls.MS_PRIVATE | syscalls.MS_SLAVE | syscalls.MS_SHARED
+    rest, apart = flags & ~(syscalls.MS_BIND | syscalls.MS_REC | travels), flags & travels & ~syscalls.MS_SHARED
     if rest or apart:
         # The descriptor still shows the place below the new mount: look again.
         over = place(k, root, mount.destination, is_file=is_file)
         path = f"/proc/self/fd/{over}"
-        if apart:  # what the host mounts below the source from now on is not for the container
-            k.mount(None, path, None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+        if apart:  # private: what the host mounts below the source from now on is not for the container
+            k.mount(None, path, None, syscalls.MS_REC | apart)
         if rest:
             k.mount(None, path, None, syscalls.MS_REMOUNT | syscalls.MS_BIND | rest | _locked_flags(path))
         if rest & syscalls.MS_RDONLY and flags & syscalls.MS_REC:

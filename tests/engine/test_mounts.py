@@ -9,13 +9,13 @@ import pytest
 from dockerlab.commands.mounting import mount as mount_word
 from dockerlab.engine import Engine, RunOptions
 from dockerlab.engine.mounts import MountWord, checked, tmpfs_options
-from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
+from dockerlab.errors import ContainerError, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 
 
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("type=bind,src=/a,dst=/b,ro", MountWord("bind", "/a", "/b", True)),
+        ("type=bind,src=/a,dst=/b,ro,bind-propagation=rslave", MountWord("bind", "/a", "/b", True, propagation="rslave")),
         ("source=v,target=/b,volume-nocopy,volume-label=a=b", MountWord("volume", "v", "/b", nocopy=True, labels={"a": "b"})),
         ("type=tmpfs,destination=/t,tmpfs-size=1m,tmpfs-mode=700", MountWord("tmpfs", "", "/t", tmpfs="size=1048576,mode=700")),
         ('type=bind,"source=/a,b",target=/b,readonly=false,consistency=cached', MountWord("bind", "/a,b", "/b")),
@@ -43,9 +43,29 @@ def test_words_that_are_none(text: str, said: str) -> None:
 
 
 def test_what_is_not_done_is_refused_by_name() -> None:
-    for text in ("dst=/x,volume-driver=nfs", "type=bind,src=/a,dst=/x,bind-propagation=rshared"):
-        with pytest.raises(NotSupportedHere):
-            mount_word(text)
+    with pytest.raises(NotSupportedHere):
+        mount_word("dst=/x,volume-driver=nfs")
+
+
+def test_mounts_that_travel(engine: Engine, tmp_path: Path) -> None:
+    here, shows = str(tmp_path), r"""grep ' /x ' /proc/self/mountinfo"""
+    for word, out in (("rshared", True), ("slave", False)):
+        if engine.capabilities.mounts and (engine.capabilities.direct or not out):
+            # What pytest's folder lies on is whatever this host made of it.
+            try:
+                assert ("shared:" if out else "master:") in said(engine, shows, volume=(f"{here}:/x:{word}",))
+            except ContainerError as error:
+                assert error.exit_code == 125 and f"path {here} is mounted on / but it is not a shared" in error.message
+        else:
+            with pytest.raises(NotSupportedHere, match=f"propagation {word} of /x"):
+                said(engine, "true", volume=(f"{here}:/x:{word}",))
+    for wrong in ("shared,slave", "rslave,rslave"):
+        with pytest.raises(InvalidRequest, match=f"invalid mode: {wrong}"):
+            said(engine, "true", volume=(f"{here}:/x:{wrong}",))
+    with pytest.raises(InvalidRequest, match="field BindOptions must not be specified"):
+        said(engine, "true", volume=("v:/x:private",))
+    with pytest.raises(InvalidRequest, match="invalid propagation mode: wrong"):
+        said(engine, "true", mount=(MountWord("bind", here, "/x", propagation="wrong"),))
 
 
 @pytest.mark.parametrize(

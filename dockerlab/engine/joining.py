@@ -31,8 +31,18 @@ def planned(engine: Engine, chosen: RunOptions) -> dict[str, Any]:
     if mode == "host" and chosen.link:
         raise InvalidRequest("conflicting options: host type networking can't be used with links. This would result in undefined behavior", hint="the host's network has every port already")
     links = [_link(engine, word) for word in chosen.link]
+    if len({_known(engine, word.name) for word in words}) < len(words):
+        raise InvalidRequest(f"network {words[0].name} is specified multiple times", hint="name each network once")
     kept = [] if mode.startswith("container:") else [{"name": mode if n == 0 else word.name, "aliases": list(word.aliases), "ip": word.ip} for n, word in enumerate(words)]
     return {"network": mode, "networks": kept, "publish": [list(each) for each in chosen.publish], "publish_all": chosen.publish_all, "links": links}
+
+
+def _known(engine: Engine, name: str) -> str:
+    """Gives a network's id, or the name where there is none of that name: which the container's start will tell."""
+    try:
+        return engine.networks.get("bridge" if name == "default" else name).id
+    except NotFound:
+        return name
 
 
 def _of_another(engine: Engine, chosen: RunOptions, mode: str) -> str:
@@ -122,7 +132,10 @@ def _check_address(found: Network, address: str) -> None:
         raise InvalidRequest("user specified IP address is supported on user defined networks only", hint="docker network create --subnet 10.1.2.0/24 NAME")
     if not found.chosen:
         raise InvalidRequest("user specified IP address is supported only when connecting to networks with user configured subnets", hint="create the network with --subnet")
-    if IPv4Address(address) not in IPv4Network(found.subnet):
+    subnet = IPv4Network(found.subnet)
+    if IPv4Address(address) in (subnet.network_address, subnet.broadcast_address):
+        raise InvalidRequest("Address already in use", hint="the first and the last address of a subnet are nobody's")
+    if IPv4Address(address) not in subnet:
         raise InvalidRequest(f"Invalid address {address}: It does not belong to any of this network's subnets", hint=f"name one of {found.subnet}")
 
 

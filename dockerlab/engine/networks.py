@@ -61,13 +61,17 @@ class Networks:
         found = self.get(name)
         if found.built_in:
             raise InvalidRequest(f"{found.name} is a pre-defined network and cannot be removed")
-        if there := self.members(found):
+        there = self.members(found)
+        answer = None if there else network.call(switch(self._engine)["path"], {"do": "forget", "network": found.id})
+        if there or (answer and answer.get("used")):
+            by = there[0][0].name if there else ""
             raise InUse(
-                f"error while removing network: network {found.name} id {found.id} has active endpoints", by=there[0][0].name,
-                hint=f"docker network disconnect {found.name} {there[0][0].name}",
+                f"error while removing network: network {found.name} id {found.id} has active endpoints", by=by, hint=f"docker network disconnect {found.name} {by or 'CONTAINER'}",
             )  # fmt: skip
-        network.call(switch(self._engine)["path"], {"do": "forget", "network": found.id})
-        self.store.remove(found)
+        if answer is None:  # no network is up, and so none is about to be joined
+            self.store.remove(found)
+        elif "failed" in answer:
+            raise InvalidRequest(answer["failed"])
 
     def prune(self, wanted: Wanted) -> Sequence[str]:
         """Removes the networks of which no running container is a member, and which are wanted gone; gives their names."""
@@ -115,10 +119,11 @@ class Networks:
         if host["network"] == "host":
             raise InvalidRequest("container cannot be disconnected from host network or connected to host network")
         if state.alive:
-            found = self.get(name)
-            if found.name not in state.networks and found.name not in [word["name"] for word in words]:
+            # What the container has counts, also where somebody has removed the network's file meanwhile.
+            ident = state.networks[name]["network"] if name in state.networks else self.get(name).id
+            if name not in state.networks and name not in [word["name"] for word in words]:
                 raise InvalidRequest(f"container {container.id} is not connected to network {name}")
-            self._ask(container, {"disconnect": found.id})
+            self._ask(container, {"disconnect": ident})
         elif name not in [word["name"] for word in words]:
             raise InvalidRequest(f"container {container.id} is not connected to the network {name}")
         self._keep(container, [word for word in words if word["name"] != name])

@@ -83,6 +83,16 @@ class Links:
         to = {"gateway": gateway} if gateway else {"oif": self.index(name), "scope": "link"}
         self._ip.route("replace", dst=subnet, **to)
 
+    def route_beside(self, subnet: str, gateway: str, priority: int) -> None:
+        """Sends what is meant for a subnet to a gateway where nothing else says where it goes: of several routes the one with the least priority counts."""
+        with contextlib.suppress(NetlinkError):
+            self._ip.route("append", dst=subnet, gateway=gateway, priority=priority)
+
+    def unroute(self, subnet: str, gateway: str, priority: int) -> None:
+        """Takes such a route away, if it is there."""
+        with contextlib.suppress(NetlinkError):
+            self._ip.route("del", dst=subnet, gateway=gateway, priority=priority)
+
     def without_default(self) -> None:
         """Leaves this namespace no way to anywhere else."""
         with contextlib.suppress(NetlinkError):
@@ -110,9 +120,9 @@ def _masked(mask: bytes) -> Any:
     return _words("bitwise", sreg=1, dreg=1, len=4, mask=_data(mask), xor=_data(bytes(4)))
 
 
-def _address(subnet: str, offset: int) -> list[Any]:
+def _address(subnet: str, offset: int, how: int = _EQUAL) -> list[Any]:
     net = IPv4Network(subnet)
-    return [_words("payload", dreg=1, base=1, offset=offset, len=4), _masked(net.netmask.packed), _words("cmp", sreg=1, op=_EQUAL, data=_data(net.network_address.packed))]
+    return [_words("payload", dreg=1, base=1, offset=offset, len=4), _masked(net.netmask.packed), _words("cmp", sreg=1, op=how, data=_data(net.network_address.packed))]
 
 
 def _known() -> list[Any]:
@@ -164,17 +174,27 @@ class Rules:
         target = [_words("immediate", dreg=1, data=_data(IPv4Address(to).packed)), _words("nat", type=1, family=socket.AF_INET, reg_addr_min=1)]
         self._rule(_PREROUTING, _link(_IN, bridge, _EQUAL), _address(f"{address}/32", 16), target)
 
-    def separate(self, bridge: str, *, host: str = "", internal: bool = False) -> None:
-        """Lets nothing into a bridge from elsewhere but answers, and what the address `host` sends; with `internal` nothing out of it but answers to that."""
+    def separate(self, bridge: str, subnet: str, *, host: str = "", link: str = "", internal: bool = False) -> None:
+        """Lets nothing into a bridge from elsewhere but answers, and what the address `host` sends by `link`; with `internal` nothing out of it but answers to that.
+
+        What bears an address that is not of its bridge's subnet is nobody's: whoever may make raw packets, as docker's containers may, writes any.
+        """
         self._chain(_FORWARD, "filter", 0)
+        self._rule(_FORWARD, _link(_IN, bridge, _EQUAL), _address(subnet, 12, _OTHER), verdict(_DROP))
         self._rule(_FORWARD, _link(_OUT, bridge, _EQUAL), _known(), verdict(_ACCEPT))
         if host:
-            self._rule(_FORWARD, _link(_OUT, bridge, _EQUAL), _address(f"{host}/32", 12), verdict(_ACCEPT))
+            self._rule(_FORWARD, _link(_OUT, bridge, _EQUAL), _link(_IN, link, _EQUAL), _address(f"{host}/32", 12), verdict(_ACCEPT))
             if internal:
                 self._rule(_FORWARD, _link(_IN, bridge, _EQUAL), _address(f"{host}/32", 16), _known(), verdict(_ACCEPT))
         self._rule(_FORWARD, _link(_OUT, bridge, _EQUAL), _link(_IN, bridge, _OTHER), verdict(_DROP))
         if internal:
             self._rule(_FORWARD, _link(_IN, bridge, _EQUAL), _link(_OUT, bridge, _OTHER), verdict(_DROP))
+
+    def guard(self, link: str) -> None:
+        """Lets nothing of what is forwarded go out by a link but answers: what this namespace sends itself is not forwarded."""
+        self._chain(_FORWARD, "filter", 0)
+        self._rule(_FORWARD, _link(_OUT, link, _EQUAL), _known(), verdict(_ACCEPT))
+        self._rule(_FORWARD, _link(_OUT, link, _EQUAL), verdict(_DROP))
 
     def closed(self, bridge: str, subnet: str) -> None:
         """Lets what comes from a bridge reach no address of this namespace outside a subnet."""

@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-__all__ = ["Connect", "Datagrams", "Streams", "Tasks", "relay"]
+__all__ = ["Connect", "Datagrams", "Door", "Streams", "Tasks", "relay"]
 
 # Gives a socket of this type (SOCK_STREAM, SOCK_DGRAM) connected to where the bytes shall go. Raises OSError.
 Connect = Callable[[int], Awaitable[socket.socket]]
@@ -21,7 +22,8 @@ Connect = Callable[[int], Awaitable[socket.socket]]
 _PIECE = 1 << 20
 _TURN = 8
 _FORGOTTEN = 90.0  # seconds without a datagram
-_MOST_SENDERS = 1024
+_MOST_SENDERS, _MOST_KEPT = 1024, 64  # of a port; datagrams of one that wait for its socket
+_DESCRIPTORS = 6  # what a connection takes that is carried: two sockets, two pipes
 _F_SETPIPE_SZ = 1031
 
 
@@ -127,6 +129,7 @@ async def relay(one: socket.socket, other: socket.socket) -> None:
         for source, sink in ((one, other), (other, one)):
             source.setblocking(False)
             source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            source.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # who went without a word is found out in the end
             ways.append(_Way(source, sink, over))
         await done
     except OSError:
@@ -138,50 +141,73 @@ async def relay(one: socket.socket, other: socket.socket) -> None:
         other.close()
 
 
-class Streams:
-    """A listening socket, each of whose connections is carried on to where `connect` leads."""
+class Door:
+    """A listening socket, and what is done with each connection. While `full` says so, or no descriptor is left, whoever comes waits until somebody goes."""
 
-    def __init__(self, listening: socket.socket, connect: Callable[[socket.socket], Awaitable[socket.socket]]) -> None:
-        self._listening, self._connect = listening, connect
-        self._tasks = Tasks()
+    def __init__(self, listening: socket.socket, enter: Callable[[socket.socket], object], full: Callable[[], bool] = lambda: False) -> None:
+        self._listening, self._enter, self._full = listening, enter, full
         listening.setblocking(False)
-        listening.listen(1024)
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(listening.fileno(), self._accept)
+        self._open()
+
+    def _open(self) -> None:
+        if self._listening.fileno() >= 0:
+            self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def _accept(self) -> None:
         for _ in range(64):
             try:
+                if self._full():
+                    raise OSError(errno.EMFILE, "full")
                 connection, _ = self._listening.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):  # no room: whoever waits does so until somebody goes
+                if error.errno in (errno.EMFILE, errno.ENFILE):
                     self._loop.remove_reader(self._listening.fileno())
-                    self._loop.call_later(0.1, self._attend)
+                    self._loop.call_later(0.1, self._open)
                 return
-            self._tasks.begin(self._serve(connection))
+            self._enter(connection)
 
-    def _attend(self) -> None:
-        if self._listening.fileno() >= 0:
-            self._loop.add_reader(self._listening.fileno(), self._accept)
+    def close(self) -> None:
+        """Lets nobody in any more."""
+        self._loop.remove_reader(self._listening.fileno())
+        self._listening.close()
+
+
+class Streams:
+    """A listening socket, each of whose connections is carried on to where `connect` leads: so many at once that other ports, and containers to come, still have their share."""
+
+    _all = 0
+
+    def __init__(self, listening: socket.socket, connect: Callable[[socket.socket], Awaitable[socket.socket]]) -> None:
+        self._connect = connect
+        self._tasks = Tasks()
+        self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _DESCRIPTORS
+        listening.listen(1024)
+        self._door = Door(listening, lambda connection: self._tasks.begin(self._serve(connection)), self._full)
+
+    def _full(self) -> bool:
+        return len(self._tasks) >= self._most // 2 or Streams._all >= self._most * 3 // 4
 
     async def _serve(self, connection: socket.socket) -> None:
+        Streams._all += 1
         try:
             other = await self._connect(connection)
         except OSError:
             # Who listens for somebody else can refuse only by hanging up.
             connection.close()
-            return
         except BaseException:
             connection.close()
             raise
-        await relay(connection, other)
+        else:
+            await relay(connection, other)
+        finally:
+            Streams._all -= 1
 
     def close(self) -> None:
         """Hangs up on everybody and listens no more."""
-        self._loop.remove_reader(self._listening.fileno())
-        self._listening.close()
+        self._door.close()
         self._tasks.cancel()
 
 
@@ -190,8 +216,8 @@ class Datagrams:
 
     def __init__(self, bound: socket.socket, connect: Connect) -> None:
         self._bound, self._connect = bound, connect
-        self._senders: dict[object, tuple[socket.socket, list[float]]] = {}
-        self._waiting: set[object] = set()
+        self._senders: dict[object, tuple[socket.socket, list[float]]] = {}  # who was heard last comes last
+        self._waiting: dict[object, list[bytes]] = {}
         self._tasks = Tasks()
         self._loop = asyncio.get_running_loop()
         bound.setblocking(False)
@@ -205,31 +231,41 @@ class Datagrams:
             except OSError:
                 return
             if sender in self._senders:
-                other, seen = self._senders[sender]
-                seen[0] = self._loop.time()
+                other, _ = self._heard(sender)
                 with contextlib.suppress(OSError):
                     other.send(data)
-            elif sender not in self._waiting and len(self._senders) + len(self._waiting) < _MOST_SENDERS:
-                self._waiting.add(sender)
-                self._tasks.begin(self._begin(sender, data))
+            elif sender in self._waiting:
+                if len(self._waiting[sender]) < _MOST_KEPT:
+                    self._waiting[sender].append(data)
+            elif len(self._waiting) < _MOST_KEPT:
+                self._waiting[sender] = [data]
+                self._tasks.begin(self._begin(sender))
 
-    async def _begin(self, sender: object, data: bytes) -> None:
+    async def _begin(self, sender: object) -> None:
         try:
             other = await self._connect(socket.SOCK_DGRAM)
         except OSError:
+            del self._waiting[sender]
             return
-        finally:
-            self._waiting.discard(sender)
+        if len(self._senders) >= _MOST_SENDERS:
+            self._drop(next(iter(self._senders)))
         other.setblocking(False)
         self._senders[sender] = (other, [self._loop.time()])
         self._loop.add_reader(other.fileno(), self._answer, sender, other)
-        with contextlib.suppress(OSError):
-            other.send(data)
+        for data in self._waiting.pop(sender):
+            with contextlib.suppress(OSError):
+                other.send(data)
+
+    def _heard(self, sender: object) -> tuple[socket.socket, list[float]]:
+        found = self._senders.pop(sender)
+        found[1][0] = self._loop.time()
+        self._senders[sender] = found
+        return found
 
     def _answer(self, sender: Any, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
             data = other.recv(65535)
-            self._senders[sender][1][0] = self._loop.time()
+            self._heard(sender)
             self._bound.sendto(data, sender)
 
     def _sweep(self) -> None:

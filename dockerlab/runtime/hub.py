@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import TypeVar
 
 from dockerlab.linux import netlink, syscalls
@@ -28,10 +29,11 @@ _SPARE = 4
 
 
 class Hub:
-    """Bridges, and the way out of them. `tied` tells whether this process may tie the hub to the host's namespace, `tap` whether slirp4netns may be tried."""
+    """Bridges, and the way out of them. `tied` tells whether this process may tie the hub to the host's namespace, `tap` whether slirp4netns may be tried; `memory` is a file that outlives a hub."""
 
-    def __init__(self, *, tied: bool, tap: bool) -> None:
-        self._tied, self._tap = tied, tap
+    def __init__(self, *, tied: bool, tap: bool, memory: Path) -> None:
+        self._tied, self._tap, self._memory = tied, tap, memory
+        self._before = ""
         self._threads = ThreadPoolExecutor(1, "hub")
         self._outside = ThreadPoolExecutor(1, "host")
         self._spare: deque[socket.socket] = deque()
@@ -79,6 +81,10 @@ class Hub:
                 continue
             self.way = way
             break
+        # The kernel takes a hub down a little after its process was killed: until then the host has routes that lead there.
+        with contextlib.suppress(OSError):
+            self._before = self._memory.read_text()
+        self._memory.write_text(self.way.device)
         if self.way.name == "listening":
             self.notes = ["this host gives containers no way out but by name lookups and the ports 22, 80, 443, 8080 and 9418 of others; ping reaches nobody outside"]
         await self.inside(lambda: _forward(wanted=bool(self.way.link)))
@@ -94,7 +100,7 @@ class Hub:
 
     def busy(self) -> list[IPv4Network]:
         """Gives the subnets that the host reaches by itself."""
-        return reached(without=self.way.device)
+        return reached(without={self.way.device, self._before})
 
     async def raise_network(self, network: Network) -> None:
         """Makes a network's bridge and its rules, once. Raises OSError, NetlinkError."""
@@ -109,12 +115,12 @@ class Hub:
             except netlink.NetlinkError as error:
                 # Without rules nothing may be forwarded, else networks would reach each other.
                 _forward(wanted=False)
-                self.notes.append(f"this kernel has no nf_tables ({error}): containers have no way out of their networks")
+                out = "" if self.way.name == "listening" else ", and containers have no way out of their networks"
+                self.notes.append(f"this kernel has no nf_tables ({error}): nothing is forwarded between networks{out}")
                 return None
 
         self._up[network.id] = await self.inside(make)
-        if not network.internal:
-            await self.way.tell(network.subnet)
+        await self.way.tell(network.subnet, internal=network.internal)
 
     def _ruled(self, network: Network) -> netlink.Rules:
         rules, way = netlink.Rules(network.device), self.way
@@ -123,11 +129,11 @@ class Hub:
                 rules.masquerade(network.subnet, network.device)
                 if way.host:  # with docker the gateway is the host itself
                     rules.lead(network.device, network.gateway, way.host)
-            rules.separate(network.device, host=way.host, internal=network.internal)
+            rules.separate(network.device, network.subnet, host=way.host, link=way.link, internal=network.internal)
             if network.internal:
                 rules.closed(network.device, network.subnet)
         else:
-            rules.separate(network.device, internal=network.internal)
+            rules.separate(network.device, network.subnet, internal=network.internal)
             (rules.closed if network.internal else rules.unanswered)(network.device, network.subnet)
         return rules
 
@@ -144,6 +150,7 @@ class Hub:
                 rules.close()
 
         await self.inside(remove)
+        await self.way.forget(network.subnet)
 
     async def reach(self, kind: int, address: str, port: int) -> socket.socket:
         """Gives a socket of the hub, connected to a container. Raises OSError."""

@@ -142,6 +142,10 @@ class Membership:
         """Connects to a network, or disconnects from one, or bears another name; gives what is told to who asked."""
         if self.plan is None:
             return {"failed": "container has no networks of its own"}
+        if self._namespace < 0 and "rename" not in wanted:  # it has none this moment, or never: what is wanted holds from its next start on
+            rest = [each for each in self.plan["networks"] if each["id"] != wanted.get("disconnect")]
+            self.plan["networks"] = [*rest, *([wanted["connect"]] if "connect" in wanted else [])]
+            return {}
         try:
             self.open()
             if self._lease is None:

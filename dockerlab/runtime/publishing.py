@@ -5,16 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dockerlab.runtime.forwarding import Connect, Datagrams, Streams
 from dockerlab.runtime.ports import Publication, Published
 
-__all__ = ["PublishFailed", "publish", "serve"]
+__all__ = ["PublishFailed", "Taken", "publish", "serve"]
 
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-_FIRST = 32768  # from where docker takes a port that nobody names; ip(7), ip_local_port_range
+_FIRST, _LAST = 32768, 61000  # from where docker takes a port that nobody names; ip(7), ip_local_port_range
 
 
 class PublishFailed(Exception):
@@ -59,19 +59,45 @@ def _bound(host: str, port: int, protocol: str) -> list[tuple[str, socket.socket
     return made
 
 
-def _ports(wanted: Publication) -> Iterable[int]:
-    if not wanted.first:
-        return range(_FIRST, 61000)
-    return range(wanted.first, wanted.last + 1)
+class Taken:
+    """The ports that containers have, and from where on one that nobody names is looked for: behind the last that was found."""
+
+    _next = _FIRST
+
+    def __init__(self, ours: Iterable[Published]) -> None:
+        self._hosts: dict[tuple[int, str], set[str]] = {}
+        for each in ours:
+            self.add(each)
+
+    def add(self, each: Published) -> None:
+        """One more."""
+        self._hosts.setdefault((each.host_port, each.protocol), set()).add(each.host)
+
+    def has(self, wanted: Publication, port: int) -> bool:
+        """Tells whether a port is somebody's at an address that is wanted."""
+        hosts = self._hosts.get((port, wanted.protocol), set())
+        return bool(hosts if not wanted.host else hosts & {wanted.host, "0.0.0.0", "::"})
+
+    def ports(self, wanted: Publication) -> Iterable[int]:
+        """Gives the ports to try, in this order."""
+        if wanted.first:
+            return range(wanted.first, wanted.last + 1)
+        return (*range(Taken._next, _LAST), *range(_FIRST, Taken._next))
+
+    def found(self, wanted: Publication, told: Sequence[Published]) -> None:
+        """These are somebody's now."""
+        for each in told:
+            self.add(each)
+            if not wanted.first:
+                Taken._next = each.host_port + 1 if each.host_port + 1 < _LAST else _FIRST
 
 
-def publish(wanted: Publication, ours: Iterable[Published]) -> tuple[list[Published], list[tuple[str, socket.socket]]]:
-    """Gives what is published, and the sockets; `ours` are the ports that other containers have. Raises PublishFailed."""
-    taken = {(each.host_port, each.protocol) for each in ours if not wanted.host or each.host in (wanted.host, "0.0.0.0", "::")}
+def publish(wanted: Publication, taken: Taken) -> tuple[list[Published], list[tuple[str, socket.socket]]]:
+    """Gives what is published, and the sockets. Raises PublishFailed."""
     shown = wanted.host or "0.0.0.0"
     failure = f"Bind for {shown}:{wanted.first} failed: port is already allocated"
-    for port in _ports(wanted):
-        if (port, wanted.protocol) in taken:
+    for port in taken.ports(wanted):
+        if taken.has(wanted, port):
             failure = f"Bind for {shown}:{port} failed: port is already allocated"
             continue
         try:
@@ -82,7 +108,9 @@ def publish(wanted: Publication, ours: Iterable[Published]) -> tuple[list[Publis
             if error.errno == errno.EADDRINUSE:
                 continue
             raise PublishFailed(failure) from error
-        return [Published(address, port, wanted.port, wanted.protocol) for address, _ in made], made
+        told = [Published(address, port, wanted.port, wanted.protocol) for address, _ in made]
+        taken.found(wanted, told)
+        return told, made
     if not wanted.first or wanted.last > wanted.first:
         failure = f"Bind for {shown}:{wanted.first} failed: all ports are allocated"
     raise PublishFailed(failure)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dockerlab.runtime import hostfiles
-from dockerlab.runtime.forwarding import Tasks
+from dockerlab.runtime.forwarding import Door, Tasks
 
 __all__ = ["ADDRESS", "Question", "Resolver", "answered", "asked", "host_servers"]
 
@@ -52,7 +52,7 @@ def asked(message: bytes) -> Question | None:
         size = message[at]
         if size > 63 or at + 1 + size >= len(message):
             return None
-        labels.append(message[at + 1 : at + 1 + size].decode("latin-1").lower())
+        labels.append(message[at + 1 : at + 1 + size].decode("utf-8", "replace").lower())
         at += 1 + size
     if at + 5 > len(message):
         return None
@@ -68,8 +68,11 @@ def answered(message: bytes, question: Question, records: Sequence[tuple[int, by
     return head + message[12 : question.end] + told
 
 
-def _encoded(name: str) -> bytes:
-    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+def _encoded(name: str) -> bytes | None:
+    """Gives a name as a message has it; None for one that no message can have, RFC 1035 section 2.3.4."""
+    labels = [label.encode() for label in name.split(".")]
+    encoded = b"".join(bytes([len(label) & 0xFF]) + label for label in labels) + b"\0"
+    return encoded if all(0 < len(label) < 64 for label in labels) and len(encoded) <= 255 else None
 
 
 def host_servers() -> list[str]:
@@ -85,13 +88,12 @@ class Resolver:
     """Serves one container. `servers` gives whom to ask for what is not here, [] where nobody is to be asked."""
 
     def __init__(self, datagrams: socket.socket, streams: socket.socket, forward: Lookup, reverse: Callable[[str], str | None], servers: Callable[[], Sequence[str]]) -> None:
-        self._datagrams, self._streams, self._forward, self._reverse, self._servers = datagrams, streams, forward, reverse, servers
+        self._datagrams, self._forward, self._reverse, self._servers = datagrams, forward, reverse, servers
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks()
-        for each in (datagrams, streams):
-            each.setblocking(False)
+        datagrams.setblocking(False)
         self._loop.add_reader(datagrams.fileno(), self._hear)
-        self._loop.add_reader(streams.fileno(), self._accept)
+        self._door = Door(streams, self._accept)
 
     def _hear(self) -> None:
         for _ in range(_HANDS):
@@ -120,8 +122,11 @@ class Resolver:
             return None
         if question.type == _PTR and question.name.endswith(".in-addr.arpa"):
             name = self._reverse(".".join(reversed(question.name.removesuffix(".in-addr.arpa").split("."))))
-            return None if name is None else answered(message, question, [(_PTR, _encoded(name))])
-        found = self._forward(question.name)
+            if name is None:
+                return None
+            encoded = _encoded(name)
+            return answered(message, question, [(_PTR, encoded)]) if encoded else answered(message, question, [], _NO_NAME)
+        found = self._forward(question.name) if question.name else None
         if found is None:
             return None
         addresses = random.sample(found, len(found)) if question.type == _A else []
@@ -155,13 +160,11 @@ class Resolver:
         finally:
             writer.close()
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            connection, _ = self._streams.accept()
-            if len(self._tasks) >= _HANDS:
-                connection.close()
-                return
-            self._tasks.begin(self._serve(connection))
+    def _accept(self, connection: socket.socket) -> None:
+        if len(self._tasks) >= _HANDS:
+            connection.close()
+            return
+        self._tasks.begin(self._serve(connection))
 
     async def _serve(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=connection)
@@ -182,7 +185,7 @@ class Resolver:
 
     def close(self) -> None:
         """Answers no more."""
-        for each in (self._datagrams, self._streams):
-            self._loop.remove_reader(each.fileno())
-            each.close()
+        self._loop.remove_reader(self._datagrams.fileno())
+        self._datagrams.close()
+        self._door.close()
         self._tasks.cancel()

@@ -16,17 +16,17 @@ import signal
 import socket
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dockerlab.errors import DockerlabError
 from dockerlab.linux import netlink, syscalls
 from dockerlab.linux.routes import reached
-from dockerlab.runtime import publishing, resolver, wire
-from dockerlab.runtime.forwarding import Datagrams, Streams, Tasks
+from dockerlab.runtime import forwarding, publishing, resolver, wire
+from dockerlab.runtime.forwarding import Tasks
 from dockerlab.runtime.hub import Hub
-from dockerlab.runtime.ports import Publication, Published
+from dockerlab.runtime.leases import Endpoint, Lease, Refused
+from dockerlab.runtime.ports import Publication
 from dockerlab.runtime.publishing import PublishFailed
 from dockerlab.store.files import locked
 from dockerlab.store.networks import Network, NetworkStore
@@ -35,55 +35,6 @@ __all__ = ["main"]
 
 _IDLE = 600.0
 _SETTLING = 1.0  # seconds in which, after a crash, addresses are kept for who had them
-
-
-class Refused(Exception):
-    """Something that a lease asked for and cannot have, in docker's words."""
-
-
-@dataclass(slots=True)
-class Endpoint:
-    """One container in one network."""
-
-    network: Network
-    id: str
-    address: str
-    mac: str
-    link: str
-    inside: str
-    aliases: list[str]
-
-    def facts(self) -> dict[str, Any]:
-        """What its monitor is told."""
-        network = self.network
-        return {"network": network.id, "name": network.name, "endpoint": self.id, "ip": self.address, "prefix": network.prefix, "gateway": network.gateway,
-                "mac": self.mac, "aliases": self.aliases}  # fmt: skip
-
-
-@dataclass(eq=False, slots=True)
-class Lease:
-    """What one container has."""
-
-    connection: socket.socket
-    container: str = ""
-    name: str = ""
-    namespace: int = -1
-    links: dict[str, str] = field(default_factory=dict)
-    servers: list[str] = field(default_factory=list)
-    resolve: bool = False
-    endpoints: dict[str, Endpoint] = field(default_factory=dict)
-    published: list[Published] = field(default_factory=list)
-    serving: list[Streams | Datagrams] = field(default_factory=list)
-    resolver: resolver.Resolver | None = None
-    questions: asyncio.Queue[tuple[dict[str, Any], list[int]] | None] = field(default_factory=asyncio.Queue)
-
-    def main(self) -> Endpoint | None:
-        """The endpoint that leads outside: docker takes the first by name."""
-        return min((e for e in self.endpoints.values() if not e.network.internal), key=lambda e: e.network.name, default=None)
-
-    def own(self) -> list[Endpoint]:
-        """Those in networks where names are resolved."""
-        return [e for e in self.endpoints.values() if not e.network.built_in]
 
 
 class Switch:
@@ -104,34 +55,29 @@ class Switch:
 
     async def run(self, listening: socket.socket) -> None:
         """Serves until nobody has a lease and the launcher has gone, or nobody has asked for long."""
-        listening.setblocking(False)
-        self._loop.add_reader(listening.fileno(), self._accept, listening)
+        door = forwarding.Door(listening, self._accept)
         idle = 0.0
         while True:
             await asyncio.sleep(1)
             idle = 0.0 if self._leases else idle + 1.0
-            if (idle >= _IDLE or (idle and _ready(self._owner))) and self._leave(listening):
+            if (idle >= _IDLE or (idle and _ready(self._owner))) and self._leave(listening, door):
                 break
         if self._hub:
             self._hub.close()
 
-    def _leave(self, listening: socket.socket) -> bool:
+    def _leave(self, listening: socket.socket, door: forwarding.Door) -> bool:
         """Takes this switch off its place, unless somebody has come meanwhile; whoever starts another one holds the same lock."""
         with locked(Path(f"{self._path}.lock")):
             if _ready(listening.fileno()) or self._leases:
                 return False
-            self._loop.remove_reader(listening.fileno())
+            door.close()
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
             return True
 
     # Who asks
 
-    def _accept(self, listening: socket.socket) -> None:
-        try:
-            connection, _ = listening.accept()
-        except OSError:
-            return
+    def _accept(self, connection: socket.socket) -> None:
         connection.settimeout(1.0)
         lease = Lease(connection)
         self._loop.add_reader(connection.fileno(), self._hear, lease)
@@ -189,7 +135,7 @@ class Switch:
                 await self._open()
                 for wanted in message["networks"]:
                     await self._add(lease, wanted)
-            self._publish(lease, [Publication(*each) for each in message.get("ports", ())])
+            await self._publish(lease, [Publication(*each) for each in message.get("ports", ())])
             if message.get("again") and self._hub:
                 # The hub of a switch that was killed goes a little later than that, and with it the other ends of its links.
                 names = [each.inside for each in lease.endpoints.values()]
@@ -205,17 +151,23 @@ class Switch:
         try:
             await self._plug(lease, [endpoint])
         except BaseException:
-            del lease.endpoints[endpoint.network.id]
+            await self._unplugged(lease, endpoint)
             raise
         return self._told(lease)
 
     async def _disconnect(self, lease: Lease, message: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        endpoint = lease.endpoints.pop(message["network"], None)
+        endpoint = lease.endpoints.get(message["network"])
         if endpoint and self._hub:
+            await self._unplugged(lease, endpoint)
             hub, main = self._hub, lease.main()
-            await hub.inside(lambda: hub.links.remove(endpoint.link))
-            await hub.visit(lease.namespace, lambda: _default(main))
+            if lease.namespace >= 0:
+                await hub.visit(lease.namespace, lambda: _default(main))
         return self._told(lease)
+
+    async def _unplugged(self, lease: Lease, endpoint: Endpoint) -> None:
+        lease.endpoints.pop(endpoint.network.id, None)
+        if hub := self._hub:
+            await hub.inside(lambda: hub.links.remove(endpoint.link))
 
     async def _rename(self, lease: Lease, message: dict[str, Any], _: list[int]) -> dict[str, Any]:
         lease.name = message["name"]
@@ -226,9 +178,14 @@ class Switch:
         return {}
 
     async def _forget(self, lease: Lease, message: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        network = self._store.find(message["network"])
-        if self._hub and not any(network.id in each.endpoints for each in self._leases):
-            await self._hub.lower(network)
+        """Removes a network that nobody is in, nor is about to be: both are settled here, one after the other."""
+        async with self._lock:
+            network = self._store.find(message["network"])
+            if any(network.id in each.endpoints or network.id in each.joining for each in self._leases):
+                return {"used": True}
+            self._store.remove(network)
+            if self._hub:
+                await self._hub.lower(network)
         return {}
 
     def _told(self, lease: Lease) -> dict[str, Any]:
@@ -241,16 +198,25 @@ class Switch:
     async def _open(self) -> Hub:
         async with self._lock:
             if self._hub is None:
-                hub = Hub(tied=self._tied, tap=self._tap)
+                hub = Hub(tied=self._tied, tap=self._tap, memory=Path(f"{self._path}.hub"))
                 await hub.open()
                 self._hub = hub
         return self._hub
 
     async def _add(self, lease: Lease, wanted: dict[str, Any]) -> Endpoint:
         """Gives a lease a place in a network that is up by then, but no link yet."""
-        hub = await self._open()
+        hub, ident = await self._open(), wanted["id"]
+        lease.joining.add(ident)
+        try:
+            return await self._placed(lease, wanted, hub)
+        finally:
+            lease.joining.discard(ident)
+
+    async def _placed(self, lease: Lease, wanted: dict[str, Any], hub: Hub) -> Endpoint:
         async with self._lock:
             network = self._store.settled(wanted["id"], () if any(wanted["id"] in each.endpoints for each in self._leases) else hub.busy())
+            if network.id in lease.endpoints:
+                raise Refused(f"endpoint with name {lease.name} already exists in network {network.name}")
             await hub.raise_network(network)
         address = await self._address(network, wanted.get("ip", ""), wanted.get("prefer", ""))
         numbers = [int(e.inside[3:]) for e in lease.endpoints.values()]
@@ -301,15 +267,19 @@ class Switch:
         if sockets := await hub.visit(lease.namespace, configure):
             lease.resolver = resolver.Resolver(*sockets, lambda name: self._named(lease, name), lambda address: self._called(lease, address), lambda: self._servers(lease))
 
-    def _publish(self, lease: Lease, wanted: list[Publication]) -> None:
+    async def _publish(self, lease: Lease, wanted: list[Publication]) -> None:
         """Binds the ports; the container has its address by now."""
-        ours = [each for other in self._leases for each in other.published]
-        main = lease.main()
-        for each in wanted:
-            if self._isolated and main is None:
-                return  # from a network without a way out nothing is published
+        main, most = lease.main(), resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+        if self._isolated and main is None:
+            return  # from a network without a way out nothing is published
+        if 2 * len(wanted) > most:
+            raise Refused(f"{len(wanted)} published ports are too many: this host lets one process open {4 * most} files, and each port takes two of them")
+        taken = publishing.Taken(each for other in self._leases for each in other.published)
+        for number, each in enumerate(wanted):
+            if number % 16 == 15:  # others want their turn
+                await asyncio.sleep(0)
             try:
-                told, sockets = publishing.publish(each, ours)
+                told, sockets = publishing.publish(each, taken)
             except PublishFailed as error:
                 raise Refused(f"driver failed programming external connectivity on endpoint {lease.name} ({main.id if main else lease.container}): {error}") from error
             lease.published += told
@@ -360,7 +330,7 @@ class Switch:
                     yield other, found
 
     def _named(self, lease: Lease, name: str) -> list[str] | None:
-        wanted = lease.links.get(name, name).lower()
+        wanted = next((other for alias, other in lease.links.items() if alias.lower() == name), name).lower()
         found = []
         for other, endpoint in self._mates(lease):
             names = [other.name, other.container[:12], *endpoint.aliases]

@@ -15,19 +15,23 @@ import shutil
 import socket
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
 from dockerlab.linux import netlink
 from dockerlab.linux.routes import reached
 from dockerlab.runtime.forwarding import Streams, Tasks
 
-__all__ = ["PORTS", "Listening", "Tap", "Tied", "WayOut"]
+__all__ = ["DEVICE", "PORTS", "Listening", "Tap", "Tied", "WayOut"]
 
 PORTS = (80, 443, 22, 8080, 9418, 53)
 _PATIENCE = 20.0
 _HUB = "host0"
+DEVICE = "dlh-"  # what the names of host's ends begin with
+_LAST = 1 << 24  # the priority of our routes: after everybody's
+_HANDS, _HANDS_EACH = 256, 16  # questions of all, and of one sender, that wait for an answer
 _PKTINFO = 8  # IP_PKTINFO, ip(7)
 
 Result = TypeVar("Result")
@@ -43,8 +47,11 @@ class WayOut:
     device = ""
     host = ""
 
-    async def tell(self, subnet: str) -> None:
+    async def tell(self, subnet: str, *, internal: bool) -> None:
         """A network with this subnet is up from now on."""
+
+    async def forget(self, subnet: str) -> None:
+        """It is not any more."""
 
     def close(self) -> None:
         """Takes down what the kernel does not take down with the hub."""
@@ -59,7 +66,8 @@ class Tied(WayOut):
         self._outside, self._inside, self._hub = outside, inside, hub
         self._links: netlink.Links | None = None
         self._rules: netlink.Rules | None = None
-        self.device = f"dlh-{os.urandom(5).hex()}"
+        self._gateway = ""
+        self.device = f"{DEVICE}{os.urandom(5).hex()}"
 
     async def open(self) -> None:
         """Ties the two; raises NetlinkError, OSError."""
@@ -70,6 +78,7 @@ class Tied(WayOut):
         while any(first in other for other in taken):
             first += 4
         self.host, mine = str(first + 1), str(first + 2)
+        self._gateway = mine
 
         def here() -> None:
             self._links = links = netlink.Links()
@@ -80,6 +89,7 @@ class Tied(WayOut):
                     file.write("1\n")
             self._rules = netlink.Rules(self.device, owned=True)
             self._rules.masquerade(f"{mine}/32", self.device)
+            self._rules.guard(self.device)  # the host's own may go in, as in docker; other engines' containers are not the host
 
         def there() -> None:
             with netlink.Links() as links:
@@ -90,13 +100,17 @@ class Tied(WayOut):
         await self._outside(here)
         await self._inside(there)
 
-    async def tell(self, subnet: str) -> None:
-        """The host reaches the network's containers, as docker's root does."""
-        def here() -> None:
-            if self._links:
-                self._links.route(subnet, name=self.device)
+    async def tell(self, subnet: str, *, internal: bool) -> None:
+        """The host reaches the network's containers, as docker's root does, unless it reaches something else at these addresses."""
+        if self._links and not internal:
+            links = self._links
+            await self._outside(lambda: links.route_beside(subnet, self._gateway, _LAST))
 
-        await self._outside(here)
+    async def forget(self, subnet: str) -> None:
+        """The host looks for nobody there any more."""
+        if self._links:
+            links = self._links
+            await self._outside(lambda: links.unroute(subnet, self._gateway, _LAST))
 
     def close(self) -> None:
         """The host's end of the pair goes with the hub, the table with its socket."""
@@ -155,6 +169,8 @@ class Listening(WayOut):
 
     def __init__(self, inside: Run[Any]) -> None:
         self._inside = inside
+        self._internal: set[IPv4Network] = set()
+        self._asking: Counter[str] = Counter()
         self._streams: list[Streams] = []
         self._datagrams: socket.socket | None = None
         self._tasks = Tasks()
@@ -180,11 +196,19 @@ class Listening(WayOut):
         self._datagrams.setblocking(False)
         asyncio.get_running_loop().add_reader(self._datagrams.fileno(), self._hear)
 
-    @staticmethod
-    async def _connect(accepted: socket.socket) -> socket.socket:
+    async def tell(self, subnet: str, *, internal: bool) -> None:
+        """What comes from an internal network is not carried on, also where no rule of the kernel's keeps it."""
+        if internal:
+            self._internal.add(IPv4Network(subnet))
+
+    async def forget(self, subnet: str) -> None:
+        """The subnet may be another network's."""
+        self._internal.discard(IPv4Network(subnet))
+
+    async def _connect(self, accepted: socket.socket) -> socket.socket:
         """Gives a socket of the host's namespace, connected to where the container meant to go."""
         meant = accepted.getsockname()
-        _refuse_own(meant[0], accepted.getpeername()[0])
+        self._refuse_own(meant[0], accepted.getpeername()[0])
         outward = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -200,13 +224,23 @@ class Listening(WayOut):
         with contextlib.suppress(OSError):
             data, more, _, sender = self._datagrams.recvmsg(4096, 64)
             meant = next((socket.inet_ntoa(info[8:12]) for level, kind, info in more if (level, kind) == (socket.IPPROTO_IP, _PKTINFO)), "")
-            if meant and len(self._tasks) < 64:
+            # One that asks without end takes nobody else's turn.
+            if meant and len(self._tasks) < _HANDS and self._asking[sender[0]] < _HANDS_EACH:
+                self._asking[sender[0]] += 1
                 self._tasks.begin(self._ask(data, meant, sender))
 
     async def _ask(self, data: bytes, meant: str, sender: Any) -> None:
+        try:
+            await self._answered(data, meant, sender)
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            self._asking -= Counter([sender[0]])
+
+    async def _answered(self, data: bytes, meant: str, sender: Any) -> None:
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError, TimeoutError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as outward:
-            _refuse_own(meant, sender[0])
+        self._refuse_own(meant, sender[0])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as outward:
             outward.connect((meant, 53))
             await loop.sock_sendall(outward, data)
             async with asyncio.timeout(5):
@@ -225,8 +259,7 @@ class Listening(WayOut):
             self._datagrams.close()
         self._tasks.cancel()
 
-
-def _refuse_own(meant: str, sender: str) -> None:
-    """Raises OSError for an address of this machine's loopback, which a container has one of its own of."""
-    if IPv4Address(meant).is_loopback or IPv4Address(sender).is_loopback:
-        raise OSError("not a foreign address")
+    def _refuse_own(self, meant: str, sender: str) -> None:
+        """Raises OSError for an address of this machine's loopback, which a container has one of its own of, and for who may reach nobody outside."""
+        if IPv4Address(meant).is_loopback or IPv4Address(sender).is_loopback or any(IPv4Address(sender) in subnet for subnet in self._internal):
+            raise OSError("not a foreign address")

@@ -192,7 +192,7 @@ def _test(call: Call, word: str) -> tuple[str, str]:
         except NotFound as error:
             raise NotFound(f"no such container {value}", hint=error.hint) from None
     if name in ("expose", "publish"):
-        ports.span(value)
+        ports.span(value, name)
     if name == "health" and value not in ("none", "starting", "healthy", "unhealthy"):
         raise InvalidRequest(f"Unrecognised filter value for health: {value}", hint="name none, starting, healthy or unhealthy")
     if name == "status" and value not in _STATES:
@@ -205,7 +205,7 @@ def _passes(container: Container, name: str, value: str) -> bool:
     if name == "label":
         return labelled(container.config.labels, value)
     if name in ("expose", "publish"):
-        return bool(ports.numbers(container, state, name) & ports.span(value))
+        return bool(ports.numbers(container, state, name) & ports.span(value, name))
     if name == "network":
         return _in_network(container, state, value)
     if name == "volume":

@@ -20,7 +20,11 @@ _LATER = ("volume-driver", "volume-opt", "volume-subpath", "bind-nonrecursive", 
 def mount(text: str) -> MountWord:
     """Gives the meaning of `type=bind,source=…,target=…[,…]`; raises InvalidArgument in the words of docker's client."""
     found: dict[str, Any] = {"type": "volume", "labels": {}, "tmpfs": []}
-    for part in next(csv.reader([text]), []):
+    try:
+        parts = next(csv.reader([text]), [])
+    except csv.Error as error:
+        raise InvalidArgument(f"invalid field {text!r}: {error}", hint="write type=bind,source=/here,target=/there") from None
+    for part in parts:
         name, equals, value = part.partition("=")
         key = _ALIASES.get(name.lower(), name.lower())
         if not equals and key not in ("readonly", "volume-nocopy"):

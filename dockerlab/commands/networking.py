@@ -55,11 +55,18 @@ def _address(text: str) -> str:
         raise InvalidRequest(f"invalid IPv4 address: {text}", hint="write four numbers, as 10.1.2.3") from None
 
 
+def _fields(text: str) -> list[str]:
+    try:
+        return next(csv.reader([text]), [])
+    except csv.Error as error:
+        raise InvalidArgument(f"invalid field {text!r}: {error}", hint="write name=value,name=value on one line") from None
+
+
 def _word(text: str) -> NetworkWord:
     if "=" not in text:
         return NetworkWord(text)
     name, aliases, address = "", [], ""
-    for field in next(csv.reader([text])):
+    for field in _fields(text):
         key, equals, value = field.partition("=")
         key = key.strip().lower()
         if not equals or not key:
@@ -85,7 +92,7 @@ def publications(words: Sequence[str]) -> tuple[Publication, ...]:
 def _short(text: str) -> str:
     """Gives the short form of `published=8080,target=80,protocol=tcp`."""
     found = {"published": "", "target": "", "protocol": "tcp"}
-    for field in next(csv.reader([text])):
+    for field in _fields(text):
         key, _, value = field.partition("=")
         found[key] = value
     return f"{found['published']}:{found['target']}/{found['protocol']}"

@@ -75,12 +75,17 @@ def asked(container: Container) -> dict[str, Any]:
     return found
 
 
-def span(text: str) -> set[tuple[int, str]]:
+def span(text: str, kind: str) -> set[tuple[int, str]]:
     """Gives the ports of `80`, `80/udp`, `80-90/tcp`, as the filters `publish` and `expose` have them; raises InvalidRequest."""
     ports, _, protocol = text.partition("/")
     first, _, last = ports.partition("-")
+    hint = "write 80, 53/udp or 8000-8010/tcp"
     if not all(part.isascii() and part.isdigit() for part in (first, last or first)) or (protocol or "tcp") not in ("tcp", "udp", "sctp"):
-        raise InvalidRequest(f"invalid filter value '{text}' for port", hint="write 80, 53/udp or 8000-8010/tcp")
+        raise InvalidRequest(f"invalid filter value '{text}' for port", hint=hint)
+    if large := next((part for part in (first, last) if len(part) > 5 or int(part or 0) > 65535), ""):
+        raise InvalidRequest(f'error while looking up for {kind} {text}: strconv.ParseUint: parsing "{large}": value out of range', hint=hint)
+    if int(first) > int(last or first):
+        raise InvalidRequest(f"error while looking up for {kind} {text}: Invalid range specified for the Port: {ports}", hint=hint)
     return {(number, protocol or "tcp") for number in range(int(first), int(last or first) + 1)}
 
 

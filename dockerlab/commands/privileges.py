@@ -43,12 +43,12 @@ def security(folder: Path, words: Sequence[str]) -> dict[str, Any]:
 
 def _profile(folder: Path, name: str) -> str:
     try:
-        text = (folder / name).read_text()
+        text = (folder / name).read_bytes()
     except OSError as error:
         raise InvalidArgument(f"opening seccomp profile ({name}) failed: open {name}: {(error.strerror or '').lower()}", hint="name a file of this machine") from error
     try:
         return json.dumps(json.loads(text), separators=(",", ":"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"compacting json for seccomp profile ({name}) failed: {error}", hint="the file is no JSON") from error
 
 

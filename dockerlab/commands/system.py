@@ -59,7 +59,7 @@ def info(call: Call) -> Outcome:
         "Containers": len(containers), "Running": sum(c.state.status == "running" for c in containers),
         "Paused": sum(c.state.status == "paused" for c in containers), "Images": len(engine.images.list()),
         "Server Version": __version__, "Storage Driver": driver, "Tier": tier, "Isolation": says,
-        "Network": "host: containers share this machine's network until networks of their own come; --net none gives them none",
+        "Network": " ".join(sorted({network.driver for network in engine.networks.list()})),
         "Kernel Version": platform.release(), "Architecture": platform.machine(), "Docker Root Dir": str(engine.home),
     }  # fmt: skip
     if call.flag("format"):

@@ -12,7 +12,7 @@ import msgspec
 from dockerlab.engine import binds, devices, joining, logging, mounts
 from dockerlab.engine.container import NAME, Container, Sink
 from dockerlab.engine.images import Image, now
-from dockerlab.engine.names import invent
+from dockerlab.engine.names import invent, refuse_lines
 from dockerlab.engine.options import Attach, RunOptions, check_health, check_modes, check_restart, merged
 from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
@@ -80,6 +80,10 @@ class Containers:
 
     def _create(self, image: str, source: Image, config: RunConfig, chosen: RunOptions) -> Container:
         ident, engine = new_id(), self._engine
+        refuse_lines("hostname", (chosen.hostname, chosen.domainname))
+        refuse_lines("name of a host", (*(name for name, _ in chosen.add_host), *chosen.link))
+        refuse_lines("option of the resolver", (*chosen.dns_option, *chosen.dns_search))
+        refuse_lines("alias", (alias for network in chosen.networks for alias in network.aliases))
         chain = engine.images.layers.ensure_unpacked(source.record)
         networks = joining.planned(engine, chosen)
         pid, ipc = (joining.mode(engine, kind, word) for kind, word in (("pid", chosen.pid), ("ipc", chosen.ipc)))

@@ -28,7 +28,7 @@ def given(devices: Sequence[Device], able: Capabilities) -> tuple[Device, ...]:
         except OSError as error:
             raise ContainerError(f"{told} {(error.strerror or '').lower()}", exit_code=127) from error
         if stat.S_ISDIR(mode):
-            inner = [Device(path, device.target + path.removeprefix(device.source)) for path in _nodes(device.source, ())]
+            inner = [Device(path, device.target + path.removeprefix(device.source)) for path in _nodes(device.source, _OWN if os.path.realpath(device.source) == "/dev" else ())]
             found += inner
         if not (_is_node(mode) or (stat.S_ISDIR(mode) and inner)):
             raise ContainerError(f"{told} not a device node", exit_code=125)

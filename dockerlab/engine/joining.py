@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.engine import linking
@@ -133,9 +134,13 @@ def _check_address(found: Network, address: str) -> None:
     if not found.chosen:
         raise InvalidRequest("user specified IP address is supported only when connecting to networks with user configured subnets", hint="create the network with --subnet")
     subnet = IPv4Network(found.subnet)
-    if IPv4Address(address) in (subnet.network_address, subnet.broadcast_address):
+    try:
+        meant = ipaddress.ip_address(address)
+    except ValueError:
+        raise InvalidRequest(f"Invalid IPv4 address: {address})", hint=f"name one of {subnet}") from None
+    if meant in (subnet.network_address, subnet.broadcast_address):
         raise InvalidRequest("Address already in use", hint="the first and the last address of a subnet are nobody's")
-    if IPv4Address(address) not in subnet:
+    if meant not in subnet:
         raise InvalidRequest(f"Invalid address {address}: It does not belong to any of this network's subnets", hint=f"name one of {found.subnet}")
 
 

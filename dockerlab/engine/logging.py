@@ -14,6 +14,7 @@ __all__ = ["check", "described", "driver", "limits"]
 _DRIVERS = ("json-file", "local", "none")
 _KNOWN = ("labels", "labels-regex", "env", "env-regex", "tag", "compress", "mode", "max-buffer-size")
 _UNITS = {"": 1, "b": 1, **{letter: 1000**power for power, letter in enumerate("kmgtp", 1)}}
+_LARGEST = 2**63 - 1
 # What the driver `local` does when nobody says otherwise.
 _LOCAL = {"most": 20 * 1000**2, "files": 5}
 
@@ -39,10 +40,15 @@ def _sizes(options: Mapping[str, str]) -> dict[str, int]:
         parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([bkmgtp]?)(?:i?b)?", size.lower())
         if size != "-1" and not parts:
             raise InvalidRequest(f"{failed} invalid size: '{size}'", hint="write 10m")
-        found["most"] = int(float(parts[1]) * _UNITS[parts[2]]) if parts else 0
+        number = float(parts[1]) if parts else 0.0
+        if parts and number == float("inf"):
+            raise InvalidRequest(f'{failed} strconv.ParseFloat: parsing "{parts[1][:40]}": value out of range', hint="write 10m")
+        found["most"] = min(int(number * _UNITS[parts[2]]), _LARGEST) if parts else 0
     if count := options.get("max-file", ""):
         if not re.fullmatch("[+-]?[0-9]+", count):
             raise InvalidRequest(f'{failed} strconv.Atoi: parsing "{count}": invalid syntax', hint="write a number")
+        if len(count) > 18:
+            raise InvalidRequest(f'{failed} strconv.Atoi: parsing "{count[:40]}": value out of range', hint="write a number")
         if int(count) < 1:
             raise InvalidRequest(f"{failed} max-file cannot be less than 1", hint="one file is the least")
         found["files"] = int(count)

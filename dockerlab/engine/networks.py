@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dockerlab.engine.joining import endpoint, switch
+from dockerlab.engine.names import refuse_lines
 from dockerlab.errors import AlreadyExists, InUse, InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux.routes import reached
 from dockerlab.runtime import control, network
@@ -92,6 +93,7 @@ class Networks:
 
     def connect(self, name: str, container: Container, *, aliases: Sequence[str] = (), ip: str = "", links: Sequence[str] = ()) -> None:
         """Brings a container into a network, at once if it runs; raises NotFound, InvalidRequest."""
+        refuse_lines("alias", aliases)
         found, host = self.get(name), container.record.host
         if found.name == "host" or host["network"] == "host":
             raise InvalidRequest("container cannot be disconnected from host network or connected to host network")

@@ -49,6 +49,8 @@ _GUARDED: dict[str, str] = {
     "CAP_SYS_TTY_CONFIG": "vhangup",
 }  # fmt: skip
 _NEW_LISTENER, _WAIT_KILLABLE = 8, 32
+_MOST_INSTRUCTIONS = 4096  # BPF_MAXINSNS
+_MOST_CONDITIONS = 32  # of a rule: a jump reaches 255 instructions
 
 
 def default_profile(capabilities: Iterable[str]) -> dict[str, Any]:
@@ -101,16 +103,28 @@ def read_profile(text: str, capabilities: Iterable[str]) -> dict[str, Any]:
         for rule in told.get("syscalls") or ():
             if not _applies(rule.get("includes") or {}, rule.get("excludes") or {}, held, machine):
                 continue
-            names = [*(rule.get("names") or ()), *([rule["name"]] if rule.get("name") else [])]
+            names = [*_texts(rule.get("names") or []), *([rule["name"]] if rule.get("name") else [])]
             _action(rule)
             args = [{"index": int(arg["index"]), "value": int(arg["value"]), "valueTwo": int(arg.get("valueTwo", 0)), "op": arg["op"]} for arg in rule.get("args") or ()]
+            if any(not 0 <= arg["index"] <= 5 for arg in args) or len(args) > _MOST_CONDITIONS:
+                raise ValueError(f"a call has six arguments, and a rule at most {_MOST_CONDITIONS} conditions")
             for arg in args:
                 _condition(arg)
             rules.append({"names": names, "action": rule["action"], **({"errnoRet": rule["errnoRet"]} if rule.get("errnoRet") is not None else {}), "args": args})
-    except (ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
+        if {"SCMP_ACT_NOTIFY"} & {default, *(rule["action"] for rule in rules)}:
+            raise ValueError("SCMP_ACT_NOTIFY needs a listener, and there is none")
+        known = {**({"defaultErrnoRet": told["defaultErrnoRet"]} if told.get("defaultErrnoRet") is not None else {}), "defaultAction": default, "syscalls": rules}
+        if syscalls.MACHINE in _ARCHES and len(compile_profile(known)) > 8 * _MOST_INSTRUCTIONS:
+            raise ValueError(f"the kernel takes {_MOST_INSTRUCTIONS} instructions, and this profile has more")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
         raise InvalidRequest(f"decoding seccomp profile failed: {error}", hint="give a profile as docker's default one is written") from error
-    own = {"defaultAction": default, **({"defaultErrnoRet": told["defaultErrnoRet"]} if told.get("defaultErrnoRet") is not None else {})}
-    return {**own, "architectures": [_ARCHES[syscalls.MACHINE][1]], "syscalls": rules} if syscalls.MACHINE in _ARCHES else {}
+    return {**known, "architectures": [_ARCHES[syscalls.MACHINE][1]]} if syscalls.MACHINE in _ARCHES else {}
+
+
+def _texts(words: Any) -> list[str]:
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"names is no list of names: {str(words)[:40]}")
+    return words
 
 
 def _applies(includes: Mapping[str, Any], excludes: Mapping[str, Any], held: set[str], machine: str) -> bool:
@@ -156,8 +170,10 @@ def compile_profile(profile: Mapping[str, Any]) -> bytes:
 
 
 def _action(rule: Mapping[str, Any]) -> int:
-    """Gives what the kernel is to do; raises KeyError for a word that it does not know, or that needs somebody who listens."""
+    """Gives what the kernel is to do; raises KeyError for a word that it does not know, ValueError for a number that is none of an error."""
     number = rule.get("errnoRet")
+    if number is not None and not 0 <= int(number) <= 0xFFFF:
+        raise ValueError(f"errnoRet {str(number)[:20]} is out of range")
     return {
         "SCMP_ACT_ERRNO": _ERRNO | (errno.EPERM if number is None else int(number)), "SCMP_ACT_ALLOW": _ALLOW, "SCMP_ACT_NOTIFY": _NOTIFY, "SCMP_ACT_KILL": _KILL_THREAD,
         "SCMP_ACT_KILL_THREAD": _KILL_THREAD, "SCMP_ACT_KILL_PROCESS": _KILL_PROCESS, "SCMP_ACT_TRAP": _TRAP, "SCMP_ACT_LOG": _LOG,

@@ -147,8 +147,8 @@ def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], grou
         os.close(over)
 
 
-def place(k: Door, root: int, path: str, *, is_file: bool) -> int:
-    """Gives a descriptor of the place to mount on, made if missing, never outside the root whatever symlinks the image has.
+def place(k: Door, root: int, path: str, *, is_file: bool, hops: int = 40) -> int:
+    """Gives a descriptor of the place to mount on, made if missing, also where a symlink says that it were, never outside the root whatever symlinks the image has.
 
     The folder's time is put back: an empty place made by the engine is not something that the container changed.
     """
@@ -159,8 +159,10 @@ def place(k: Door, root: int, path: str, *, is_file: bool) -> int:
         if error.errno != errno.ENOENT:
             raise InitFailed(told(f"cannot mount on {path}: {error.strerror}")) from error
     parent_path, _, name = inner.rpartition("/")
-    parent = place(k, root, parent_path, is_file=False) if parent_path else os.dup(root)
+    parent = place(k, root, parent_path, is_file=False, hops=hops - 1) if parent_path and hops else os.dup(root)
     try:
+        if hops and (to := _link(name, parent)):
+            return place(k, root, to if to.startswith("/") else f"{parent_path}/{to}", is_file=is_file, hops=hops - 1)
         times = os.stat(f"/proc/self/fd/{parent}")
         if is_file:
             os.close(k.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=parent))
@@ -172,6 +174,14 @@ def place(k: Door, root: int, path: str, *, is_file: bool) -> int:
     finally:
         os.close(parent)
     return k.openat2(root, inner, os.O_PATH)  # type: ignore[no-any-return]
+
+
+def _link(name: str, folder: int) -> str:
+    """Gives where a symlink leads to that leads nowhere yet, "" for what is none."""
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError:
+        return ""
 
 
 def _copy_up(root: int, source: str, volume: str) -> None:

@@ -78,25 +78,29 @@ class Switch:
     # Who asks
 
     def _accept(self, connection: socket.socket) -> None:
-        connection.settimeout(1.0)
         lease = Lease(connection)
         self._loop.add_reader(connection.fileno(), self._hear, lease)
         self._tasks.begin(self._serve(lease))
 
     def _hear(self, lease: Lease) -> None:
         try:
-            message, descriptors = wire.receive(lease.connection)
+            message, descriptors = wire.receive_soon(lease.connection)
         except (OSError, ValueError):
             message, descriptors = None, []
         if message is None:
             self._loop.remove_reader(lease.connection.fileno())
             lease.questions.put_nowait(None)
+            for descriptor in descriptors:
+                os.close(descriptor)
             return
         lease.questions.put_nowait((message, descriptors))
 
     async def _serve(self, lease: Lease) -> None:
         while (question := await lease.questions.get()) is not None:
             message, descriptors = question
+            if message.get("do") != "attach":
+                for descriptor in descriptors:
+                    os.close(descriptor)
             try:
                 if message.get("do") == "userns":
                     self._lend(lease.connection)
@@ -107,7 +111,7 @@ class Switch:
             except DockerlabError as error:
                 answer = {"failed": error.message}
             except (OSError, netlink.NetlinkError) as error:
-                answer = {"failed": f"this host refuses a container its network: {error}"}
+                answer = {"failed": f"this host refuses a container its network: {error.args[-1] if isinstance(error, netlink.NetlinkError) else error}"}
             except Exception as error:
                 traceback.print_exc()
                 answer = {"failed": f"the switch failed: {type(error).__name__}: {error}"}

@@ -10,13 +10,14 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dockerlab import errors
 from dockerlab.errors import DockerlabError
 
-__all__ = ["address", "describe", "reached", "receive", "receive_bytes", "revive", "send", "send_bytes"]
+__all__ = ["address", "describe", "reached", "receive", "receive_bytes", "receive_soon", "revive", "send", "send_bytes"]
 
 _LENGTH = struct.Struct("!I")
 _LONGEST = 108
@@ -70,8 +71,24 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]
     return None if data is None else json.loads(data), descriptors
 
 
-def receive_bytes(connection: socket.socket, most: int = 8) -> tuple[bytes | None, list[int]]:
-    """Gives the next frame and at most so many descriptors with it; (None, …) at the end, also in the middle of a frame."""
+def receive_soon(connection: socket.socket, *, longest: int = 8 << 20, within: float = 1.0) -> tuple[dict[str, Any] | None, list[int]]:
+    """The same, with one descriptor at most, for who has others to serve: raises OSError (TimeoutError) for a frame that takes longer, ValueError for what is no message."""
+    deadline = time.monotonic() + within
+    connection.settimeout(within)
+    try:
+        data, descriptors = receive_bytes(connection, 1, longest, lambda: connection.settimeout(max(0.001, deadline - time.monotonic())))
+    finally:
+        connection.settimeout(within)
+    try:
+        return None if data is None else json.loads(data), descriptors
+    except (ValueError, RecursionError) as error:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise ValueError("not a message") from error
+
+
+def receive_bytes(connection: socket.socket, most: int = 8, longest: int = 1 << 32, before: Callable[[], object] = lambda: None) -> tuple[bytes | None, list[int]]:
+    """Gives the next frame and at most so many descriptors with it; (None, …) at the end, also in the middle of a frame, and for one that is too long."""
     data, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, most, _CLOEXEC)
     while 0 < len(data) < _LENGTH.size:
         part = connection.recv(_LENGTH.size - len(data))
@@ -81,6 +98,9 @@ def receive_bytes(connection: socket.socket, most: int = 8) -> tuple[bytes | Non
     left = _LENGTH.unpack(data)[0]
     parts = []
     while left:
+        if left > longest:
+            return None, descriptors
+        before()
         part = connection.recv(min(left, 1 << 20))
         if not part:
             return None, descriptors

@@ -43,7 +43,8 @@ class Log:
     def _put_aside(self) -> None:
         self._file.close()
         with contextlib.suppress(FileNotFoundError):
-            for number in range(self._files - 1, 1, -1):
+            held = max((int(file.name.rpartition(".")[2]) for file in _older(Path(self._path))), default=0)
+            for number in range(min(self._files - 1, held + 1), 1, -1):
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(f"{self._path}.{number - 1}", f"{self._path}.{number}")
             if self._files > 1:
@@ -57,12 +58,16 @@ class Log:
         self._file.close()
 
 
+def _older(path: Path) -> Iterator[Path]:
+    return path.parent.glob(f"{path.name}.[0-9]*")
+
+
 def read_log(path: Path, more: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, int, bytes]]:
     """Yields a log's chunks, oldest first, as (time in nanoseconds, stream, bytes); a last chunk that was cut by a kill is left out.
 
     At its end `more` is asked, which may wait, whether to look again.
     """
-    older = sorted((int(file.name.rpartition(".")[2]) for file in path.parent.glob(f"{path.name}.[0-9]*")), reverse=True)
+    older = sorted((int(file.name.rpartition(".")[2]) for file in _older(path)), reverse=True)
     with contextlib.ExitStack() as held:
         # While it is open nothing else gets its inode number, so a file that was put aside is known again.
         files = [held.enter_context(open(file, "rb")) for file in (*(path.with_name(f"{path.name}.{number}") for number in older), path) if file.exists()]

@@ -81,6 +81,8 @@ class NetworkStore:
             found = msgspec.json.decode(self._path.read_bytes(), type=list[Network])
         except msgspec.DecodeError as error:
             raise CorruptContent(f"networks.json is damaged: {error}", hint=f"remove {self._path}; networks of your own are to be created again") from error
+        if missing := BUILT_IN.keys() - {network.name for network in found}:
+            raise CorruptContent(f"networks.json is damaged: it lacks {min(missing)}", hint=f"remove {self._path}; networks of your own are to be created again")
         return sorted(found, key=lambda network: network.name)
 
     def find(self, text: str) -> Network:
@@ -158,7 +160,7 @@ def checked(subnet: str, gateway: str, ip_range: str) -> tuple[str, str, str]:
     except ValueError:
         raise InvalidRequest(f"Invalid subnet {subnet} : invalid CIDR address: {subnet}", hint="write 10.1.2.0/24") from None
     if whole.prefixlen > 30:
-        raise InvalidRequest(f"Invalid subnet {subnet} : no room for a gateway and a container", hint="write 10.1.2.0/24")
+        raise InvalidRequest("failed to allocate gateway (): No available addresses on this pool", hint="a gateway and a container need room: 10.1.2.0/24")
     part = ""
     if ip_range:
         try:
@@ -175,4 +177,6 @@ def checked(subnet: str, gateway: str, ip_range: str) -> tuple[str, str, str]:
             address = None
         if address is None or address not in whole:
             raise InvalidArgument(f"no matching subnet for gateway {gateway}", hint=f"name an address of {whole}")
+        if address in (whole.network_address, whole.broadcast_address):
+            raise InvalidRequest(f"failed to allocate gateway ({gateway}): Address already in use", hint="the first and the last address of a subnet are nobody's")
     return str(whole), gateway, part

@@ -216,7 +216,15 @@ def test_a_profile_in_docker_s_words() -> None:
 @pytest.mark.parametrize("text", [
     "", "{", "[]", "{}", '{"defaultAction": "FOO"}', '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"]}]}',
     '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "X"}]}]}',
-    '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": 7}', '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_TRACE"}]}',
+    '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": "read", "action": "SCMP_ACT_ERRNO"}]}', '{"defaultAction": "SCMP_ACT_NOTIFY"}',
+    '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": [1, null], "action": "SCMP_ACT_ERRNO"}]}',
+    '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 2147418112}]}',
+    '{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": -1}', '{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1' + "0" * 30 + "}",
+    '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]}',
+    '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": [' + ",".join(['"read"'] * 50000) + '], "action": "SCMP_ACT_ERRNO"}]}',
+    '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [' + ",".join(['{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}'] * 100) + "]}]}",
+    '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 9, "value": 1, "op": "SCMP_CMP_EQ"}]}]}',
+    '{"a":' * 100000, '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": 7}', '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_TRACE"}]}',
 ])  # fmt: skip
 def test_no_profile(text: str) -> None:
     with pytest.raises(InvalidRequest, match="decoding seccomp profile failed"):

@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from dockerlab.runtime.forwarding import Datagrams, Streams
+from dockerlab.runtime.forwarding import Datagrams, Door, Streams
 
 
 def carried(server: Callable[[socket.socket], None], client: Callable[[int], object]) -> object:
@@ -175,3 +175,79 @@ def test_datagrams_go_back_to_who_asked() -> None:
             behind.close()
 
     assert asyncio.run(main()) == [b"for 0", b"for 1", b"for 2", b"for 3"]
+
+
+def test_datagrams_that_come_at_once_all_arrive() -> None:
+    """Those of a new sender wait for its socket; of too many senders the one that was silent longest is forgotten."""
+
+    async def main() -> tuple[list[bytes], bytes]:
+        behind, front = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        for each in (behind, front):
+            each.bind(("127.0.0.1", 0))
+            each.settimeout(5)
+
+        async def connect(kind: int) -> socket.socket:
+            await asyncio.sleep(0.05)
+            made = socket.socket(socket.AF_INET, kind)
+            made.connect(behind.getsockname())
+            return made
+
+        place = front.getsockname()
+        serving = Datagrams(front, connect)
+
+        def talk() -> tuple[list[bytes], bytes]:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+                for number in range(10):
+                    one.sendto(b"%d" % number, place)
+                burst = [behind.recv(100) for _ in range(10)]
+            for _ in range(4):
+                several = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(300)]
+                for start in range(0, 300, 50):
+                    for each in several[start : start + 50]:
+                        each.sendto(b"x", place)
+                    for _ in range(50):
+                        behind.recv(100)
+                for each in several:
+                    each.close()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+                last.sendto(b"late", place)
+                return burst, behind.recv(100)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, talk)
+        finally:
+            serving.close()
+            behind.close()
+
+    assert asyncio.run(main()) == ([b"%d" % number for number in range(10)], b"late")
+
+
+def test_no_descriptor_is_left() -> None:
+    """Whoever comes waits, and is let in once somebody has gone; nobody spins meanwhile."""
+
+    async def main() -> tuple[bool, bytes]:
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        full, let_in = True, []
+        asked = 0
+
+        def is_full() -> bool:
+            nonlocal asked
+            asked += 1
+            return full
+
+        door = Door(listening, let_in.append, is_full)
+        with socket.create_connection(listening.getsockname()) as line:
+            await asyncio.sleep(0.5)
+            waited = not let_in and asked < 20
+            full = False
+            await asyncio.sleep(0.3)
+            let_in[0].sendall(b"in")
+            line.settimeout(5)
+            heard = line.recv(2)
+        door.close()
+        let_in[0].close()
+        return waited, heard
+
+    assert asyncio.run(main()) == (True, b"in")

@@ -17,7 +17,7 @@ A, PTR, AAAA, MX = 1, 12, 28, 15
 
 
 def query(name: str, kind: int = A, *, ident: int = 7, flags: int = 0x0100) -> bytes:
-    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    labels = b"".join(bytes([len(part.encode())]) + part.encode() for part in name.split("."))
     return struct.pack("!6H", ident, flags, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", kind, 1)
 
 
@@ -101,3 +101,24 @@ def test_known_names_by_datagram_and_by_stream() -> None:
 
 def test_the_hosts_servers() -> None:
     assert all(socket.inet_pton(socket.AF_INET6 if ":" in server else socket.AF_INET, server) for server in resolver.host_servers())
+
+
+def test_names_that_no_message_can_have() -> None:
+    """A container may be called anything; who asks for such a name by its address is told that there is none."""
+
+    async def main() -> list[int]:
+        sockets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        sockets[1].listen()
+        name = ""
+        serving = Resolver(*sockets, lambda wanted: ["10.0.0.1"] if wanted in ("été", "") else None, lambda address: name, list)
+        codes = []
+        for name, asks in (("a" * 64, PTR), ("é" * 100 + ".lab", PTR), ("..", PTR), ("ok.lab", PTR), ("", 0), ("été", A)):  # noqa: B007 — the resolver reads it
+            message = query("1.0.0.10.in-addr.arpa", PTR) if asks == PTR else query(name, A) if asks else struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\0" + struct.pack("!2H", A, 1)
+            reply = serving._known(message)
+            codes.append(-1 if reply is None else reply[3] & 15)
+        serving.close()
+        return codes
+
+    assert asyncio.run(main()) == [3, 3, 3, 0, -1, 0]

@@ -418,23 +418,22 @@ class Monitor(Supervisor):
             self.luggage.take_back()
         except OSError as error:
             self.say({"note": f"a volume could not be copied back: {error.strerror}; the container still has it"})
-        if group := self.request.get("cgroup"):
-            cgroups.remove(group)
         if self.asked:
             self.asked.close()
         self._tell_waiting(code)
         self.guests.part(code)
+        gone = []
         if self.request.get("remove"):
             with contextlib.suppress(Exception):
                 self.store.discard(self.store.get(self.folder.name))
                 self.tell("destroy")
             gone = [self._out_of_sight(path) for path in self.request["remove"]]
-            self.say({"exit": code})
-            self.connection.close()
-            for path in gone:
-                work.remove(path)
-            return
         self.say({"exit": code})
+        self.connection.close()  # what is left to do nobody waits for
+        if group := self.request.get("cgroup"):
+            cgroups.remove(group)
+        for path in gone:
+            work.remove(path)
 
     @staticmethod
     def _out_of_sight(path: str) -> str:

@@ -29,6 +29,12 @@ NETWORKS = [
          "docker run --rm --network name=n2,alias=q,ip=10.77.0.8 busybox tail -n 1 /etc/hosts",
          "docker run --rm --network n2 --ip 10.78.0.9 busybox true 2>&1 | cut -c 1-70", "docker run --rm --ip 172.17.0.9 busybox true",
          "docker network create lab | wc -c", "docker run --rm --network lab --ip 172.18.0.9 busybox true", "docker run --rm --network n2 --ip foo busybox true"),
+    same("odd addresses", *(f"docker network create --subnet {word} odd | wc -c; docker network rm odd" for word in (
+             "10.77.0.0/24 --gateway 10.77.0.255", "10.77.0.0/24 --gateway 10.77.0.0", "10.77.0.0/31", "10.77.0.0/32", "10.77.0.0/30", "127.0.0.0/8")),
+         "docker network create --subnet 10.77.0.0/24 n2 | wc -c", *(f"docker run --rm --network n2 --ip 10.77.0.{last} busybox true" for last in (0, 1, 255)),
+         "docker run -d --name a1 busybox sleep 100 | wc -c", *(f"docker network connect --ip {word} n2 a1" for word in ("zz", "::1", "999.1.1.1", "10.77.0.0", "10.78.0.1")),
+         "docker network connect n2 a1", "docker network connect n2 a1", *(f"docker ps -q --filter {word}" for word in ("expose=0-99999999", "publish=5-1", "publish=1-999999")),
+         "docker run --rm --network $'name=n2,alias=x\ny' busybox true", "docker network create ' '"),
     same("members", "docker network create lab | wc -c", "docker network create --subnet 10.77.0.0/24 --internal n2 | wc -c",
          "docker run -d --name web --network lab --network-alias w1 busybox sleep 100", "docker run -d --name web2 --network lab busybox sleep 100",
          "docker network inspect lab -f '{{range .Containers}}{{.Name}} {{.IPv4Address}} {{.MacAddress}}{{println}}{{end}}' | sort", "docker network rm lab",

@@ -73,7 +73,8 @@ def test_addresses_that_containers_get() -> None:
 
 @pytest.mark.parametrize(("given", "error"), [
     (("10.77", "", ""), "Invalid subnet 10.77 : invalid CIDR address"), (("", "10.1.2.1", ""), "must have a corresponding subnet"), (("10.1.2.0/24", "10.1.3.1", ""), "no matching subnet for gateway"),
-    (("10.1.2.0/24", "", "10.1.3.0/25"), "no matching subnet for range"), (("10.1.2.0/31", "", ""), r"failed to allocate gateway \(\): No available addresses on this pool"), (("10.1.2.0/24", "10.1.2.255", ""), "Address already in use"), (("10.1.2.0/24", "x", ""), "no matching subnet for gateway x"),
+    (("10.1.2.0/24", "", "10.1.3.0/25"), "no matching subnet for range"), (("10.1.2.0/31", "", ""), r"failed to allocate gateway \(\): No available addresses on this pool"),
+    (("10.1.2.0/24", "10.1.2.255", ""), "Address already in use"), (("10.1.2.0/24", "x", ""), "no matching subnet for gateway x"),
     (("10.1.2.0/24", "", "x"), "invalid range x"), (("fd00::/64", "", ""), "Invalid subnet"),
 ])  # fmt: skip
 def test_what_is_no_subnet(given: tuple[str, str, str], error: str) -> None:

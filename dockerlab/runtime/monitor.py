@@ -224,7 +224,7 @@ class Monitor(Supervisor):
                 self.health.stop()
                 self.state = msgspec.structs.replace(self.state, health=self.health.verdict.facts())
             lasted = (datetime.now(UTC) - datetime.fromisoformat(self.state.started[:26] + "+00:00")).total_seconds()
-            self.again = self.restarts.after(self._policy(), code, lasted) if self.asked else None
+            self.again = self.restarts.after(self._policy(), code, lasted) if self.asked and not self.request.get("remove") else None
             self.tell("die", exitCode=str(code))
             self.membership.part()
             self._tell_volumes("unmount")

@@ -129,7 +129,8 @@ class Rehearsal:
 
     def _do(self, *lines: str) -> None:
         for line in lines:
-            with contextlib.suppress(DockerlabError, OSError):
+            # Whatever goes wrong here (a module that was changed since, a full disk) will be told by a command line that is somebody's.
+            with contextlib.suppress(Exception):
                 str(perform(line.split(), self._engine, _Nowhere(), folder=self._folder).value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from typing import Any
 
 from dockerlab.commands.grammar import TRUTH
@@ -21,7 +22,7 @@ def mount(text: str) -> MountWord:
     """Gives the meaning of `type=bind,source=…,target=…[,…]`; raises InvalidArgument in the words of docker's client."""
     found: dict[str, Any] = {"type": "volume", "labels": {}, "tmpfs": []}
     try:
-        parts = next(csv.reader([text]), [])
+        parts = next(csv.reader(io.StringIO(text, newline="")), [])
     except csv.Error as error:
         raise InvalidArgument(f"invalid field {text!r}: {error}", hint="write type=bind,source=/here,target=/there") from None
     for part in parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def _address(text: str) -> str:
 
 def _fields(text: str) -> list[str]:
     try:
-        return next(csv.reader([text]), [])
+        return next(csv.reader(io.StringIO(text, newline="")), [])  # a second line is not read, nor is it by docker
     except csv.Error as error:
         raise InvalidArgument(f"invalid field {text!r}: {error}", hint="write name=value,name=value on one line") from None
 

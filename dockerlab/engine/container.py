@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dockerlab.engine import execution, joining, linking, logging, updating, watching
+from dockerlab.engine import devices, execution, joining, linking, logging, updating, watching
 from dockerlab.engine.exchange import Files
 from dockerlab.engine.execution import ExecOptions, ExecResult, restarting
 from dockerlab.engine.images import Image, now
@@ -32,6 +32,7 @@ from dockerlab.oci.config import History, RunConfig
 from dockerlab.oci.reference import Reference
 from dockerlab.runtime import control, users
 from dockerlab.runtime.detaching import DEFAULT
+from dockerlab.runtime.generate import Device
 from dockerlab.runtime.world import Session
 from dockerlab.store import snapshots
 from dockerlab.store.containers import Record, State, started_at
@@ -121,13 +122,18 @@ class Container:
         return {
             "folder": str(self.folder), "about": self.record.about, "mounts": mounts, "attach": list(given), "detach": detach,
             "user": self.config.user, "groups": host.get("group_add", []), "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []),
-            "explain": host.get("explain", False), "init": host.get("init", False), "resources": self.resources.described(), "health": execution.health_plan(self), "volumes": self._volumes(),
+            "explain": host.get("explain", False), "init": host.get("init", False), "resources": self._limits(), "health": execution.health_plan(self), "volumes": self._volumes(),
             "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False),
             "stop_signal": signals.number(self.config.stop_signal) if self.config.stop_signal else 0,
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
             "log": logging.limits(self.record),
             "networks": joining.request(self._engine, self, linked), "shares": joining.share(self._engine, self), "variables": linking.variables(self, linked) if linking.by_default(self) else [],
         }  # fmt: skip
+
+    def _limits(self) -> dict[str, Any]:
+        kept = [Device(each["PathOnHost"], each["PathInContainer"], each["CgroupPermissions"]) for each in self.record.host.get("devices", ())]
+        refused = devices.denied(kept, self._engine.capabilities)
+        return {**self.resources.described(), **({"devices": refused} if refused else {})}
 
     def _volumes(self) -> list[tuple[str, str, bool]]:
         """Gives the named volumes that it mounts: name, place, whether it may be written."""

@@ -46,6 +46,8 @@ class Networks:
             raise InvalidRequest(f"operation is not permitted on predefined {name} network", hint="choose another name")
         if not name:
             raise AlreadyExists("network with name  already exists", kind="network", name=name, hint="name the network")
+        if not name.strip():
+            raise InvalidRequest(f"invalid name: {name}", hint="name the network")
         if driver in ("host", "null"):
             raise InvalidRequest(f'only one instance of "{driver}" network is allowed', hint="use the one that there is")
         if driver != "bridge":

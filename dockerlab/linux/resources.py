@@ -59,6 +59,8 @@ def _wanted(resources: Mapping[str, Any]) -> dict[str, tuple[Files, ...]]:
     if "pids" in resources:
         limit = resources["pids"]["limit"]
         wanted["processes"] = ([("pids.max", str(limit) if limit > 0 else "max")],)
+    if denied := resources.get("devices"):
+        wanted["use of devices"] = ([("devices.deny", rule) for rule in denied],)
     return wanted
 
 

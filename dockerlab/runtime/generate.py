@@ -35,7 +35,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device node of the host, at a place in the container; `mode` is what a person asked for, which no host enforces here."""
+    """A device node of the host, at a place in the container; `mode` is what may be done with it (rwm)."""
 
     source: str
     target: str

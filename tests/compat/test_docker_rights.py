@@ -56,8 +56,12 @@ def test_docker_says_the_same(both: Both, lines: tuple[str, ...]) -> None:
     assert "\n".join(plain(ours, theirs=False)) == "\n".join(plain(theirs, theirs=True))
 
 
+# What a device may be used for is held where there are control groups.
+DEVICES = tuple(f"docker run --rm --device /dev/fuse:/dev/way:{mode} busybox sh -c 'exec 2>&1; (: < /dev/way) && echo read; (: >> /dev/way) && echo written; true' 2>&1" for mode in ("r", "w", "rw", "m"))
+
 
 @pytest.mark.parametrize("tier", ["root"])
-def test_mounts_that_travel_out(both: Both) -> None:
-    theirs, ours = both(SHARED)
+@pytest.mark.parametrize("lines", [pytest.param(SHARED, id="mounts"), pytest.param(DEVICES, id="devices")])
+def test_what_needs_the_host_s_root(both: Both, lines: tuple[str, ...]) -> None:
+    theirs, ours = both(lines)
     assert "\n".join(plain(ours, theirs=False)) == "\n".join(plain(theirs, theirs=True))

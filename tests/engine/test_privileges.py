@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -67,6 +68,11 @@ def test_devices(engine: Engine) -> None:
             said(engine, "true", device=wanted)
         return
     assert said(engine, "ls -l /dev/nothing | cut -c 1; echo x > /dev/nothing && echo taken", device=wanted) == "c\ntaken\n"
+    if engine.capabilities.cgroups and os.path.exists("/sys/fs/cgroup/devices") and os.path.exists("/dev/fuse"):
+        script = "(: < /dev/way) 2>&- && echo read; (: >> /dev/way) 2>&- && echo written"
+        for mode, seen in (("r", "read\n"), ("w", "written\n"), ("rw", "read\nwritten\n")):
+            assert said(engine, script, device=(Device("/dev/fuse", "/dev/way", mode),)) == seen
+        assert said(engine, "echo x > /dev/nothing && echo taken", device=(Device("/dev/null", "/dev/nothing", "r"),)) == "taken\n", "docker lets everybody use it"
     for source, code in (("/dev/nosuch", 127), ("/etc/passwd", 125)):
         with pytest.raises(ContainerError, match=f'error gathering device information while adding custom device "{source}"') as failed:
             said(engine, "true", device=(Device(source, "/dev/x"),))

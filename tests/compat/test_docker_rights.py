@@ -57,7 +57,9 @@ def test_docker_says_the_same(both: Both, lines: tuple[str, ...]) -> None:
 
 
 # What a device may be used for is held where there are control groups.
-DEVICES = tuple(f"docker run --rm --device /dev/fuse:/dev/way:{mode} busybox sh -c 'exec 2>&1; (: < /dev/way) && echo read; (: >> /dev/way) && echo written; true' 2>&1" for mode in ("r", "w", "rw", "m"))
+DEVICES = tuple(
+    f"docker run --rm --device /dev/fuse:/dev/way:{mode} busybox sh -c 'exec 2>&1; (: < /dev/way) && echo read; (: >> /dev/way) && echo written; true' 2>&1" for mode in ("r", "w", "rw", "m")
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("tier", ["root"])

@@ -65,6 +65,8 @@ def run(call: Call) -> Outcome:
     typing = "stdin" in named or (call.flag("interactive") and not named)
     wanted = Attach(0 if typing else None, *(number if not named or name in named else None for number, name in ((1, "stdout"), (2, "stderr"))))
     code = _begun(call, container, wanted, tty=call.flag("tty"), proxy=call.flag("sig-proxy"))
+    if idle := container.record.host.get("idle"):
+        call.surface.note(f"as foretold: {idle} did not act as a set-uid program here, and would have on other hosts")
     if call.flag("explain"):
         call.surface.aside(Explanation(container.explained()))
         if call.flag("rm"):

@@ -99,8 +99,10 @@ class Containers:
             ipc=ipc, uts=chosen.uts, tmpfs=tmpfs, shm_size=chosen.shm_size or 64 << 20, cgroup=f"/{group}" if group else "",
             resources=chosen.resources.described(), files={f"/etc/{name}": (donor.folder if donor else engine.container_store.folder(ident)) / name for name in ("resolv.conf", "hostname", "hosts")},
         )  # fmt: skip
-        if not engine.capabilities.set_uid and config.user.partition(":")[0] not in ("", "0", "root") and (found := engine.images.layers.set_ids(source.record)):
-            engine.say(f"no set-uid program acts on this host: {', '.join(found[:3])}{', …' if len(found) > 3 else ''} would run as their owner on others")
+        idle = [] if engine.capabilities.set_uid or config.user.partition(":")[0] in ("", "0", "root") else engine.images.layers.set_ids(source.record)
+        names = ", ".join(idle[:3]) + (", …" if len(idle) > 3 else "")
+        if idle:
+            engine.say(f"no set-uid program acts on this host: {names} would run as their owner on others")
         spec = engine.sandbox.adapt(generate(config, options))
         words = (*(config.entrypoint or ()), *(config.cmd or ()))
         engine.snapshotter.prepare(ident, tuple(ChainId(c) for c in chain))
@@ -108,7 +110,7 @@ class Containers:
             record = Record(
                 id=ident, name=chosen.name or self._free_name(), created=now(), image_id=source.id, image=image, path=words[0], args=words[1:],
                 config=msgspec.to_builtins(config), snapshotter=engine.snapshotter.name, chain=chain, volumes=anonymous,
-                host={**_host_facts(chosen, group, volumes, tmpfs), **networks, "pid": pid, "ipc": ipc},
+                host={**_host_facts(chosen, group, volumes, tmpfs), **networks, "pid": pid, "ipc": ipc, "idle": names},
             )  # fmt: skip
             engine.container_store.create(record, spec.encode())
             engine.journal.note("container", "create", ident, record.about)

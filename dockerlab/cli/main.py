@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from dockerlab.commands.call import Surface
 from dockerlab.commands.grammar import find, shown
@@ -65,6 +65,12 @@ class Terminal(Surface):
     def stdin(self) -> bytes:
         """Gives all of standard input."""
         return sys.stdin.buffer.read()
+
+    def source(self) -> BinaryIO:
+        """Gives standard input, unless a person would have to type it."""
+        if sys.stdin.isatty():
+            raise InvalidArgument("requested load from stdin, but stdin is empty", hint="name the file: -i FILE")
+        return sys.stdin.buffer
 
     def agreed(self, question: str) -> bool:
         """Asks on standard output, and reads a line."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dockerlab.commands.grammar import Parsed
 from dockerlab.commands.rows import Text
@@ -56,6 +57,10 @@ class Surface:
     def stdin(self) -> bytes:
         """Gives all of standard input."""
         raise NotImplementedError
+
+    def source(self) -> BinaryIO:
+        """Gives standard input to be read as it comes."""
+        return io.BytesIO(self.stdin())
 
     def binary(self) -> int:
         """Gives a descriptor for raw output; raises InvalidArgument where that would spoil the screen."""

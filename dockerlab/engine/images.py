@@ -5,16 +5,17 @@ from __future__ import annotations
 import builtins
 import contextlib
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
 from dockerlab import recipes
+from dockerlab.engine import archives
 from dockerlab.engine.deletion import Deletion, Told
 from dockerlab.engine.layers import Layers
 from dockerlab.engine.settings import source_date
@@ -205,6 +206,14 @@ class Images:
         Raises NotFound, InUse (a container, an image built on it, or another name where an id was given).
         """
         return Deletion(self._engine, force=force, prune=prune).run(self.get(name), name)
+
+    def save(self, names: Sequence[str], write: Callable[[bytes], object]) -> None:
+        """Writes images as one tar; raises NotFound, CorruptContent."""
+        archives.save(self._engine, names, write)
+
+    def load(self, file: BinaryIO) -> Iterator[str]:
+        """Takes in the images of a tar that docker, skopeo or `save` has written; yields docker's line for each. Raises CorruptContent, UnsafeArchive, NotFound."""
+        return archives.load(self._engine, file)
 
     def import_(self, source: Path | None, *, name: str = "", changes: RunConfig | None = None, message: str = "") -> Image:
         """Makes an image of one layer from a tar of a root file system. Raises UnsafeArchive, CorruptContent."""

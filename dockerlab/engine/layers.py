@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dockerlab.errors import CorruptContent, NotSupportedHere
 from dockerlab.layers import index
@@ -12,6 +12,7 @@ from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import ImageConfig
 from dockerlab.oci.digest import ChainId, DiffId, Digest, hexadecimal, short
 from dockerlab.oci.manifest import LAYER_GZIP, Descriptor, Manifest
+from dockerlab.store import work
 from dockerlab.store.files import publish
 from dockerlab.store.images import Record
 from dockerlab.store.native import NativeSnapshotter
@@ -40,6 +41,11 @@ class Layers:
         publish(self._index(diff_id), facts["index"].encode())
         notes = {"dockerlab.compressor": "isal 2, 1 MiB blocks"}
         return Descriptor(media_type=LAYER_GZIP, digest=Digest(facts["digest"]), size=facts["size"], annotations=notes), diff_id
+
+    @staticmethod
+    def copied(file: BinaryIO, draft: Path, *, as_it_is: bool) -> dict[str, Any]:
+        """Writes a layer from elsewhere into a draft, for `adopt`; a plain tar is compressed, unless it is wanted `as_it_is`. Raises CorruptContent."""
+        return work.copied(file, str(draft), as_it_is=as_it_is)
 
     def table(self, descriptor: Descriptor, diff_id: DiffId) -> list[Entry]:
         """Gives a layer's table of contents; made again from the blob where it is missing or damaged."""

@@ -10,13 +10,17 @@ import msgspec
 from dockerlab.errors import CorruptContent
 from dockerlab.oci.digest import Digest, parse_digest
 
-__all__ = ["CONFIG", "INDEX", "LAYER_GZIP", "LAYER_TAR", "MANIFEST", "Descriptor", "Index", "Manifest"]
+__all__ = ["CONFIG", "INDEX", "LAYER_GZIP", "LAYER_TAR", "LAYER_ZSTD", "MANIFEST", "SCHEMA_2", "SCHEMA_2_LIST", "Descriptor", "Index", "Manifest"]
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
 LAYER_GZIP = LAYER_TAR + "+gzip"
+LAYER_ZSTD = LAYER_TAR + "+zstd"
+# What docker wrote before there was OCI, with the same fields.
+SCHEMA_2 = "application/vnd.docker.distribution.manifest.v2+json"
+SCHEMA_2_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 T = TypeVar("T")
 

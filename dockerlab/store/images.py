@@ -89,10 +89,10 @@ class ImageStore:
         """Gives every image, oldest entry first."""
         return self._load()
 
-    def add(self, config: bytes, manifest: Manifest, *, name: Reference | None = None, parent: str = "", when: str = "") -> ImageId:
-        """Stores an image's documents and, in one step, gives it a name (at the time `when`) that another image may lose by it."""
+    def add(self, config: bytes, manifest: Manifest | bytes, *, name: Reference | None = None, parent: str = "", when: str = "") -> ImageId:
+        """Stores an image's documents (a manifest from elsewhere byte by byte) and, in one step, gives it a name (at the time `when`) that another image may lose by it."""
         config_digest = self._content.put(config)
-        raw = manifest.encode()
+        raw = manifest if isinstance(manifest, bytes) else manifest.encode()
         descriptor = Descriptor(media_type=MANIFEST, digest=self._content.put(raw), size=len(raw))
         image = ImageId(config_digest)
 

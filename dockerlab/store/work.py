@@ -18,7 +18,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
@@ -27,7 +27,7 @@ from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 from dockerlab.store import exchange
 from dockerlab.store.files import locked, scratch_name
-from dockerlab.store.opening import open_layer
+from dockerlab.store.opening import compression, open_layer
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -63,6 +63,37 @@ def read_index(blob: str) -> dict[str, Any]:
         stream = _Hashing(open_layer(file))
         table = [archive.as_marker(entry) or entry for entry, _ in tar.read(stream)]
     return {"diff_id": "sha256:" + stream.hasher.hexdigest(), "index": index.encode(sorted(table, key=lambda e: not e.marker)).decode()}
+
+
+class _Copying:
+    """Gives what a stream gives, and hands each block on."""
+
+    def __init__(self, stream: Any, write: Callable[[bytes], object]) -> None:
+        self._stream, self._write = stream, write
+
+    def read(self, size: int, /) -> bytes:
+        block: bytes = self._stream.read(size)
+        self._write(block)
+        return block
+
+
+def copied(file: BinaryIO, draft: str, *, as_it_is: bool) -> dict[str, Any]:
+    """Writes a layer from elsewhere into a draft and tells of it what `pack` tells, and how it is `compression`ed; raises CorruptContent, UnsafeArchive."""
+    kind = compression(file)
+    if not kind and not as_it_is:
+        target = Compressor(draft)
+        table = [archive.as_marker(entry) or entry for entry, _ in tar.read(_Copying(file, target.write))]
+        facts = {**target.close(), "compression": "gzip", "made": True}
+    else:
+        outer, size = hashlib.sha256(), 0
+        with open(draft, "wb") as out:
+            while block := file.read(_BLOCK):
+                out.write(block)
+                outer.update(block)
+                size += len(block)
+        told = read_index(draft)
+        return {**told, "digest": "sha256:" + outer.hexdigest(), "size": size, "compression": kind, "made": False}
+    return {**facts, "index": index.encode(sorted(table, key=lambda e: not e.marker)).decode()}
 
 
 class Compressor:

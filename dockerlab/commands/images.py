@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from dockerlab.commands.each import attempts, told
 from dockerlab.commands.filters import labelled
 from dockerlab.commands.rows import Rows, ago, moment
 from dockerlab.engine.images import Image
+from dockerlab.engine.scan import baseline
 from dockerlab.engine.views import union
 from dockerlab.errors import InvalidArgument, InvalidReference, InvalidRequest
 from dockerlab.oci.config import EMPTY_TIME, RunConfig
 from dockerlab.oci.digest import short
 from dockerlab.oci.reference import Reference
 
-__all__ = ["history", "images", "import_", "layers", "rmi", "tag"]
+__all__ = ["history", "images", "import_", "layers", "rmi", "scan", "tag"]
 
 _IMAGES = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "Digest": "DIGEST", "CreatedAt": "CREATED AT", "Note": "NOTE",
            "Containers": "CONTAINERS", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "VirtualSize": "SIZE"}  # fmt: skip
@@ -129,6 +131,17 @@ def history(call: Call) -> Outcome:
 def layers(call: Call) -> Outcome:
     """dockerlab layers: which layer provides a path, and what it hides."""
     return Outcome(union(call.args[0], *call.args[1:], engine=call.engine))
+
+
+def scan(call: Call) -> Outcome:
+    """dockerlab scan: which files give rights to whoever runs or writes them."""
+    known = baseline(call.folder / call.flag("baseline")) if call.flag("baseline") else None
+    found = call.engine.images.scan(call.args[0], known=known)
+    code = int(call.flag("check") and bool(found.objected))
+    if call.flag("json"):
+        call.out(json.dumps(found.facts(), indent=1, ensure_ascii=False))
+        return Outcome(exit_code=code)
+    return Outcome(found, exit_code=code)
 
 
 def import_(call: Call) -> Outcome:

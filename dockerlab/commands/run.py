@@ -25,7 +25,7 @@ _VERBS = {
     "build": "build:build", "run": "containers:run", "create": "containers:create", "start": "containers:start", "rm": "containers:rm", "ps": "containers:ps",
     "save": "archives:save", "load": "archives:load", "logs": "logs:logs", "stats": "stats:stats", "events": "events:events",
     "commit": "containers:commit", "cp": "copying:cp", "diff": "containers:diff", "export": "containers:export", "images": "images:images",
-    "rmi": "images:rmi", "tag": "images:tag", "history": "images:history", "import": "images:import_", "layers": "images:layers", "inspect": "inspect:inspect",
+    "rmi": "images:rmi", "tag": "images:tag", "history": "images:history", "import": "images:import_", "layers": "images:layers", "scan": "images:scan", "inspect": "inspect:inspect",
     "image inspect": "inspect:image", "container inspect": "inspect:container",
     "info": "system:info", "doctor": "doctor:doctor", "version": "system:version", "system check": "system:check", "system df": "system:df", "system prune": "pruning:system",
     "system resume": "system:resume",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,6 +18,7 @@ from dockerlab import recipes
 from dockerlab.engine import archives
 from dockerlab.engine.deletion import Deletion, Told
 from dockerlab.engine.layers import Layers
+from dockerlab.engine.scan import Audit
 from dockerlab.engine.settings import source_date
 from dockerlab.errors import NotFound, NotSupportedHere
 from dockerlab.layers import index
@@ -214,6 +215,10 @@ class Images:
     def load(self, file: BinaryIO) -> Iterator[str]:
         """Takes in the images of a tar that docker, skopeo or `save` has written; yields docker's line for each. Raises CorruptContent, UnsafeArchive, NotFound."""
         return archives.load(self._engine, file)
+
+    def scan(self, name: str, *, known: Iterable[str] | None = None) -> Audit:
+        """Gives the files of an image that give rights to whoever runs or writes them; `known` are paths that are accepted. Raises NotFound, InvalidReference."""
+        return Audit(self.resolve(name), known)
 
     def import_(self, source: Path | None, *, name: str = "", changes: RunConfig | None = None, message: str = "") -> Image:
         """Makes an image of one layer from a tar of a root file system. Raises UnsafeArchive, CorruptContent."""

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.images import Image
 
-__all__ = ["Union", "union"]
+__all__ = ["Union", "size_words", "union"]
 
 _SHOWN = 6
 
 
-def _size(count: int) -> str:
+def size_words(count: int) -> str:
+    """Gives bytes in docker's units."""
     value, unit = float(count), 0
     while value >= 1000 and unit < 4:
         value, unit = value / 1000, unit + 1
@@ -46,7 +47,7 @@ class Union:
         entry = self._made[number] if number < len(self._made) else None
         words = (entry.created_by or entry.comment) if entry else ""
         marks = [self._mark(path, number) for path in paths]
-        return view.Layer("base" if number == 0 else "layer", words, _size(self._sizes[number]), tuple(m for m, _ in marks), tuple(n for _, n in marks))
+        return view.Layer("base" if number == 0 else "layer", words, size_words(self._sizes[number]), tuple(m for m, _ in marks), tuple(n for _, n in marks))
 
     def _mark(self, path: str, number: int) -> tuple[str, str]:
         found: Sighting | None = next((s for s in reversed(self.view.history(path)) if s.layer == number), None)
@@ -73,7 +74,7 @@ class Union:
 
     def __str__(self) -> str:
         sizes = "\n".join(
-            f"  layer {n}  {layer.size:>8}  {(bar.hidden and _size(bar.hidden) + ' hidden') or '':<14}  {visible(layer.created_by)[:70]}".rstrip()
+            f"  layer {n}  {layer.size:>8}  {(bar.hidden and size_words(bar.hidden) + ' hidden') or '':<14}  {visible(layer.created_by)[:70]}".rstrip()
             for n, (layer, bar) in reversed(list(enumerate(zip(self.stack.layers, self.bars(), strict=True))))
         )
         return f"{sizes}\n\n{view.text(self.stack)}" if self.stack.paths else f"{visible(self.title)}\n{sizes}"

@@ -162,6 +162,10 @@ class UnionView:
         """Gives what each layer did to `path`, base first; [] for a path that no layer knows."""
         return list(self._history.get(path.strip("/"), ()))
 
+    def known(self) -> list[str]:
+        """Gives every path that some layer has or had, sorted."""
+        return sorted(self._history)
+
     def walk(self) -> Iterator[tuple[str, Seen]]:
         """Yields every visible path in order; the root is left out."""
         for path in sorted(self._visible):

@@ -39,10 +39,11 @@ def attribute(text: object) -> str:
     return escape(text)
 
 
-def cell(content: str, *, tint: str = "plain", tag: str = "td", style: str = "", scope: str = "") -> str:
+def cell(content: str, *, tint: str = "plain", tag: str = "td", style: str = "", scope: str = "", columns: int = 1) -> str:
     """Gives one table cell around `content`, which is HTML already."""
     rules = ";".join(filter(None, [_BORDER, "padding:.3em .6em;text-align:left;vertical-align:top", TINTS[tint], style]))
-    return f'<{tag}{f" scope={scope!r}" if scope else ""} style="{rules}">{content}</{tag}>'.replace("'", '"')
+    wide = f" colspan={str(columns)!r}" if columns > 1 else ""
+    return f'<{tag}{f" scope={scope!r}" if scope else ""}{wide} style="{rules}">{content}</{tag}>'.replace("'", '"')
 
 
 def bar(share: float, *, width_em: float = 7.0) -> str:

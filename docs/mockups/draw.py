@@ -1,10 +1,10 @@
-"""Draws the mock-ups of lesson one's views from sample values: `python docs/mockups/draw.py` writes beside this file."""
+"""Draws the mock-ups of the lessons' views from sample values: `python docs/mockups/draw.py` writes beside this file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from dockerlab.widgets import picture, union
+from dockerlab.widgets import picture, setid, union
 
 STACK = union.Stack(
     title="tweaked:3, looked at through three files",
@@ -16,6 +16,12 @@ STACK = union.Stack(
         union.Layer("motd", "sh -c 'echo <b>hi</b> > /etc/motd; rm /HelloWorld'", "10B", ("D", "", "C")),
     ),
 )
+SCAN = setid.Scan("me/app:latest", (
+    setid.Row("/usr/bin/find", "set-uid root", "-rwsr-xr-x", "root:root", "225kB", 2, "RUN chmod u+s /usr/bin/find", who="everybody may run it", gives="runs any program as root: find . -exec"),
+    setid.Row("/usr/bin/passwd", "set-uid root", "-rwsr-xr-x", "root:root", "68.2kB", 0, "dockerlab recipe: debian", who="everybody may run it", gives="writes one's own password into /etc/shadow"),
+    setid.Row("/usr/bin/su", "set-uid root", "-rwsr-xr-x", "root:root", "72kB", 0, "dockerlab recipe: debian", "cleared", "-rwxr-xr-x", 3, "RUN chmod a-s /usr/bin/su"),
+    setid.Row("/usr/bin/wall", "set-gid tty", "-rwxr-sr-x", "root:tty", "39kB", 0, "dockerlab recipe: debian", "deleted", "gone", 4, "RUN rm /usr/bin/wall"),
+), frozenset({"/usr/bin/find"}))  # fmt: skip
 BARS = [picture.Bar("busybox", 1_900_000, 82_000), picture.Bar("apt-get install git", 900_000, 2_400_000), picture.Bar("apt-get remove git", 40_000, 0)]
 PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>{0}</title><body style="{1};font-family:sans-serif;padding:1em">{2}</body></html>'
 
@@ -24,10 +30,13 @@ def main() -> None:
     """Writes one page a theme and the picture."""
     here = Path(__file__).parent
     body = union.html(STACK) + "<h2>Two layers earlier</h2>" + union.html(STACK, upto=2) + picture.img("Removing adds a layer", BARS)
+    scan = setid.html(SCAN)
     for theme, style in {"light": "background:#fff;color:#1f1f1f", "dark": "background:#111;color:#e4e4e4"}.items():
         (here / f"union-{theme}.html").write_text(PAGE.format(f"Union view, {theme}", style, body))
+        (here / f"scan-{theme}.html").write_text(PAGE.format(f"Set-id view, {theme}", style, scan))
     (here / "layers.png").write_bytes(picture.png("Removing adds a layer", BARS))
     (here / "union.txt").write_text(union.text(STACK) + "\n")
+    (here / "scan.txt").write_text(setid.text(SCAN) + "\n")
 
 
 if __name__ == "__main__":

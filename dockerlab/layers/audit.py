@@ -1,0 +1,111 @@
+"""Which files of an image give rights to whoever runs or writes them, since which layer, and until which; read from the layers' tables, nothing is run.
+
+inode(7) for the mode bits, capabilities(7) "File capabilities" for the attribute.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from dockerlab.layers.index import Entry, parent_of
+from dockerlab.layers.union import Sighting, UnionView
+from dockerlab.linux import capabilities
+
+__all__ = ["Fate", "Found", "audit", "file_capabilities", "reachers", "traits"]
+
+Fate = Literal["acts", "cleared", "deleted", "replaced"]
+_SET_UID, _SET_GID, _STICKY, _OTHERS_WRITE, _GROUP_RUN = 0o4000, 0o2000, 0o1000, 0o002, 0o010
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file as one layer left it. `fate` is what came of it, `layer_after` the layer that did that (-1 for none), `after` the file as that left it."""
+
+    path: str
+    traits: tuple[str, ...]
+    entry: Entry
+    layer: int
+    fate: Fate = "acts"
+    layer_after: int = -1
+    after: Entry | None = None
+
+
+def audit(union: UnionView) -> list[Found]:
+    """Gives every file that has, or in some layer had, such a right: what acts first, by path."""
+    found = [each for path in union.known() for each in _of(union, path)]
+    return sorted(found, key=lambda each: (each.fate != "acts", each.layer_after, each.path, each.layer))
+
+
+def _of(union: UnionView, path: str) -> Iterator[Found]:
+    sightings = [s for s in union.history(path) if s.mark != "O"]
+    for number, sighting in enumerate(sightings):
+        entry = _inode(union, sighting)
+        if number + 1 == len(sightings) and entry is not None:  # a layer that names a path twice means the second
+            seen = union.get(path)
+            entry = _inode(union, Sighting(seen.layer, "A", seen.entry)) if seen else None
+        given = traits(entry) if entry else ()
+        if not given or entry is None:
+            continue
+        if number + 1 == len(sightings):
+            yield Found(path, given, entry, sighting.layer)
+            continue
+        then = sightings[number + 1]
+        if then.layer == sighting.layer:
+            continue
+        after = _inode(union, then)
+        fate: Fate = "deleted" if after is None else "replaced" if traits(after) == given else "cleared"
+        yield Found(path, given, entry, sighting.layer, fate, then.layer, after)
+
+
+def _inode(union: UnionView, sighting: Sighting) -> Entry | None:
+    """Gives the file behind a sighting: a hard link has its first name's mode; None where the layer deletes it."""
+    entry = sighting.entry
+    if sighting.mark == "D" or entry is None or entry.marker:
+        return None
+    if entry.kind != "link":
+        return entry
+    return next((s.entry for s in union.history(entry.link) if s.layer == sighting.layer and s.entry and not s.entry.marker), entry)
+
+
+def traits(entry: Entry) -> tuple[str, ...]:
+    """Gives what a file lets others do: set-uid, set-gid, capabilities, world-writable; a folder: no sticky bit."""
+    mode, given = entry.mode, []
+    if entry.kind == "file":
+        given += ["set-uid"] if mode & _SET_UID else []
+        given += ["set-gid"] if mode & _SET_GID and mode & _GROUP_RUN else []  # without the group's x bit it meant a lock; inode(7)
+        given += ["capabilities"] if file_capabilities(entry) else []
+        given += ["world-writable"] if mode & _OTHERS_WRITE else []
+    elif entry.kind == "dir":
+        given += ["no sticky bit"] if mode & _OTHERS_WRITE and not mode & _STICKY else []
+    return tuple(given)
+
+
+def file_capabilities(entry: Entry) -> tuple[str, ...]:
+    """Gives the names of what a program may do beyond its user, from its attribute `security.capability`; () for none, and for one that the kernel would refuse."""
+    raw = entry.xattrs.get("security.capability", b"")
+    if len(raw) not in (12, 20, 24):
+        return ()
+    words = struct.unpack(f"<{len(raw) // 4}I", raw)
+    permitted = words[1] | (words[3] << 32 if len(words) >= 5 else 0)
+    return tuple(f"CAP_{name}" for number, name in enumerate(capabilities.NAMES) if permitted >> number & 1)
+
+
+def reachers(union: UnionView, path: str, who: Iterable[tuple[str, int, frozenset[int]]], bit: int) -> list[str]:
+    """Gives those (name, uid, gids) who can use the right `bit` (1 run, 2 write) of a file and reach it through all its folders; root can."""
+    steps, folder = [], parent_of(path)
+    while folder:
+        steps.append(folder)
+        folder = parent_of(folder)
+    return [name for name, uid, gids in who if not uid or (_may(union, path, uid, gids, bit) and all(_may(union, step, uid, gids, 1) for step in steps))]
+
+
+def _may(union: UnionView, path: str, uid: int, gids: frozenset[int], bit: int) -> bool:
+    seen = union.resolved(path)
+    if seen is None:
+        return False
+    entry = seen.entry
+    shift = 6 if entry.uid == uid else 3 if entry.gid in gids else 0
+    return bool(entry.mode >> shift & bit)

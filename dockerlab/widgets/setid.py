@@ -1,0 +1,93 @@
+"""The set-id view: files that give rights to whoever runs them, and what became of those in earlier layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from dockerlab.widgets.html import cell, escape, table, visible
+
+__all__ = ["Row", "Scan", "html", "text"]
+
+_WORDS = {"acts": "acts", "cleared": "cleared later", "deleted": "deleted later", "replaced": "replaced later"}
+_TINTS = {"acts": "deleted", "cleared": "hidden", "deleted": "hidden", "replaced": "hidden"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One file: `what` it gives as words, `mode` as ls(1) writes it, `owner` as user:group, `size` in docker's units, the layer that brought it and that layer's
+    instruction, its `fate` with the layer and instruction that sealed it, who may use it, and what that is worth to an attacker."""
+
+    path: str
+    what: str
+    mode: str
+    owner: str
+    size: str
+    layer: int
+    made_by: str
+    fate: str = "acts"
+    mode_after: str = ""
+    layer_after: int = -1
+    ended_by: str = ""
+    who: str = ""
+    gives: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was found in one image; `new` are the paths that a baseline does not know, None without one."""
+
+    title: str
+    rows: tuple[Row, ...]
+    new: frozenset[str] | None = None
+
+    def summary(self) -> str:
+        """Gives the first line."""
+        acting, all_of_them = sum(row.fate == "acts" for row in self.rows), len(self.rows)
+        if not self.rows:
+            return f"{self.title}: no file gives rights to whoever runs or writes it"
+        rest = all_of_them - acting
+        once = f"; {rest} did in an earlier layer" if rest else ""
+        return f"{self.title}: {acting} file{'s' * (acting != 1)} give{'s' * (acting == 1)} rights to whoever runs or writes {'it' if acting == 1 else 'them'}{once}"
+
+    def groups(self) -> Iterator[tuple[str, list[Row]]]:
+        """Yields the heading of each fate, and its rows."""
+        for (fate, layer, by), rows in groupby(self.rows, key=lambda row: (row.fate, row.layer_after, row.ended_by)):
+            yield _WORDS[fate] + (f", by layer {layer}: {by}" if layer >= 0 else ""), list(rows)
+
+
+def text(scan: Scan) -> str:
+    """Gives the view for a terminal."""
+    lines = [visible(scan.summary())]
+    for heading, rows in scan.groups():
+        lines += ["", visible(heading)[:160]]
+        wide = min(max(len(visible(row.path)) for row in rows), 48)
+        for row in rows:
+            start = f"  {visible(row.path):<{wide}}  "
+            mark = "  new" if scan.new is not None and row.fate == "acts" and row.path in scan.new else ""
+            if row.fate == "acts":
+                lines.append(f"{start}{row.what:<16} {row.mode}  {visible(row.owner):<12} {row.size:>7}  layer {row.layer}  {visible(row.made_by)[:70]}{mark}".rstrip())
+                lines.append(f"    {visible(row.who)} · {row.gives}")
+            else:
+                lines.append(f"{start}was {row.what:<16} {row.mode} → {row.mode_after:<10}  {row.size} of it still ship in layer {row.layer}")
+    return "\n".join(lines)
+
+
+def html(scan: Scan) -> str:
+    """Gives the view as one table: a group a fate, worst first."""
+    rows = [line for heading, group in scan.groups() for line in _group(heading, group, scan.new)]
+    if not rows:
+        return f"<p>{escape(scan.summary())}</p>"
+    head = ["file", "gives", "mode", "owner", "size", "brought by", "who may use it, and what for"]
+    return table(head, rows, caption=scan.summary())
+
+
+def _group(heading: str, rows: Sequence[Row], new: frozenset[str] | None) -> Iterator[str]:
+    yield f"<tr>{cell(escape(heading), tag='th', scope='rowgroup', columns=7)}</tr>"
+    for row in rows:
+        note = " <b>new</b>" if new is not None and row.fate == "acts" and row.path in new else ""
+        mode = f"<code>{escape(row.mode)}</code>" + (f" → <code>{escape(row.mode_after)}</code>" if row.mode_after else "")
+        use = f"{escape(row.who)}: {escape(row.gives)}" if row.fate == "acts" else f"nobody any more; its {escape(row.size)} still ship"
+        cells = (f"<code>{escape(row.path)}</code>{note}", escape(row.what), mode, escape(row.owner), escape(row.size), f"layer {row.layer}: <code>{escape(row.made_by)}</code>", use)
+        yield f"<tr>{''.join(cell(content, tint=_TINTS[row.fate] if number < 2 else 'plain') for number, content in enumerate(cells))}</tr>"

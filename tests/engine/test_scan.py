@@ -1,0 +1,74 @@
+"""`scan` says what `find` finds in a container, and what no find can: which layer, what became of it, who may use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dockerlab.engine import Engine, RunOptions
+from dockerlab.engine.scan import baseline
+from dockerlab.errors import InvalidArgument
+from dockerlab.widgets import setid
+
+DOCKERFILE = """FROM busybox
+RUN adduser -D example; cp /bin/busybox /root-shell; chmod 4755 /root-shell; chmod 2755 /var; echo x > /note; chmod 666 /note; mkdir -m 777 /open
+RUN cp /root-shell /twice; chmod 6755 /twice; chown 0:42 /twice; chmod 4755 /twice; mkdir -m 700 /shut; cp /note /shut/f; chmod 4777 /shut/f
+RUN chmod u-s /root-shell; rm /note
+"""
+
+
+def made(engine: Engine, tmp_path: Path) -> str:
+    (tmp_path / "context").mkdir()
+    engine.builds.build(DOCKERFILE, tmp_path / "context", tags=("app",))
+    return "app"
+
+
+def test_what_find_finds(engine: Engine, tmp_path: Path) -> None:
+    name = made(engine, tmp_path)
+    found = engine.images.scan(name)
+    out: list[bytes] = []
+    apart = " -o ".join(f"-path {path}" for path in ("/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"))
+    script = rf"find / -xdev \( {apart} \) -prune -o -type f \( -perm -4000 -o -perm -2010 -o -perm -2 \) -print"
+    engine.containers.run(name, ["sh", "-c", script], RunOptions(), stdout=out.append)
+    folders = {"/open"}
+    assert sorted(b"".join(out).decode().split()) == sorted(set(found.acting) - folders) == ["/shut/f", "/twice"]
+    assert folders < set(found.acting)
+
+
+def test_what_is_told(engine: Engine, tmp_path: Path) -> None:
+    found = engine.images.scan(made(engine, tmp_path))
+    rows = {row.path: row for row in found.scan.rows}
+    assert rows["/twice"].what == "set-uid root" and rows["/twice"].layer == 2 and rows["/twice"].made_by.startswith("RUN cp /root-shell /twice") and rows["/twice"].who == "everybody may run it"
+    assert rows["/shut/f"].who == "only root may run it" and rows["/open"].what == "no sticky bit"
+    assert (rows["/root-shell"].fate, rows["/root-shell"].mode, rows["/root-shell"].mode_after, rows["/root-shell"].layer_after) == ("cleared", "-rwsr-xr-x", "-rwxr-xr-x", 3)
+    assert (rows["/note"].fate, rows["/note"].mode_after) == ("deleted", "gone")
+    assert "was set-uid root" in str(found) and "still ship in layer 1" in str(found)
+    assert json.loads(json.dumps(found.facts()))[0]["fate"] == "acts"
+
+
+def test_a_baseline(engine: Engine, tmp_path: Path) -> None:
+    name, file = made(engine, tmp_path), tmp_path / "known.json"
+    file.write_text(json.dumps(engine.images.scan(name).facts()))
+    assert engine.images.scan(name, known=baseline(file)).objected == []
+    file.write_text('["/twice"]')
+    again = engine.images.scan(name, known=baseline(file))
+    assert again.objected == ["/open", "/shut/f"] and str(again).count("  new") == 2
+    for text in ("{}", "[1]", "no", "[" * 10000):
+        file.write_text(text)
+        with pytest.raises(InvalidArgument, match="baseline known.json"):
+            baseline(file)
+
+
+def test_hostile_names(engine: Engine, tmp_path: Path) -> None:
+    evil = "/<img src=x onerror=alert(1)>\u202e"
+    engine.containers.run("busybox", ["sh", "-c", f"cp /bin/busybox '{evil}'; chmod 4755 '{evil}'"]).commit("evil")
+    found = engine.images.scan("evil")
+    html = found._repr_mimebundle_()["text/html"]
+    assert "<img" not in html and "\u202e" not in html + str(found) and "&lt;img" in html
+
+
+def test_an_image_without_any() -> None:
+    scan = setid.Scan("x", ())
+    assert setid.text(scan) == "x: no file gives rights to whoever runs or writes it" and "no file gives" in setid.html(scan)

@@ -41,10 +41,11 @@ class CacheHit(Event):
 
 @dataclass(frozen=True, slots=True)
 class CacheMiss(Event):
-    """The step has to be done; `reason` says why."""
+    """The step has to be done; `reason` says why. `telling`: this Dockerfile was built here before, and no earlier step is the cause."""
 
     number: int
     reason: str
+    telling: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import posixpath
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -22,25 +23,15 @@ from dockerlab.build import instructions as ins
 from dockerlab.build import parser, values, words
 from dockerlab.build.cache import Cache, key_of
 from dockerlab.build.context import Context, Picked, Source
+from dockerlab.build.reasons import Done, Memory, contents
 from dockerlab.errors import BuildFailed, DockerfileError, InvalidRequest, NotFound
 from dockerlab.events import ArgumentsUnused, CacheHit, CacheMiss, Event, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
 
-__all__ = ["Builder", "Host", "Step", "Transfer", "settings_after"]
+__all__ = ["Builder", "Host", "Step", "Transfer", "settings_after", "up_to"]
 
 _SHELL = ("/bin/sh", "-c")
-_PREDEFINED = (
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "FTP_PROXY",
-    "ftp_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-)
+_PREDEFINED = tuple("HTTP_PROXY http_proxy HTTPS_PROXY https_proxy FTP_PROXY ftp_proxy NO_PROXY no_proxy ALL_PROXY all_proxy".split())
 Emit = Callable[[Event], object]
 
 
@@ -108,9 +99,12 @@ class Builder:
     """One build of one Dockerfile."""
 
     def __init__(
-        self, host: Host, cache: Cache, context: Context, *, build_args: Mapping[str, str], no_cache: bool = False, emit: Emit
+        self, host: Host, cache: Cache, context: Context, *, build_args: Mapping[str, str], no_cache: bool = False, origin: str = "", emit: Emit
     ) -> None:
         self._host, self._cache, self._context, self._emit = host, cache, context, emit
+        self._memory = Memory(cache, origin)
+        self._texts: list[str] = []
+        self._first_miss = 0
         self._build_args, self._no_cache = dict(build_args), no_cache
         self._globals: dict[str, str] = {}
         self._stages: list[tuple[str, str]] = []
@@ -120,15 +114,18 @@ class Builder:
 
     def build(self, dockerfile: parser.Dockerfile, *, target: str = "") -> str:
         """Gives the id of the last image (or of the stage `target`); raises DockerfileError and InvalidRequest before, BuildFailed and NotFound in the first step."""
-        steps = _up_to(ins.instructions(dockerfile), target)
+        steps = up_to(ins.instructions(dockerfile), target)
         self._refuse_unknown(steps)
-        self._escape = dockerfile.escape
-        for position, step in enumerate(steps, 1):
-            self._emit(StepStarted(position, len(steps), step.original))
-            try:
-                self._one(step, position, len(steps))
-            except DockerfileError as error:
-                raise BuildFailed(error.message, step=position, hint=error.hint) from error
+        self._escape, self._texts = dockerfile.escape, [step.original for step in steps]
+        try:
+            for position, step in enumerate(steps, 1):
+                self._emit(StepStarted(position, len(steps), step.original))
+                try:
+                    self._one(step, position, len(steps))
+                except DockerfileError as error:
+                    raise BuildFailed(error.message, step=position, hint=error.hint) from error
+        finally:
+            self._memory.keep()
         if left := sorted(self.unused.difference(_PREDEFINED)):
             self._emit(ArgumentsUnused(tuple(left)))
         return self._stage.image
@@ -178,7 +175,8 @@ class Builder:
             image = "" if name == "scratch" else self._host.resolve(name)
         run = self._host.settings(image) if image else RunConfig(env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",))
         self._stage = _Stage(image, run, name=step.name, begun=True)
-        self._cold = self._no_cache
+        self._cold, self._first_miss = self._no_cache, 0
+        self._memory.based(name, image)
 
     def _named(self, name: str) -> str | None:
         return next((image for known, image in reversed(self._stages) if known == name.lower()), None)
@@ -363,28 +361,34 @@ class Builder:
     # What is done only on a miss: executing.
 
     def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
-        parent = self._stage.image
-        facts = msgspec.json.encode(step.run).decode()
-        key = key_of(parent, step.created_by, (*step.inputs, facts))
-        known = "" if self._cold else self._cache.get(key)
-        if known and self._host.exists(known):
+        parent, (key, known) = self._stage.image, self._looked_up(step)
+        args = {name: value for name, value in self._stage.args.items() if step.command}
+        done, before = Done(text=instruction.original, key=key, args=args), self._memory.last(instruction.original)
+        if known:
             self._emit(CacheHit(number, known, trigger))
+            self._memory.note(msgspec.structs.replace(before if before and before.key == key else done, image=known))
         else:
-            self._emit(CacheMiss(number, self._why(parent, step, instruction)))
+            done = msgspec.structs.replace(done, files=contents(step.transfer.sources) if step.transfer else {})
+            self._emit(CacheMiss(number, self._why(done), telling=bool(self._memory.before) and not self._cold))
+            begin = time.monotonic()
             known = self._execute(parent, step, number, trigger)
             self._cache.put(key, known, parent=parent, line=step.created_by)
-            self._cold = True
+            self._memory.note(msgspec.structs.replace(done, image=known, seconds=round(time.monotonic() - begin, 3)))
+            self._cold, self._first_miss = True, self._first_miss or number
         self._stage.image, self._stage.run = known, step.run
 
-    def _why(self, parent: str, step: Step, instruction: ins.Instruction) -> str:
+    def _looked_up(self, step: Step) -> tuple[str, str]:
+        """Gives the step's key, and the image that it made before, "" for none."""
+        key = key_of(self._stage.image, step.created_by, (*step.inputs, msgspec.json.encode(step.run).decode()))
+        known = "" if self._cold else self._cache.get(key)
+        return key, known if known and self._host.exists(known) else ""
+
+    def _why(self, done: Done) -> str:
         if self._no_cache:
             return "--no-cache was given"
         if self._cold:
-            return "an earlier step was built anew"
-        others = self._cache.siblings(parent, instruction.keyword.upper())
-        if not others:
-            return "never built on this image"
-        return "what it copies has changed" if step.transfer else "the instruction's text or settings changed"
+            return f"step {self._first_miss} was done again"
+        return self._memory.cause(done, self._texts) if self._memory.before else "never built here"
 
     def _execute(self, parent: str, step: Step, number: int, trigger: bool) -> str:
         running: list[str] = []
@@ -405,7 +409,7 @@ def settings_after(run: RunConfig, node: parser.Node) -> RunConfig:
     return builder._prepare(ins.instruction(node)).run
 
 
-def _up_to(steps: tuple[ins.Instruction, ...], target: str) -> tuple[ins.Instruction, ...]:
+def up_to(steps: tuple[ins.Instruction, ...], target: str) -> tuple[ins.Instruction, ...]:
     """Gives the steps to the end of the stage `target`, a name or a number; raises InvalidRequest."""
     stages = [(step.name, place) for place, step in enumerate(steps) if isinstance(step, ins.From)]
     ends = [place for _, place in stages[1:]] + [len(steps)]

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from dockerlab.errors import StoreError
 
 __all__ = ["Cache", "key_of"]
 
-_TABLE = "create table if not exists steps (key text primary key, image text, parent text, line text, made real default (julianday('now')))"
+_TABLES = (
+    "create table if not exists steps (key text primary key, image text, parent text, line text, made real default (julianday('now')))",
+    "create table if not exists builds (origin text primary key, steps blob)",
+)
 
 
 def key_of(parent: str, line: str, inputs: Sequence[str]) -> str:
@@ -43,7 +47,7 @@ class Cache:
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
         try:
-            for statement in ("pragma journal_mode=wal", "pragma synchronous=normal", _TABLE):
+            for statement in ("pragma journal_mode=wal", "pragma synchronous=normal", *_TABLES):
                 connection.execute(statement)
         except BaseException:
             connection.close()
@@ -63,7 +67,15 @@ class Cache:
         with contextlib.suppress(sqlite3.OperationalError):
             self._connection.execute("insert or replace into steps (key, image, parent, line) values (?, ?, ?, ?)", (key, image, parent, line))
 
-    def siblings(self, parent: str, keyword: str) -> list[str]:
-        """Gives the lines that were built on the same parent with the same instruction, newest first."""
-        rows = self._connection.execute("select line from steps where parent = ? order by made desc limit 20", (parent,)).fetchall()
-        return [line for (line,) in rows if keyword in line]
+    def recall(self, origin: str) -> str:
+        """Gives what the last build of a Dockerfile left, "" for none."""
+        row = self._connection.execute("select steps from builds where origin = ?", (origin,)).fetchone()
+        try:
+            return zlib.decompress(row[0]).decode() if row else ""
+        except (zlib.error, TypeError, UnicodeDecodeError):
+            return ""
+
+    def remember(self, origin: str, steps: str) -> None:
+        """Keeps what a build leaves for the next one; on a full disk it is not kept."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._connection.execute("insert or replace into builds (origin, steps) values (?, ?)", (origin, zlib.compress(steps.encode(), 1)))

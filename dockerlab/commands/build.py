@@ -9,9 +9,11 @@ from pathlib import Path
 from dockerlab.build import piped
 from dockerlab.build.context import Context
 from dockerlab.commands.call import Call, Outcome, Surface
+from dockerlab.commands.outlook import Outlook
 from dockerlab.errors import BuildFailed, InvalidArgument, InvalidRequest, NotFound
-from dockerlab.events import ArgumentsUnused, CacheHit, Event, ImageBuilt, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
+from dockerlab.events import ArgumentsUnused, CacheHit, CacheMiss, Event, ImageBuilt, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.digest import short
+from dockerlab.widgets.html import visible
 
 __all__ = ["build", "from_text", "told"]
 
@@ -70,6 +72,10 @@ def _text(data: bytes, name: str) -> str:
 def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Dockerfile") -> Outcome:
     """Builds a Dockerfile's text; with --quiet what happened is told only if it went wrong."""
     given = {key: value if equals else call.variables.get(key, "") for key, equals, value in (word.partition("=") for word in call.flag("build-arg"))}
+    if call.flag("explain") or call.flag("what-if"):
+        return Outcome(Outlook(call.engine.builds.foresee(
+            text, context, name=name, build_args=given, no_cache=call.flag("no-cache"), target=call.flag("target"), what_if=_supposed(call.flag("what-if"), name),
+        )))  # fmt: skip
     quiet, kept = call.flag("quiet"), Kept()
     shown = replace(call, surface=kept) if quiet else call
     try:
@@ -83,6 +89,12 @@ def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Do
     if quiet:
         call.out(image.id)
     return Outcome(image)
+
+
+def _supposed(word: str, name: str) -> str:
+    """Gives a path of the context, or `line:N` for `Dockerfile:N`."""
+    file, colon, line = word.rpartition(":")
+    return f"line:{int(line)}" if colon and file == name and line.isascii() and line.isdigit() else word
 
 
 class Kept(Surface):
@@ -104,6 +116,8 @@ def told(event: Event, call: Call) -> None:
         call.out(f"Step {event.number}/{event.total} : {event.text}")
     elif isinstance(event, TriggersStarted):
         call.out(f"# Executing {event.count} build trigger{'s' * (event.count > 1)}")
+    elif isinstance(event, CacheMiss) and event.telling:
+        call.surface.note(f"not from the cache: {visible(event.reason)}")
     elif isinstance(event, CacheHit):
         call.out(" ---> Using cache" + ("" if event.trigger else f"\n ---> {short(event.image)}"))
     elif isinstance(event, StepRunning):

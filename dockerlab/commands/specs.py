@@ -122,11 +122,13 @@ COMMANDS: tuple[Command, ...] = (
         "build", "docker build [OPTIONS] PATH | URL | -", "Build an image from a Dockerfile",
         (
             Flag("build-arg", "list", help="Set build-time variables", check=checks.variable),
+            Flag("explain", "bool", help="Say which steps would be done again, why, and how long each took, without building"),
             Flag("file", "string", "f", help='Name of the Dockerfile (Default is "PATH/Dockerfile")'),
             Flag("no-cache", "bool", help="Do not use cache when building the image"),
             Flag("quiet", "bool", "q", help="Suppress the build output and print image ID on success"),
             Flag("tag", "list", "t", help='Name and optionally a tag in the "name:tag" format', check=checks.image_name),
             Flag("target", "string", help="Set the target build stage to build"),
+            Flag("what-if", "string", help="As --explain, with a file of the context, or Dockerfile:LINE, taken for changed", meta="FILE"),
         ),
         1, 1, aliases=("docker image build", "docker build"),
         refused=_refused("add-host cache-from cgroup-parent compress cpu-period cpu-quota cpu-shares cpuset-cpus cpuset-mems disable-content-trust force-rm "

@@ -17,6 +17,7 @@ from dockerlab.build import parser
 from dockerlab.build.builder import Builder, Emit, Step, Transfer
 from dockerlab.build.cache import Cache
 from dockerlab.build.context import Context, Picked, Source
+from dockerlab.build.foresight import Foreseen, Foresight
 from dockerlab.engine.containers import Attach, RunOptions
 from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.engine.images import Image, now
@@ -45,9 +46,12 @@ class Builds:
 
     def build(
         self, dockerfile: str, context: Path | Context, *, tags: tuple[str, ...] = (), name: str = "Dockerfile", build_args: Mapping[str, str] | None = None,
-        no_cache: bool = False, target: str = "", emit: Emit = lambda _: None,
+        no_cache: bool = False, target: str = "", origin: str = "", emit: Emit = lambda _: None,
     ) -> Image:  # fmt: skip
-        """Builds a Dockerfile's text in a context, or a folder that is one; raises DockerfileError, BuildFailed, NotFound. No name moves before the end."""
+        """Builds a Dockerfile's text in a context, or a folder that is one; raises DockerfileError, BuildFailed, NotFound. No name moves before the end.
+
+        `origin` is what the Dockerfile is known by from one build to the next, when a step says why it is done again; by default the folder and the file's name.
+        """
         references = [Reference.parse(tag) for tag in tags]
         parsed = parser.parse(dockerfile, name)
         if "\0" in dockerfile:
@@ -55,7 +59,7 @@ class Builds:
             raise DockerfileError("a NUL byte, which no name and no argument can hold", line=line, hint="save the file as text")
         source = Context.open(context, name) if isinstance(context, Path) else context
         with Cache(self._engine.home / "build-cache.db") as cache:
-            builder = Builder(self, cache, source, build_args=build_args or {}, no_cache=no_cache, emit=emit)
+            builder = Builder(self, cache, source, build_args=build_args or {}, no_cache=no_cache, origin=origin or _origin(context, name, tags), emit=emit)
             image = builder.build(parsed, target=target)
         if not image:
             raise BuildFailed("No image was generated. Is your Dockerfile empty?", hint="add an instruction behind FROM scratch")
@@ -63,6 +67,17 @@ class Builds:
             self._engine.images.tag(image, str(reference))
         emit(ImageBuilt(image, tuple(r.tagged().familiar for r in references)))
         return self._engine.images.get(image)
+
+    def foresee(
+        self, dockerfile: str, context: Path | Context, *, name: str = "Dockerfile", build_args: Mapping[str, str] | None = None, no_cache: bool = False, target: str = "",
+        origin: str = "", what_if: str = "",
+    ) -> list[Foreseen]:  # fmt: skip
+        """Gives what `build` would do, step by step, and does nothing; `what_if` is a path of the context or `line:N` that is taken for changed. Raises as `build` does."""
+        source = Context.open(context, name) if isinstance(context, Path) else context
+        with Cache(self._engine.home / "build-cache.db") as cache:
+            foresight = Foresight(self, cache, source, build_args=build_args or {}, no_cache=no_cache, origin=origin or _origin(context, name, ()), emit=lambda _: None)
+            foresight.what_if = what_if
+            return foresight.foresee(parser.parse(dockerfile, name), target=target)
 
     def resolve(self, reference: str) -> str:
         """Gives an image's id; raises NotFound."""
@@ -202,6 +217,10 @@ class Builds:
             why = f"can't find {number} for {what} {word}: no such {what}: {word}"
             raise BuildFailed(f"unable to convert uid/gid chown string to host mapping: {why}", hint=f"use a number, or a name of the image's /etc/{file}")
         return int(known)
+
+
+def _origin(context: Path | Context, name: str, tags: tuple[str, ...]) -> str:
+    return f"{context.resolve()}\0{name}" if isinstance(context, Path) else f"\0{name}\0{tags[0]}" if tags else ""
 
 
 def _placed(entry: Entry, owner: tuple[int, int] | None, mode: int | None) -> Entry:

@@ -15,8 +15,8 @@ def test_a_step_is_found_again_by_the_next_build(tmp_path: Path) -> None:
         cache.put(key, "sha256:2", parent="sha256:1", line="/bin/sh -c true")
     with Cache(tmp_path / "cache.db") as cache:
         assert cache.get(key) == "sha256:2"
-        assert cache.siblings("sha256:1", "true") == ["/bin/sh -c true"]
-        assert cache.siblings("sha256:1", "COPY") == []
+        cache.remember("here", "[1]")
+        assert cache.recall("here") == "[1]" and cache.recall("there") == ""
 
 
 def test_a_key_depends_on_parent_line_and_inputs() -> None:

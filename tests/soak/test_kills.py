@@ -60,9 +60,9 @@ def switches(runtime: Path) -> list[int]:
 
 def traces() -> set[str]:
     """Gives what networks leave on a host where they leave something: links, tables of rules, sockets of the switch."""
-    links = {name for name in os.listdir("/sys/class/net") if name.startswith(("dl-", "dlh-", "dlv-"))}
     if os.geteuid():
-        return links
+        return set()  # who is not root can make nothing there, and cannot tell whose it is
+    links = {name for name in os.listdir("/sys/class/net") if name.startswith(("dl-", "dlh-", "dlv-"))}
     done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
     return links | {line for line in done.stdout.splitlines() if " dl" in line}
 

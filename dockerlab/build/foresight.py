@@ -1,0 +1,114 @@
+"""What a build would do, without doing it: `build --explain`, and `--what-if` a file or a line were changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from dockerlab.build import instructions as ins
+from dockerlab.build import parser
+from dockerlab.build.builder import Builder, Step, up_to
+from dockerlab.build.context import Picked
+from dockerlab.build.reasons import Done, contents
+
+__all__ = ["Foreseen", "Foresight"]
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """One step: `cause` is "" where its image is there already; `seconds` its execution took the last time, None where nobody knows."""
+
+    number: int
+    text: str
+    cause: str
+    seconds: float | None = None
+
+
+class Foresight(Builder):
+    """A builder that executes nothing. `what_if` is a path of the context, or `line:N` of the Dockerfile, that is taken for changed."""
+
+    what_if = ""
+
+    def foresee(self, dockerfile: parser.Dockerfile, *, target: str = "") -> list[Foreseen]:
+        """Gives every step up to the target; raises what a build would raise before its first step, BuildFailed and NotFound for what it would copy."""
+        steps = up_to(ins.instructions(dockerfile), target)
+        self._refuse_unknown(steps)
+        self._escape, self._texts = dockerfile.escape, [step.original for step in steps]
+        self._seen: list[Foreseen] = []
+        self._unmade: set[str] = set()
+        for number, step in enumerate(steps, 1):
+            known = self._memory.last(step.original)
+            self._number, self._cost = number, known.seconds if known else None
+            if self._cold and not isinstance(step, ins.From):
+                self._add(step.original, f"step {self._first_miss} would be done again")
+                self._memory.note(known or Done(text=step.original))
+            elif isinstance(step, ins.From) or (isinstance(step, ins.Arg) and not self._stage.begun):
+                self._begin(step, number, len(steps))
+            else:
+                self._do(step, number)
+        return self._seen
+
+    def _begin(self, step: ins.From | ins.Arg, number: int, total: int) -> None:
+        if self._cold and self._stage.begun:
+            self._unmade |= {self._stage.name, str(len(self._stages))}
+        base = step.image if isinstance(step, ins.From) else ""
+        if base and base.lower() in self._unmade:
+            self._stages.append((self._stage.name, self._stage.image))
+            self._stage = type(self._stage)(name=step.name if isinstance(step, ins.From) else "", begun=True)
+            self._cold, self._first_miss = True, number
+            self._add(step.original, f"the stage {base} would be made again")
+            return
+        self._add(step.original, "")
+        self._one(step, number, total)
+
+    def _add(self, text: str, cause: str) -> None:
+        self._seen.append(Foreseen(self._number, text, cause, self._cost if cause else None))
+
+    def _do(self, step: ins.Instruction, position: int, *, trigger: bool = False) -> None:
+        if isinstance(step, ins.Copy) and step.from_.lower() in self._unmade:
+            self._missed(step.original, f"the stage {step.from_} would be made again")
+            return
+        super()._do(step, position, trigger=trigger)
+
+    def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
+        key, known = self._looked_up(step)
+        args = {name: value for name, value in self._stage.args.items() if step.command}
+        done = Done(text=instruction.original, key=key, args=args)
+        if cause := self._supposed(step, instruction):
+            self._missed(instruction.original, cause)
+        elif known:
+            self._add(instruction.original, "")
+            self._memory.note(done)
+        else:
+            done = msgspec.structs.replace(done, files=contents(step.transfer.sources) if step.transfer else {})
+            self._missed(instruction.original, self._why(done))
+        self._stage.image, self._stage.run = known or self._stage.image, step.run
+
+    def _missed(self, text: str, cause: str) -> None:
+        self._add(text, cause)
+        self._memory.note(Done(text=text))
+        self._cold, self._first_miss = True, self._first_miss or self._number
+
+    def _supposed(self, step: Step, instruction: ins.Instruction) -> str:
+        if self.what_if == f"line:{instruction.line}":
+            return f"line {instruction.line} would be another"
+        if self.what_if and step.transfer and any(_holds(source, self.what_if) for source in step.transfer.sources):
+            return f"{self.what_if} would have another content"
+        return ""
+
+
+def _holds(source: Picked, path: str) -> bool:
+    clean = path.removeprefix("./").strip("/")
+    if not source.is_dir:
+        return source.name == clean
+    return clean in set(_inside(source))
+
+
+def _inside(source: Picked) -> Iterator[str]:
+    prefix = "" if source.name in (".", "") else f"{source.name}/"
+    for entry, _ in source.inside:
+        yield f"{prefix}{entry.path}"
+
+

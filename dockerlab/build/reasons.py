@@ -1,0 +1,124 @@
+"""Why a step is done again: what the last build of the same Dockerfile did, held against what this one is about to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from dockerlab.build.cache import Cache
+from dockerlab.build.context import Picked
+from dockerlab.oci.digest import short
+
+__all__ = ["Done", "Memory", "contents"]
+
+_MOST_FILES = 50_000
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """One step as a build left it: its text as written, the key and image it had, the seconds that its execution took when it last was, and what it read."""
+
+    text: str
+    key: str = ""
+    image: str = ""
+    seconds: float = 0.0
+    files: Mapping[str, str] = {}
+    args: Mapping[str, str] = {}
+
+
+def contents(sources: Iterable[Picked]) -> dict[str, str]:
+    """Gives, for each file that COPY or ADD reads, its mode, owner and a digest of its content, apart from each other; {} for very many."""
+    found: dict[str, str] = {}
+    for source in sources:
+        for entry, place in source.inside or (source.itself,):
+            name = f"{source.name}/{entry.path}" if source.inside else source.name
+            data = hashlib.sha256(entry.link.encode("utf-8", "surrogateescape"))
+            if entry.kind == "file":
+                with open(place, "rb") as file:
+                    data = hashlib.file_digest(file, "sha256")
+            found[name] = f"{entry.kind} {entry.mode:o} {entry.uid}:{entry.gid} {data.hexdigest()[:32]}"
+            if len(found) > _MOST_FILES:
+                return {}
+    return found
+
+
+class Memory:
+    """The last build of a Dockerfile, known by its `origin`, and this one."""
+
+    def __init__(self, cache: Cache, origin: str) -> None:
+        self._cache, self._origin = cache, origin
+        self.before: list[Done] = _read(cache.recall(origin)) if origin else []
+        self.now: list[Done] = []
+        self.moved = ""
+
+    def based(self, name: str, image: str) -> None:
+        """Notes what a base image's name stands for this time."""
+        last = next((done.image for done in self.before if done.text == f"FROM {name}"), "")
+        self.moved = f"the base image {name} moved: it was {short(last)}, and is {short(image)}" if last and image and last != image else ""
+        self.now.append(Done(text=f"FROM {name}", image=image))
+
+    def last(self, text: str) -> Done | None:
+        """Gives the same step of the last build, the first that this one has not come to yet."""
+        taken = sum(done.text == text for done in self.now)
+        same = [done for done in self.before if done.text == text]
+        return same[min(taken, len(same) - 1)] if same else None
+
+    def cause(self, now: Done, texts: Sequence[str]) -> str:
+        """Gives the first cause in words; `texts` are all steps of this build as written."""
+        if self.moved:
+            return self.moved
+        before = self.last(now.text)
+        if before is None:
+            gone = [done for done in self.before if done.text not in texts and not done.text.startswith("FROM ")]
+            place = len(self.now)
+            old = next((done for done in gone if self.before.index(done) == place), None)
+            return f"the instruction changed: it was {_line(old.text)}" if old else "the instruction is new here"
+        if before.key == now.key:
+            return "the image that it made was removed since"
+        return _files(before.files, now.files) or _arguments(before.args, now.args) or "the settings above it changed"
+
+    def note(self, done: Done) -> None:
+        """Takes a step in that is done, or was there."""
+        self.now.append(done)
+
+    def keep(self) -> None:
+        """Remembers this build for the next; a build that failed at once leaves the memory as it was."""
+        if self._origin and len(self.now) > 1:
+            steps = [*self.now, *(done for done in self.before if done.text not in {each.text for each in self.now})]
+            self._cache.remember(self._origin, json.dumps([msgspec.to_builtins(step) for step in steps]))
+
+
+def _read(text: str) -> list[Done]:
+    try:
+        return msgspec.json.decode(text.encode(), type=list[Done]) if text else []
+    except msgspec.DecodeError:
+        return []
+
+
+def _line(text: str) -> str:
+    first = " ".join(text.split())
+    return first if len(first) <= 80 else first[:79] + "…"
+
+
+def _files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    if not before or not now or before == now:
+        return ""
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    name, rest = changed[0], f", and {len(changed) - 1} more" if len(changed) > 1 else ""
+    if name not in before:
+        return f"{name} is new{rest}"
+    if name not in now:
+        return f"{name} is gone{rest}"
+    old, new = before[name].split(" "), now[name].split(" ")
+    what = next((word for word, one, other in zip(("kind", "mode", "owner", "content"), old, new, strict=True) if one != other), "content")
+    detail = f" ({old[1]} → {new[1]})" if what == "mode" else f" ({old[2]} → {new[2]})" if what == "owner" else ""
+    return f"{name} has another {what}{detail}{rest}"
+
+
+def _arguments(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    # The name is enough: a value may be a secret.
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return f"the build argument {changed[0]} changed" if changed else ""

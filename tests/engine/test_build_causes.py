@@ -1,0 +1,125 @@
+"""Why a step was done again, and which would be: each cause by what brings it about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dockerlab.commands.outlook import Outlook
+from dockerlab.engine import Engine
+from dockerlab.errors import BuildFailed
+from dockerlab.events import CacheMiss, Event, StepRunning
+from tests.conftest import strongest
+
+TEXT = "FROM busybox\nARG V=1\nCOPY d /d\nRUN echo $V > /v\nRUN echo end\n"
+
+
+@pytest.fixture
+def engine(make_engine: Callable[[str], Engine]) -> Engine:
+    return make_engine(strongest())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "context"
+    (place / "d").mkdir(parents=True)
+    for name in "fg":
+        (place / "d" / name).write_text(name)
+        (place / "d" / name).chmod(0o644)
+    return place
+
+
+def causes(engine: Engine, text: str, folder: Path, **options: object) -> list[tuple[int, str]]:
+    """Builds, and gives the first cause of every chain: what a person is told."""
+    events: list[Event] = []
+    engine.builds.build(text, folder, emit=events.append, **options)  # type: ignore[arg-type]
+    return [(event.number, event.reason) for event in events if isinstance(event, CacheMiss) and event.telling]
+
+
+def test_the_first_cause(engine: Engine, folder: Path) -> None:
+    assert causes(engine, TEXT, folder) == [], "the first time there is nothing to tell"
+    assert causes(engine, TEXT, folder) == []
+    (folder / "d" / "f").write_text("other")
+    assert causes(engine, TEXT, folder) == [(3, "d/f has another content")]
+    (folder / "d" / "g").chmod(0o755)
+    assert causes(engine, TEXT, folder) == [(3, "d/g has another mode (644 → 755)")]
+    (folder / "d" / "h").write_text("new")
+    (folder / "d" / "f").write_text("again")
+    assert causes(engine, TEXT, folder) == [(3, "d/f has another content, and 1 more")]
+    (folder / "d" / "h").unlink()
+    assert causes(engine, TEXT, folder) == [(3, "d/h is gone")]
+    assert causes(engine, TEXT, folder, build_args={"V": "secret"}) == [(4, "the build argument V changed")], "its value may be nobody else's business"
+    changed = TEXT.replace("echo end", "echo the end")
+    assert causes(engine, changed, folder) == [(5, "the instruction changed: it was RUN echo end")]
+    assert causes(engine, changed.replace("COPY", "ENV A=1\nCOPY"), folder) == [(3, "the instruction is new here")]
+    assert causes(engine, changed, folder) == [], "what was built once is there"
+    ident = engine.builds.build(changed, folder).id
+    engine.images.tag(engine.builds.build("FROM busybox\nRUN touch /moved\n", folder / "d").id, "busybox")
+    [(number, reason)] = causes(engine, changed, folder)
+    assert number == 2 and reason.startswith("the base image busybox moved: it was ")
+    assert engine.builds.build(changed, folder).id != ident
+
+
+def test_an_image_that_is_gone(engine: Engine, folder: Path) -> None:
+    image = engine.builds.build(TEXT, folder)
+    list(engine.images.remove(image.id, force=True))
+    assert causes(engine, TEXT, folder)[0][1] == "the image that it made was removed since"
+
+
+def test_the_memory_of_a_build_that_failed(engine: Engine, folder: Path) -> None:
+    causes(engine, TEXT, folder)
+    with pytest.raises(BuildFailed):
+        engine.builds.build(TEXT.replace("echo end", "exit 3"), folder)
+    assert causes(engine, TEXT, folder) == []
+    (folder / "d" / "f").write_text("other")
+    assert causes(engine, TEXT, folder) == [(3, "d/f has another content")]
+
+
+def test_what_would_be_done(engine: Engine, folder: Path) -> None:
+    before = {image.id for image in engine.images.list(intermediate=True)}
+    assert [step.cause for step in engine.builds.foresee(TEXT, folder)][1] == "never built here"
+    assert {image.id for image in engine.images.list(intermediate=True)} - before <= {engine.images.resolve("busybox").id}, "nothing is built"
+    events: list[Event] = []
+    engine.builds.build(TEXT.replace("echo end", "sleep 0.2"), folder, emit=events.append)
+    text = TEXT.replace("echo end", "sleep 0.2")
+    assert [step.cause for step in engine.builds.foresee(text, folder)] == [""] * 5
+    steps = engine.builds.foresee(text, folder, what_if="./d/g")
+    assert [step.cause for step in steps] == ["", "", "./d/g would have another content", *["step 3 would be done again"] * 2]
+    assert steps[4].seconds is not None and 0.2 <= steps[4].seconds < 5 and steps[0].seconds is None
+    assert [bool(step.cause) for step in engine.builds.foresee(text, folder, what_if="line:5")] == [False] * 4 + [True]
+    assert [bool(step.cause) for step in engine.builds.foresee(text, folder, what_if="d/nosuch")] == [False] * 5
+    (folder / "d" / "g").write_text("other")
+    foreseen = engine.builds.foresee(text, folder)
+    assert foreseen[2].cause == "d/g has another content"
+    told = str(Outlook(foreseen))
+    assert told.splitlines()[-1].startswith("3 of 5 steps would be done, which took 0.") and "<code>COPY d /d</code>" in Outlook(foreseen)._repr_mimebundle_()["text/html"]
+    assert causes(engine, text, folder) == [(3, "d/g has another content")], "foresight forgets nothing"
+
+
+def test_stages(engine: Engine, folder: Path) -> None:
+    text = "FROM busybox AS one\nCOPY d/f /f\nFROM busybox\nCOPY --from=one /f /g\nRUN true\nFROM one\nRUN true\n"
+    engine.builds.build(text, folder)
+    assert [step.cause for step in engine.builds.foresee(text, folder, what_if="d/f")] == [
+        "", "d/f would have another content", "", "the stage one would be made again", "step 4 would be done again", "the stage one would be made again", "step 6 would be done again",
+    ]  # fmt: skip
+    assert len(engine.builds.foresee(text, folder, what_if="d/f", target="one")) == 2
+
+
+def test_a_hostile_name_in_a_cause(engine: Engine, folder: Path) -> None:
+    text = "FROM busybox\nCOPY . /d\n"
+    engine.builds.build(text, folder)
+    (folder / "<img src=x>\x1b[31m").write_text("x")
+    outlook = Outlook(engine.builds.foresee(text, folder))
+    html = outlook._repr_mimebundle_()["text/html"]
+    assert "<img" not in html and "\x1b" not in html + str(outlook) and "&lt;img" in html
+
+
+def test_nothing_runs_in_foresight(engine: Engine, folder: Path) -> None:
+    events: list[Event] = []
+    engine.builds.build("FROM busybox\nRUN touch /x\n", folder, emit=events.append)
+    assert any(isinstance(event, StepRunning) for event in events)
+    engine.builds.foresee("FROM busybox\nRUN touch /y; kill -9 1\n", folder)
+    assert engine.containers.list(all=True) == [] and os.path.exists(folder)

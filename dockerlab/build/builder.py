@@ -371,7 +371,11 @@ class Builder:
             done = msgspec.structs.replace(done, files=contents(step.transfer.sources) if step.transfer else {})
             self._emit(CacheMiss(number, self._why(done), telling=bool(self._memory.before) and not self._cold))
             begin = time.monotonic()
-            known = self._execute(parent, step, number, trigger)
+            try:
+                known = self._execute(parent, step, number, trigger)
+            except BaseException:
+                self._memory.note(done)  # without an image: it failed
+                raise
             self._cache.put(key, known, parent=parent, line=step.created_by)
             self._memory.note(msgspec.structs.replace(done, image=known, seconds=round(time.monotonic() - begin, 3)))
             self._cold, self._first_miss = True, self._first_miss or number

@@ -77,7 +77,7 @@ class Memory:
             old = next((done for done in gone if self.before.index(done) == place), None)
             return f"the instruction changed: it was {_line(old.text)}" if old else "the instruction is new here"
         if before.key == now.key:
-            return "the image that it made was removed since"
+            return "the image that it made was removed since" if before.image else "it failed the last time"
         return _files(before.files, now.files) or _arguments(before.args, now.args) or "the settings above it changed"
 
     def note(self, done: Done) -> None:

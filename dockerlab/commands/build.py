@@ -13,6 +13,7 @@ from dockerlab.commands.outlook import Outlook
 from dockerlab.errors import BuildFailed, InvalidArgument, InvalidRequest, NotFound
 from dockerlab.events import ArgumentsUnused, CacheHit, CacheMiss, Event, ImageBuilt, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.digest import short
+from dockerlab.oci.reference import Reference
 from dockerlab.widgets.html import visible
 
 __all__ = ["build", "from_text", "told"]
@@ -69,19 +70,21 @@ def _text(data: bytes, name: str) -> str:
         raise InvalidArgument(f"{name} is not text: {error.reason}", hint="save it as UTF-8") from error
 
 
-def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Dockerfile") -> Outcome:
-    """Builds a Dockerfile's text; with --quiet what happened is told only if it went wrong."""
+def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Dockerfile", cell: bool = False) -> Outcome:
+    """Builds a Dockerfile's text; with --quiet what happened is told only if it went wrong. A `cell` has no file's name to be known by: its image's name serves."""
+    origin = "\0".join(("cell", str(context), *(Reference.parse(tag).familiar_name for tag in call.flag("tag")[:1]))) if cell else ""
     given = {key: value if equals else call.variables.get(key, "") for key, equals, value in (word.partition("=") for word in call.flag("build-arg"))}
     if call.flag("explain") or call.flag("what-if"):
         return Outcome(Outlook(call.engine.builds.foresee(
-            text, context, name=name, build_args=given, no_cache=call.flag("no-cache"), target=call.flag("target"), what_if=_supposed(call.flag("what-if"), name),
+            text, context, name=name, build_args=given, no_cache=call.flag("no-cache"), target=call.flag("target"), origin=origin,
+            what_if=_supposed(call.flag("what-if"), name),
         )))  # fmt: skip
     quiet, kept = call.flag("quiet"), Kept()
     shown = replace(call, surface=kept) if quiet else call
     try:
         image = call.engine.builds.build(
             text, context, tags=tuple(call.flag("tag")), name=name, build_args=given, no_cache=call.flag("no-cache"), target=call.flag("target"),
-            emit=lambda event: told(event, shown),
+            origin=origin, emit=lambda event: told(event, shown),
         )  # fmt: skip
     except (BuildFailed, NotFound):
         call.surface.err(kept.text)

@@ -100,7 +100,7 @@ class DockerMagics(Magics):
         command, rest = find(COMMANDS, ["build", *words, "."], program="docker")
         parsed = parse(command, rest, program="docker")
         with told():
-            outcome = from_text(Call(parsed, current(), Cell(), folder, "docker", os.environ), cell, folder)
+            outcome = from_text(Call(parsed, current(), Cell(), folder, "docker", os.environ), cell, folder, cell=True)
         return outcome.value
 
 

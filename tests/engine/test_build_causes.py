@@ -73,6 +73,9 @@ def test_the_memory_of_a_build_that_failed(engine: Engine, folder: Path) -> None
     causes(engine, TEXT, folder)
     with pytest.raises(BuildFailed):
         engine.builds.build(TEXT.replace("echo end", "exit 3"), folder)
+    with pytest.raises(BuildFailed):
+        engine.builds.build(TEXT.replace("echo end", "exit 3"), folder)
+    assert causes(engine, TEXT.replace("echo end", "exit 0"), folder) == [(5, "the instruction changed: it was RUN exit 3")]
     assert causes(engine, TEXT, folder) == []
     (folder / "d" / "f").write_text("other")
     assert causes(engine, TEXT, folder) == [(3, "d/f has another content")]

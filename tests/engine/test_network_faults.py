@@ -98,6 +98,7 @@ def test_nobody_bears_another_s_address(net: Engine) -> None:
         assert ear.exec_run(["cat", "/heard"]).output == b""
 
 
+@pytest.mark.parametrize("tier", ["root", "single"])
 def test_connected_once(net: Engine) -> None:
     """Of several that connect a container to one network at once, one does."""
     net.networks.create("lab")
@@ -120,6 +121,7 @@ def test_connected_once(net: Engine) -> None:
         started(net, networks=(NetworkWord("lab"), NetworkWord(net.networks.get("lab").id)))
 
 
+@pytest.mark.parametrize("tier", ["root", "single"])
 def test_removed_while_it_is_joined(net: Engine) -> None:
     """Either the network goes first and nobody is in it, or it stays."""
     one = started(net, name="one", network="bridge")
@@ -138,6 +140,7 @@ def test_removed_while_it_is_joined(net: Engine) -> None:
     assert list(net.containers.get("one").state.networks) == ["bridge"]
 
 
+@pytest.mark.parametrize("tier", ["root", "single"])
 def test_a_container_that_rests_between_two_starts(net: Engine) -> None:
     net.networks.create("lab")
     rests = started(net, "exit 1", restart="always", network="bridge")
@@ -149,6 +152,7 @@ def test_a_container_that_rests_between_two_starts(net: Engine) -> None:
     rests.remove(force=True)
 
 
+@pytest.mark.parametrize("tier", ["root", "single"])
 def test_one_line_each(engine: Engine) -> None:
     for options in (
         {"hostname": "a\n6.6.6.6 evil"}, {"domainname": "d\te"}, {"add_host": (("foo\n6.6.6.6 evil", "1.2.3.4"),)}, {"dns_option": ("x\nnameserver 6.6.6.6",)},
@@ -158,6 +162,7 @@ def test_one_line_each(engine: Engine) -> None:
             engine.containers.create("busybox", ["true"], RunOptions(**options))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("tier", ["root", "single"])
 def test_too_many_ports(net: Engine) -> None:
     from dockerlab.engine.options import Publication
 
@@ -184,6 +189,7 @@ def test_an_image_s_links_that_lead_nowhere(engine: Engine) -> None:
     assert b"".join(out) == b"/etc/hosts.d/h\nnames\nthere\n"
 
 
+@pytest.mark.parametrize("tier", ["root", "single"])
 def test_a_network_that_is_used_is_not_removed(net: Engine) -> None:
     net.networks.create("lab")
     one = started(net, network="lab")

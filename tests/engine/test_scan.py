@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,19 @@ from dockerlab.engine import Engine, RunOptions
 from dockerlab.engine.scan import baseline
 from dockerlab.errors import InvalidArgument
 from dockerlab.widgets import setid
+from tests.conftest import strongest
 
 DOCKERFILE = """FROM busybox
 RUN adduser -D example; cp /bin/busybox /root-shell; chmod 4755 /root-shell; chmod 2755 /var; echo x > /note; chmod 666 /note; mkdir -m 777 /open
 RUN cp /root-shell /twice; chmod 6755 /twice; chown 0:42 /twice; chmod 4755 /twice; mkdir -m 700 /shut; cp /note /shut/f; chmod 4777 /shut/f
 RUN chmod u-s /root-shell; rm /note
 """
+
+
+@pytest.fixture
+def one(make_engine: Callable[[str], Engine]) -> Engine:
+    """An engine in the strongest tier: what layers say is the same in all."""
+    return make_engine(strongest())
 
 
 def made(engine: Engine, tmp_path: Path) -> str:
@@ -37,8 +45,8 @@ def test_what_find_finds(engine: Engine, tmp_path: Path) -> None:
     assert folders < set(found.acting)
 
 
-def test_what_is_told(engine: Engine, tmp_path: Path) -> None:
-    found = engine.images.scan(made(engine, tmp_path))
+def test_what_is_told(one: Engine, tmp_path: Path) -> None:
+    found = one.images.scan(made(one, tmp_path))
     rows = {row.path: row for row in found.scan.rows}
     assert rows["/twice"].what == "set-uid root" and rows["/twice"].layer == 2 and rows["/twice"].made_by.startswith("RUN cp /root-shell /twice") and rows["/twice"].who == "everybody may run it"
     assert rows["/shut/f"].who == "only root may run it" and rows["/open"].what == "no sticky bit"
@@ -48,12 +56,12 @@ def test_what_is_told(engine: Engine, tmp_path: Path) -> None:
     assert json.loads(json.dumps(found.facts()))[0]["fate"] == "acts"
 
 
-def test_a_baseline(engine: Engine, tmp_path: Path) -> None:
-    name, file = made(engine, tmp_path), tmp_path / "known.json"
-    file.write_text(json.dumps(engine.images.scan(name).facts()))
-    assert engine.images.scan(name, known=baseline(file)).objected == []
+def test_a_baseline(one: Engine, tmp_path: Path) -> None:
+    name, file = made(one, tmp_path), tmp_path / "known.json"
+    file.write_text(json.dumps(one.images.scan(name).facts()))
+    assert one.images.scan(name, known=baseline(file)).objected == []
     file.write_text('["/twice"]')
-    again = engine.images.scan(name, known=baseline(file))
+    again = one.images.scan(name, known=baseline(file))
     assert again.objected == ["/open", "/shut/f"] and str(again).count("  new") == 2
     for text in ("{}", "[1]", "no", "[" * 10000):
         file.write_text(text)
@@ -61,10 +69,10 @@ def test_a_baseline(engine: Engine, tmp_path: Path) -> None:
             baseline(file)
 
 
-def test_hostile_names(engine: Engine, tmp_path: Path) -> None:
+def test_hostile_names(one: Engine, tmp_path: Path) -> None:
     evil = "/<img src=x onerror=alert(1)>\u202e"
-    engine.containers.run("busybox", ["sh", "-c", f"cp /bin/busybox '{evil}'; chmod 4755 '{evil}'"]).commit("evil")
-    found = engine.images.scan("evil")
+    one.containers.run("busybox", ["sh", "-c", f"cp /bin/busybox '{evil}'; chmod 4755 '{evil}'"]).commit("evil")
+    found = one.images.scan("evil")
     html = found._repr_mimebundle_()["text/html"]
     assert "<img" not in html and "\u202e" not in html + str(found) and "&lt;img" in html
 

@@ -130,7 +130,11 @@ def history(call: Call) -> Outcome:
 
 def layers(call: Call) -> Outcome:
     """dockerlab layers: which layer provides a path, and what it hides."""
-    return Outcome(union(call.args[0], *call.args[1:], engine=call.engine))
+    found = union(call.args[0], *call.args[1:], engine=call.engine)
+    if call.flag("json"):
+        call.out(json.dumps(found.facts(), indent=1, ensure_ascii=False))
+        return Outcome()
+    return Outcome(found)
 
 
 def scan(call: Call) -> Outcome:

@@ -72,11 +72,30 @@ class Union:
         """Gives the layers' sizes as a picture."""
         return Picture(f"{self.title}: bytes in each layer", self.bars())
 
+    def facts(self) -> dict[str, Any]:
+        """Gives plain values: each layer's bytes, those of them that later layers hide, and what it adds, changes and deletes; the share of all bytes that a container sees."""
+        words = {"A": "added", "C": "changed", "D": "deleted"}
+        layers = [
+            {"layer": n, "created_by": layer.created_by, "bytes": size, "hidden": hidden, **{words[mark]: count for mark, count in counts.items()}}
+            for n, (layer, size, hidden, counts) in enumerate(zip(self.stack.layers, self._sizes, self.view.hidden, self.view.counts(), strict=True))
+        ]
+        total, hidden = sum(self._sizes), sum(self.view.hidden)
+        paths = {path: [{"layer": s.layer, "mark": s.mark} for s in self.view.history(path.strip("/"))] for path in self.stack.paths}
+        return {"image": self.title, "layers": layers, "bytes": total, "hidden": hidden, "efficiency": round(1 - hidden / total, 4) if total else 1.0, "paths": paths}
+
+    def _waste(self) -> str:
+        facts = self.facts()
+        if not facts["hidden"]:
+            return "no layer holds bytes that a later one hides"
+        return f"{size_words(facts['hidden'])} of {size_words(facts['bytes'])} are hidden by later layers, and ship all the same: {100 * facts['efficiency']:.1f} % are seen"
+
     def __str__(self) -> str:
+        counts = [" ".join(f"{mark}{count}" for mark, count in each.items() if count) for each in self.view.counts()]
         sizes = "\n".join(
-            f"  layer {n}  {layer.size:>8}  {(bar.hidden and size_words(bar.hidden) + ' hidden') or '':<14}  {visible(layer.created_by)[:70]}".rstrip()
+            f"  layer {n}  {layer.size:>8}  {counts[n]:<14}  {(bar.hidden and size_words(bar.hidden) + ' hidden') or '':<14}  {visible(layer.created_by)[:70]}".rstrip()
             for n, (layer, bar) in reversed(list(enumerate(zip(self.stack.layers, self.bars(), strict=True))))
         )
+        sizes += f"\n{self._waste()}"
         return f"{sizes}\n\n{view.text(self.stack)}" if self.stack.paths else f"{visible(self.title)}\n{sizes}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:

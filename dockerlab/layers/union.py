@@ -162,6 +162,15 @@ class UnionView:
         """Gives what each layer did to `path`, base first; [] for a path that no layer knows."""
         return list(self._history.get(path.strip("/"), ()))
 
+    def counts(self) -> list[dict[str, int]]:
+        """Gives, for each layer, how many paths it adds (A), changes (C) and deletes (D)."""
+        found = [dict.fromkeys("ACD", 0) for _ in range(self.depth)]
+        for sightings in self._history.values():
+            for sighting in sightings:
+                if sighting.mark != "O":
+                    found[sighting.layer][sighting.mark] += 1
+        return found
+
     def known(self) -> list[str]:
         """Gives every path that some layer has or had, sorted."""
         return sorted(self._history)

@@ -10,6 +10,7 @@ import pytest
 
 from dockerlab.engine import Engine, RunOptions
 from dockerlab.engine.scan import baseline
+from dockerlab.engine.views import union
 from dockerlab.errors import InvalidArgument
 from dockerlab.widgets import setid
 from tests.conftest import strongest
@@ -75,6 +76,15 @@ def test_hostile_names(one: Engine, tmp_path: Path) -> None:
     found = one.images.scan("evil")
     html = found._repr_mimebundle_()["text/html"]
     assert "<img" not in html and "\u202e" not in html + str(found) and "&lt;img" in html
+
+
+def test_what_layers_say(one: Engine, tmp_path: Path) -> None:
+    found = union(made(one, tmp_path), engine=one)
+    facts = found.facts()
+    assert [layer["layer"] for layer in facts["layers"]] == [0, 1, 2, 3] and facts["bytes"] == sum(layer["bytes"] for layer in facts["layers"])
+    assert facts["layers"][3]["deleted"] == 1 and facts["layers"][1]["hidden"] > 1_000_000 and 0 < facts["efficiency"] < 1
+    assert "are hidden by later layers, and ship all the same" in str(found) and json.loads(json.dumps(facts)) == facts
+    assert "no layer holds bytes that a later one hides" in str(union("busybox", engine=one))
 
 
 def test_an_image_without_any() -> None:

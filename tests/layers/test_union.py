@@ -311,3 +311,11 @@ def test_follow_stays_inside_the_tree(path: str, place: str) -> None:
     links = {"dl": "/d", "up": "../../../..", "far": "/nosuch/place", "loop": "loop"}
     view = UnionView([[Entry("d", "dir"), Entry("d/f", "file"), *(Entry(name, "symlink", link=text) for name, text in links.items())]])
     assert view.follow(path) == place
+
+
+def test_counts_of_each_layer() -> None:
+    base = [Entry("d", "dir", 0o755), Entry("d/a", "file", 0o644, size=3), Entry("d/b", "file", 0o644, size=5)]
+    later = [Entry("d/a", "file", 0o600, size=4), Entry("d/b", "whiteout"), Entry("c", "symlink", link="d")]
+    view = UnionView([base, later])
+    assert view.counts() == [{"A": 3, "C": 0, "D": 0}, {"A": 1, "C": 1, "D": 1}]
+    assert view.hidden == [8, 0] and view.known() == ["c", "d", "d/a", "d/b"]

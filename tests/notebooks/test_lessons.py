@@ -23,6 +23,7 @@ def normal(text: str) -> str:
     text = re.sub(r"git version [\d.]+", "git version <n>", text)
     text = re.sub(r"\b[A-Z][a-z]{2} +\d+ +\d+:\d+\b", "<when>", text)
     text = re.sub(r"(base up: |bytes|size|hidden|[\d,.]+ ?(B|kB|MB|bytes)\b)", lambda m: m[0] if m[1] in ("size",) else "<n>", text)
+    text = re.sub(r"\b[ACD]\d+\b|[\d.]+ % are seen", "<n>", text)  # what a package installs is its maker's affair
     return re.sub(r"\s+", " ", text).strip()
 
 

@@ -23,7 +23,7 @@ from dockerlab.build import instructions as ins
 from dockerlab.build import parser, values, words
 from dockerlab.build.cache import Cache, key_of
 from dockerlab.build.context import Context, Picked, Source
-from dockerlab.build.reasons import Done, Memory, contents
+from dockerlab.build.reasons import Done, Memory, contents, hashed
 from dockerlab.errors import BuildFailed, DockerfileError, InvalidRequest, NotFound
 from dockerlab.events import ArgumentsUnused, CacheHit, CacheMiss, Event, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
@@ -362,7 +362,7 @@ class Builder:
 
     def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
         parent, (key, known) = self._stage.image, self._looked_up(step)
-        args = {name: value for name, value in self._stage.args.items() if step.command}
+        args = hashed(self._stage.args) if step.command else {}
         done, before = Done(text=instruction.original, key=key, args=args), self._memory.last(instruction.original)
         if known:
             self._emit(CacheHit(number, known, trigger))

@@ -11,7 +11,7 @@ from dockerlab.build import instructions as ins
 from dockerlab.build import parser
 from dockerlab.build.builder import Builder, Step, up_to
 from dockerlab.build.context import Picked
-from dockerlab.build.reasons import Done, contents
+from dockerlab.build.reasons import Done, contents, hashed
 
 __all__ = ["Foreseen", "Foresight"]
 
@@ -74,7 +74,7 @@ class Foresight(Builder):
 
     def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
         key, known = self._looked_up(step)
-        args = {name: value for name, value in self._stage.args.items() if step.command}
+        args = hashed(self._stage.args) if step.command else {}
         done = Done(text=instruction.original, key=key, args=args)
         if cause := self._supposed(step, instruction):
             self._missed(instruction.original, cause)

@@ -13,13 +13,13 @@ from dockerlab.build.cache import Cache
 from dockerlab.build.context import Picked
 from dockerlab.oci.digest import short
 
-__all__ = ["Done", "Memory", "contents"]
+__all__ = ["Done", "Memory", "contents", "hashed"]
 
 _MOST_FILES = 50_000
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """One step as a build left it: its text as written, the key and image it had, the seconds that its execution took when it last was, and what it read."""
+    """One step as a build left it: its text as written, the key and image it had, the seconds that its execution took when it last was, and what it read (`contents`, `hashed` arguments)."""
 
     text: str
     key: str = ""
@@ -43,6 +43,11 @@ def contents(sources: Iterable[Picked]) -> dict[str, str]:
             if len(found) > _MOST_FILES:
                 return {}
     return found
+
+
+def hashed(values: Mapping[str, str]) -> dict[str, str]:
+    """Gives build arguments as they may be remembered: enough to tell that one changed, and not what it was."""
+    return {name: hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:16] for name, value in values.items()}
 
 
 class Memory:
@@ -119,6 +124,5 @@ def _files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def _arguments(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    # The name is enough: a value may be a secret.
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     return f"the build argument {changed[0]} changed" if changed else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +54,8 @@ def test_the_first_cause(engine: Engine, folder: Path) -> None:
     (folder / "d" / "h").unlink()
     assert causes(engine, TEXT, folder) == [(3, "d/h is gone")]
     assert causes(engine, TEXT, folder, build_args={"V": "secret"}) == [(4, "the build argument V changed")], "its value may be nobody else's business"
+    remembered = sqlite3.connect(engine.home / "build-cache.db").execute("select steps from builds").fetchall()
+    assert remembered and not any(b"secret" in zlib.decompress(row[0]) for row in remembered)
     changed = TEXT.replace("echo end", "echo the end")
     assert causes(engine, changed, folder) == [(5, "the instruction changed: it was RUN echo end")]
     assert causes(engine, changed.replace("COPY", "ENV A=1\nCOPY"), folder) == [(3, "the instruction is new here")]

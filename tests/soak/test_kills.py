@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -120,7 +121,8 @@ def test_killed_anywhere_the_store_stays_sound(tmp_path: Path, runtime: Path, se
     assert engine.system.check() == []
     engine.world.stop()
     for pid in set(relatives(home, runtime)) - set(switches(runtime)):  # a launcher whose place another one took waits ten minutes for work
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 20
     while (left_behind := switches(runtime)) and time.monotonic() < deadline:
         time.sleep(0.1)

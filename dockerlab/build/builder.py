@@ -24,11 +24,12 @@ from dockerlab.build import parser, values, words
 from dockerlab.build.cache import Cache, key_of
 from dockerlab.build.context import Context, Picked, Source
 from dockerlab.build.reasons import Done, Memory, contents, hashed
-from dockerlab.errors import BuildFailed, DockerfileError, InvalidRequest, NotFound
+from dockerlab.build.stages import up_to
+from dockerlab.errors import BuildFailed, DockerfileError, NotFound
 from dockerlab.events import ArgumentsUnused, CacheHit, CacheMiss, Event, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import Healthcheck, RunConfig, env_map, env_words
 
-__all__ = ["Builder", "Host", "Step", "Transfer", "settings_after", "up_to"]
+__all__ = ["Builder", "Host", "Step", "Transfer", "settings_after"]
 
 _SHELL = ("/bin/sh", "-c")
 _PREDEFINED = tuple("HTTP_PROXY http_proxy HTTPS_PROXY https_proxy FTP_PROXY ftp_proxy NO_PROXY no_proxy ALL_PROXY all_proxy".split())
@@ -116,7 +117,7 @@ class Builder:
         """Gives the id of the last image (or of the stage `target`); raises DockerfileError and InvalidRequest before, BuildFailed and NotFound in the first step."""
         steps = up_to(ins.instructions(dockerfile), target)
         self._refuse_unknown(steps)
-        self._escape, self._texts = dockerfile.escape, [step.original for step in steps]
+        self._escape, self._texts, whole = dockerfile.escape, [step.original for step in steps], False
         try:
             for position, step in enumerate(steps, 1):
                 self._emit(StepStarted(position, len(steps), step.original))
@@ -124,8 +125,9 @@ class Builder:
                     self._one(step, position, len(steps))
                 except DockerfileError as error:
                     raise BuildFailed(error.message, step=position, hint=error.hint) from error
+            whole = True
         finally:
-            self._memory.keep()
+            self._memory.keep(whole=whole)
         if left := sorted(self.unused.difference(_PREDEFINED)):
             self._emit(ArgumentsUnused(tuple(left)))
         return self._stage.image
@@ -362,13 +364,12 @@ class Builder:
 
     def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
         parent, (key, known) = self._stage.image, self._looked_up(step)
-        args = hashed(self._stage.args) if step.command else {}
-        done, before = Done(text=instruction.original, key=key, args=args), self._memory.last(instruction.original)
+        before = self._memory.last(instruction.original)
         if known:
             self._emit(CacheHit(number, known, trigger))
-            self._memory.note(msgspec.structs.replace(before if before and before.key == key else done, image=known))
+            self._memory.note(msgspec.structs.replace(before if before and before.key == key else self._read(step, instruction, key), image=known))
         else:
-            done = msgspec.structs.replace(done, files=contents(step.transfer.sources) if step.transfer else {})
+            done = self._read(step, instruction, key)
             self._emit(CacheMiss(number, self._why(done), telling=bool(self._memory.before) and not self._cold))
             begin = time.monotonic()
             try:
@@ -376,10 +377,15 @@ class Builder:
             except BaseException:
                 self._memory.note(done)  # without an image: it failed
                 raise
-            self._cache.put(key, known, parent=parent, line=step.created_by)
+            self._cache.put(key, known)
             self._memory.note(msgspec.structs.replace(done, image=known, seconds=round(time.monotonic() - begin, 3)))
             self._cold, self._first_miss = True, self._first_miss or number
         self._stage.image, self._stage.run = known, step.run
+
+    def _read(self, step: Step, instruction: ins.Instruction, key: str) -> Done:
+        """Gives a step with what it reads, as it is remembered."""
+        used = {name: value for name, value in self._stage.args.items() if name not in _PREDEFINED and name not in env_map(self._stage.run.env)}
+        return Done(text=instruction.original, key=key, args=hashed(used) if step.command else {}, files=contents(step.transfer.sources) if step.transfer else {})
 
     def _looked_up(self, step: Step) -> tuple[str, str]:
         """Gives the step's key, and the image that it made before, "" for none."""
@@ -411,19 +417,6 @@ def settings_after(run: RunConfig, node: parser.Node) -> RunConfig:
     builder = Builder.__new__(Builder)
     builder._stage, builder._escape, builder._globals, builder._build_args, builder.unused = _Stage("", run), "\\", {}, {}, set()
     return builder._prepare(ins.instruction(node)).run
-
-
-def up_to(steps: tuple[ins.Instruction, ...], target: str) -> tuple[ins.Instruction, ...]:
-    """Gives the steps to the end of the stage `target`, a name or a number; raises InvalidRequest."""
-    stages = [(step.name, place) for place, step in enumerate(steps) if isinstance(step, ins.From)]
-    ends = [place for _, place in stages[1:]] + [len(steps)]
-    for number, ((name, _), end) in enumerate(zip(stages, ends, strict=True)):
-        if target and target.lower() in (name, str(number)):
-            return steps[:end]
-    if target:
-        names = ", ".join(name for name, _ in stages if name)
-        raise InvalidRequest(f"failed to reach build target {target} in Dockerfile", hint=f"name one of its stages: {names}" if names else "name the stage with FROM … AS")
-    return steps
 
 
 def _by(step: Step, author: str) -> Step:

@@ -16,6 +16,7 @@ __all__ = ["Cache", "key_of"]
 
 _TABLES = (
     "create table if not exists steps (key text primary key, image text, parent text, line text, made real default (julianday('now')))",
+    "update steps set parent = null, line = null where line is not null",  # of a time when build arguments were kept as they were
     "create table if not exists builds (origin text primary key, steps blob)",
 )
 
@@ -62,10 +63,10 @@ class Cache:
         row = self._connection.execute("select image from steps where key = ?", (key,)).fetchone()
         return str(row[0]) if row else ""
 
-    def put(self, key: str, image: str, *, parent: str, line: str) -> None:
+    def put(self, key: str, image: str) -> None:
         """Notes the image of a step; on a full disk it is not noted, and the step will be done again."""
         with contextlib.suppress(sqlite3.OperationalError):
-            self._connection.execute("insert or replace into steps (key, image, parent, line) values (?, ?, ?, ?)", (key, image, parent, line))
+            self._connection.execute("insert or replace into steps (key, image) values (?, ?)", (key, image))
 
     def recall(self, origin: str) -> str:
         """Gives what the last build of a Dockerfile left, "" for none."""

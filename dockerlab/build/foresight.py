@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import msgspec
-
 from dockerlab.build import instructions as ins
-from dockerlab.build import parser
-from dockerlab.build.builder import Builder, Step, up_to
+from dockerlab.build import parser, words
+from dockerlab.build.builder import Builder, Step
 from dockerlab.build.context import Picked
-from dockerlab.build.reasons import Done, contents, hashed
+from dockerlab.build.reasons import Done
+from dockerlab.build.stages import up_to
 
 __all__ = ["Foreseen", "Foresight"]
 
@@ -42,7 +41,7 @@ class Foresight(Builder):
             known = self._memory.last(step.original)
             self._number, self._cost = number, known.seconds if known else None
             if self._cold and not isinstance(step, ins.From):
-                self._add(step.original, f"step {self._first_miss} would be done again")
+                self._add(step.original, "--no-cache was given" if self._no_cache else f"step {self._first_miss} would be done again")
                 self._memory.note(known or Done(text=step.original))
             elif isinstance(step, ins.From) or (isinstance(step, ins.Arg) and not self._stage.begun):
                 self._begin(step, number, len(steps))
@@ -52,8 +51,8 @@ class Foresight(Builder):
 
     def _begin(self, step: ins.From | ins.Arg, number: int, total: int) -> None:
         if self._cold and self._stage.begun:
-            self._unmade |= {self._stage.name, str(len(self._stages))}
-        base = step.image if isinstance(step, ins.From) else ""
+            self._unmade |= {self._stage.name, str(len(self._stages))} - {""}
+        base = words.expand(step.image, self._globals, self._escape) if isinstance(step, ins.From) else ""
         if base and base.lower() in self._unmade:
             self._stages.append((self._stage.name, self._stage.image))
             self._stage = type(self._stage)(name=step.name if isinstance(step, ins.From) else "", begun=True)
@@ -74,15 +73,13 @@ class Foresight(Builder):
 
     def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
         key, known = self._looked_up(step)
-        args = hashed(self._stage.args) if step.command else {}
-        done = Done(text=instruction.original, key=key, args=args)
+        done = self._read(step, instruction, key)
         if cause := self._supposed(step, instruction):
             self._missed(instruction.original, cause)
         elif known:
             self._add(instruction.original, "")
             self._memory.note(done)
         else:
-            done = msgspec.structs.replace(done, files=contents(step.transfer.sources) if step.transfer else {})
             self._missed(instruction.original, self._why(done))
         self._stage.image, self._stage.run = known or self._stage.image, step.run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def contents(sources: Iterable[Picked]) -> dict[str, str]:
     found: dict[str, str] = {}
     for source in sources:
         for entry, place in source.inside or (source.itself,):
-            name = f"{source.name}/{entry.path}" if source.inside else source.name
+            name = os.fsencode(f"{source.name}/{entry.path}" if source.inside else source.name).decode("utf-8", "backslashreplace")
             data = hashlib.sha256(entry.link.encode("utf-8", "surrogateescape"))
             if entry.kind == "file":
                 with open(place, "rb") as file:
@@ -89,10 +90,10 @@ class Memory:
         """Takes a step in that is done, or was there."""
         self.now.append(done)
 
-    def keep(self) -> None:
-        """Remembers this build for the next; a build that failed at once leaves the memory as it was."""
+    def keep(self, *, whole: bool) -> None:
+        """Remembers this build for the next. One that was not `whole` leaves what it did not come to as it was; one that failed at once leaves all."""
         if self._origin and len(self.now) > 1:
-            steps = [*self.now, *(done for done in self.before if done.text not in {each.text for each in self.now})]
+            steps = [*self.now, *([] if whole else self.before[len(self.now) :])]
             self._cache.remember(self._origin, json.dumps([msgspec.to_builtins(step) for step in steps]))
 
 
@@ -109,8 +110,10 @@ def _line(text: str) -> str:
 
 
 def _files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    if not before or not now or before == now:
+    if before == now:
         return ""
+    if not before or not now:
+        return "one of very many files has changed"
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     name, rest = changed[0], f", and {len(changed) - 1} more" if len(changed) > 1 else ""
     if name not in before:

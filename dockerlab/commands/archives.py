@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 from dockerlab.commands.call import Call, Outcome
@@ -22,13 +24,14 @@ def save(call: Call) -> Outcome:
         raise InvalidArgument(f'failed to save image: invalid output path: stat {Path(name).parent}: no such file or directory', hint="make the folder first, or choose another")
     if path.exists() and not path.is_file():
         raise InvalidArgument(f'failed to save image: invalid output path: "{name}" must be a directory or a regular file', hint="choose a file")
-    draft = path.with_name(f".{path.name}.part")
+    path = path.resolve()
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".dockerlab-save-")
     try:
-        with open(draft, "wb") as file:
+        with open(descriptor, "wb") as file:
             images.save(call.args, file.write)
-        draft.replace(path)
+        os.replace(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        Path(draft).unlink(missing_ok=True)
     return Outcome()
 
 

@@ -77,7 +77,7 @@ def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Do
     if call.flag("explain") or call.flag("what-if"):
         return Outcome(Outlook(call.engine.builds.foresee(
             text, context, name=name, build_args=given, no_cache=call.flag("no-cache"), target=call.flag("target"), origin=origin,
-            what_if=_supposed(call.flag("what-if"), name),
+            tags=tuple(call.flag("tag")), what_if=_supposed(call.flag("what-if"), name),
         )))  # fmt: skip
     quiet, kept = call.flag("quiet"), Kept()
     shown = replace(call, surface=kept) if quiet else call

@@ -132,7 +132,7 @@ def layers(call: Call) -> Outcome:
     """dockerlab layers: which layer provides a path, and what it hides."""
     found = union(call.args[0], *call.args[1:], engine=call.engine)
     if call.flag("json"):
-        call.out(json.dumps(found.facts(), indent=1, ensure_ascii=False))
+        call.out(json.dumps(found.facts(), indent=1))
         return Outcome()
     return Outcome(found)
 
@@ -143,7 +143,7 @@ def scan(call: Call) -> Outcome:
     found = call.engine.images.scan(call.args[0], known=known)
     code = int(call.flag("check") and bool(found.objected))
     if call.flag("json"):
-        call.out(json.dumps(found.facts(), indent=1, ensure_ascii=False))
+        call.out(json.dumps(found.facts(), indent=1))
         return Outcome(exit_code=code)
     return Outcome(found, exit_code=code)
 

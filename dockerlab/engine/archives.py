@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from dockerlab.oci.config import ImageConfig
 from dockerlab.oci.digest import DiffId, ImageId, digest_of, short
 from dockerlab.oci.manifest import CONFIG, INDEX, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, MANIFEST, SCHEMA_2, SCHEMA_2_LIST, Descriptor, Index, Manifest
 from dockerlab.oci.reference import Reference
+from dockerlab.store import work
 from dockerlab.store.opening import open_layer
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["load", "save"]
 
 _SMALL, _MEMORY, _DOCUMENT = 1 << 16, 64 << 20, 16 << 20
+_NESTED = 8  # indexes within an index
 _HINT = "give an archive that `docker save`, `skopeo copy … docker-archive:` or `oci-archive:` has written"
 
 
@@ -106,6 +109,7 @@ class _Parts:
         """Reads an archive once, from first to last: it may come through a pipe. Raises CorruptContent, UnsafeArchive."""
         held = 0
         for entry, body in tar.read(stream):
+            self._forget(entry.path)
             if entry.kind in ("link", "symlink"):
                 base = posixpath.dirname(entry.path) if entry.kind == "symlink" else ""
                 self.links[entry.path] = posixpath.normpath(posixpath.join(base, entry.link))
@@ -113,15 +117,30 @@ class _Parts:
                 self.small[entry.path] = b"".join(body.blocks())
                 held += entry.size
             elif entry.kind == "file":
+                self.fresh()
                 draft = self.engine.content.draft()
                 self.large[entry.path] = draft
                 with self.engine.content.unless_failed(draft), open(draft, "wb") as file:
                     for block in body.blocks():
                         file.write(block)
 
+    def _forget(self, name: str) -> None:
+        """An archive that names a path twice means the second."""
+        self.links.pop(name, None)
+        self.small.pop(name, None)
+        if name in self.large:
+            self.large.pop(name).unlink(missing_ok=True)
+
     def has(self, name: str) -> bool:
         """Tells whether there is a file of that name."""
         return name in self.small or name in self.large
+
+    def fresh(self) -> None:
+        """Keeps what is still needed from being taken for what a killed process left behind."""
+        self.engine.content.keep_fresh()
+        for draft in self.large.values():
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(draft)
 
     def place(self, name: str) -> str:
         """Gives the name of the file that a name leads to; raises CorruptContent."""
@@ -156,16 +175,18 @@ class _Parts:
 
 
 def load(engine: Engine, file: BinaryIO) -> Iterator[str]:
-    """Takes in the images of an archive, compressed or not; yields docker's line for each, once it is in the store. Raises CorruptContent, UnsafeArchive, NotFound."""
+    """Takes in the images of an archive, compressed or not; yields docker's line for each, once it is in the store. Raises CorruptContent, UnsafeArchive, NotFound, InvalidReference."""
     parts = _Parts(engine)
     try:
         parts.take(open_layer(file))
         if parts.has(bundle.INDEX_FILE):  # where both are there, this one says the manifests' digests as well
             for descriptor in Index.decode(parts.document(bundle.INDEX_FILE)).manifests:
-                yield from _named(engine, _from_layout(engine, parts, descriptor), _names(descriptor))
+                references = _references(_names(descriptor))
+                yield from _named(engine, _from_layout(engine, parts, descriptor), references)
         elif parts.has(bundle.ITEMS_FILE):
             for item in bundle.decode_items(parts.document(bundle.ITEMS_FILE)):
-                yield from _named(engine, _from_item(engine, parts, item), item.repo_tags or ())
+                references = _references(item.repo_tags or ())
+                yield from _named(engine, _from_item(engine, parts, item), references)
         else:
             raise CorruptContent("the archive holds no image: neither manifest.json nor index.json is in it", hint=_HINT)
     finally:
@@ -179,16 +200,24 @@ def _names(descriptor: Descriptor) -> tuple[str, ...]:
     return (name,) if ":" in name or "/" in name else ()
 
 
-def _named(engine: Engine, image: ImageId, names: Sequence[str]) -> Iterator[str]:
+def _references(names: Sequence[str]) -> list[Reference]:
+    """Gives the names before anything is stored; raises InvalidReference, also for one that promises a digest."""
+    found = [Reference.parse(name).tagged() for name in names]
+    for reference in found:
+        if reference.digest:
+            raise InvalidReference(f"{reference.familiar}: an archive cannot give an image a name by digest", hint="name it with a tag")
+    return found
+
+
+def _named(engine: Engine, image: ImageId, references: Sequence[Reference]) -> Iterator[str]:
     engine.journal.note("image", "load", image, {"name": image})
-    for name in names:
-        reference = Reference.parse(name).tagged()
+    for reference in references:
         with contextlib.suppress(NotFound):
             if (before := engine.images.get(reference.familiar)).id != image:
                 yield f"The image {reference.familiar} already exists, renaming the old one with ID {before.id} to empty string"
         engine.images.tag(image, reference.familiar)
         yield f"Loaded image: {reference.familiar}"
-    if not names:
+    if not references:
         yield f"Loaded image ID: {image}"
 
 
@@ -203,8 +232,11 @@ def _from_item(engine: Engine, parts: _Parts, item: bundle.Item) -> ImageId:
 
 def _from_layout(engine: Engine, parts: _Parts, descriptor: Descriptor) -> ImageId:
     raw = _checked(parts, descriptor)
-    if descriptor.media_type in (INDEX, SCHEMA_2_LIST):
-        return _from_layout(engine, parts, _platform(engine, Index.decode(raw)))
+    for _ in range(_NESTED):
+        if descriptor.media_type not in (INDEX, SCHEMA_2_LIST):
+            break
+        descriptor = _platform(engine, Index.decode(raw))
+        raw = _checked(parts, descriptor)
     manifest = Manifest.decode(raw)
     if descriptor.media_type not in (MANIFEST, SCHEMA_2):
         raise CorruptContent(f"media type {descriptor.media_type[:80]} is none of an image's manifest", hint=_HINT)
@@ -242,7 +274,12 @@ def _layer(engine: Engine, parts: _Parts, path: str, diff_id: DiffId, *, wanted:
     """Takes a layer in as it is where it is compressed, else compressed; gives how it is stored. Raises CorruptContent where it is not what the config says."""
     if wanted is None and (known := _known(engine, diff_id)):
         return known
+    parts.fresh()
     if wanted is not None and wanted.digest in engine.content and not parts.has(path):
+        # It is here, but only its own bytes say which layer it is: what an archive says of them may be a lie.
+        told = work.read_index(str(engine.content.path(wanted.digest)))
+        if told["diff_id"] != diff_id or engine.content.path(wanted.digest).stat().st_size != wanted.size:
+            raise CorruptContent(f"layer {short(diff_id)} is damaged", expected=diff_id, actual=told["diff_id"], hint="fetch the archive again")
         return wanted
     draft = engine.content.draft()
     with engine.content.unless_failed(draft), parts.opened(path) as file:

@@ -53,10 +53,7 @@ class Builds:
         `origin` is what the Dockerfile is known by from one build to the next, when a step says why it is done again; by default the folder and the file's name.
         """
         references = [Reference.parse(tag) for tag in tags]
-        parsed = parser.parse(dockerfile, name)
-        if "\0" in dockerfile:
-            line = dockerfile.count("\n", 0, dockerfile.index("\0")) + 1
-            raise DockerfileError("a NUL byte, which no name and no argument can hold", line=line, hint="save the file as text")
+        parsed = _parsed(dockerfile, name)
         source = Context.open(context, name) if isinstance(context, Path) else context
         with Cache(self._engine.home / "build-cache.db") as cache:
             builder = Builder(self, cache, source, build_args=build_args or {}, no_cache=no_cache, origin=origin or _origin(context, name, tags), emit=emit)
@@ -70,14 +67,14 @@ class Builds:
 
     def foresee(
         self, dockerfile: str, context: Path | Context, *, name: str = "Dockerfile", build_args: Mapping[str, str] | None = None, no_cache: bool = False, target: str = "",
-        origin: str = "", what_if: str = "",
+        tags: tuple[str, ...] = (), origin: str = "", what_if: str = "",
     ) -> list[Foreseen]:  # fmt: skip
         """Gives what `build` would do, step by step, and does nothing; `what_if` is a path of the context or `line:N` that is taken for changed. Raises as `build` does."""
-        source = Context.open(context, name) if isinstance(context, Path) else context
+        parsed, source = _parsed(dockerfile, name), Context.open(context, name) if isinstance(context, Path) else context
         with Cache(self._engine.home / "build-cache.db") as cache:
-            foresight = Foresight(self, cache, source, build_args=build_args or {}, no_cache=no_cache, origin=origin or _origin(context, name, ()), emit=lambda _: None)
+            foresight = Foresight(self, cache, source, build_args=build_args or {}, no_cache=no_cache, origin=origin or _origin(context, name, tags), emit=lambda _: None)
             foresight.what_if = what_if
-            return foresight.foresee(parser.parse(dockerfile, name), target=target)
+            return foresight.foresee(parsed, target=target)
 
     def resolve(self, reference: str) -> str:
         """Gives an image's id; raises NotFound."""
@@ -217,6 +214,14 @@ class Builds:
             why = f"can't find {number} for {what} {word}: no such {what}: {word}"
             raise BuildFailed(f"unable to convert uid/gid chown string to host mapping: {why}", hint=f"use a number, or a name of the image's /etc/{file}")
         return int(known)
+
+
+def _parsed(dockerfile: str, name: str) -> parser.Dockerfile:
+    parsed = parser.parse(dockerfile, name)
+    if "\0" in dockerfile:
+        line = dockerfile.count("\n", 0, dockerfile.index("\0")) + 1
+        raise DockerfileError("a NUL byte, which no name and no argument can hold", line=line, hint="save the file as text")
+    return parsed
 
 
 def _origin(context: Path | Context, name: str, tags: tuple[str, ...]) -> str:

@@ -213,7 +213,7 @@ class Images:
         archives.save(self._engine, names, write)
 
     def load(self, file: BinaryIO) -> Iterator[str]:
-        """Takes in the images of a tar that docker, skopeo or `save` has written; yields docker's line for each. Raises CorruptContent, UnsafeArchive, NotFound."""
+        """Takes in the images of a tar that docker, skopeo or `save` has written; yields docker's line for each. Raises CorruptContent, UnsafeArchive, NotFound, InvalidReference."""
         return archives.load(self._engine, file)
 
     def scan(self, name: str, *, known: Iterable[str] | None = None) -> Audit:

@@ -58,14 +58,15 @@ class Audit:
         with tempfile.TemporaryDirectory(prefix="dockerlab-") as folder:
             files = ImageFiles(layers, record, Path(folder))
             passwd, group = _rows(files, "etc/passwd"), _rows(files, "etc/group")
-        self._users = {int(row[2]): row[0] for row in reversed(passwd) if len(row) > 3 and row[2].isdigit()}
-        self._groups = {int(row[2]): row[0] for row in reversed(group) if len(row) > 2 and row[2].isdigit()}
-        self._who = [(row[0], int(row[2]), _gids(row, group)) for row in passwd if len(row) > 3 and row[2].isdigit() and row[3].isdigit()]
+        self._users = {int(row[2]): row[0] for row in reversed(passwd) if len(row) > 3 and _number(row[2])}
+        self._groups = {int(row[2]): row[0] for row in reversed(group) if len(row) > 2 and _number(row[2])}
+        self._who = [(row[0], int(row[2]), _gids(row, group)) for row in passwd if len(row) > 3 and _number(row[2]) and _number(row[3])]
         self.found: Sequence[Found] = audit(self._union)
         title = image.tags[0] if image.tags else image.short_id
         rows = tuple(map(self._row, self.found))
-        acting = {row.path for row in rows if row.fate == "acts"}
-        self.scan = setid.Scan(title, rows, None if known is None else frozenset(acting - set(known)))
+        accepted = set(known or ())
+        acting = {row.path for row in rows if row.fate == "acts" and not {row.path, _named(row.path, row.what)} & accepted}
+        self.scan = setid.Scan(title, rows, None if known is None else frozenset(acting))
 
     @property
     def acting(self) -> list[str]:
@@ -131,17 +132,22 @@ class Audit:
 
 
 def baseline(path: Path) -> list[str]:
-    """Gives the paths that a file accepts: `scan --json`'s own output, or a JSON list of paths. Raises InvalidArgument."""
+    """Gives what a file accepts: of `scan --json`'s own output each path with what it gives, of a plain JSON list the paths. Raises InvalidArgument."""
     hint = "write it with: dockerlab scan --json IMAGE > FILE"
     try:
         told = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"cannot read the baseline {path.name}: {getattr(error, 'strerror', None) or 'no JSON'}", hint=hint) from error
     acting = [each for each in told if not isinstance(each, dict) or each.get("fate") == "acts"] if isinstance(told, list) else [None]
-    paths = [each.get("path") if isinstance(each, dict) else each for each in acting]
+    paths = [_named(each.get("path"), each.get("what")) if isinstance(each, dict) else each for each in acting]
     if any(not isinstance(each, str) for each in paths):
         raise InvalidArgument(f"the baseline {path.name} is no list of files", hint=hint)
     return [each for each in paths if each]
+
+
+def _named(path: object, what: object) -> str | None:
+    """Gives a finding's name: a file that gives more than it did is another."""
+    return f"{path}\0{what}" if isinstance(path, str) and isinstance(what, str) else None
 
 
 def _instruction(words: str) -> str:
@@ -161,6 +167,10 @@ def _rows(files: ImageFiles, name: str) -> list[list[str]]:
     return [line.split(":") for line in Path(picked.itself[1]).read_text(errors="replace").splitlines()]
 
 
+def _number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10
+
+
 def _gids(row: Sequence[str], groups: Iterable[Sequence[str]]) -> frozenset[int]:
-    more = {int(each[2]) for each in groups if len(each) > 3 and each[2].isdigit() and row[0] in each[3].split(",")}
+    more = {int(each[2]) for each in groups if len(each) > 3 and _number(each[2]) and row[0] in each[3].split(",")}
     return frozenset({int(row[3]), *more})

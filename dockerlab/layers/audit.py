@@ -88,6 +88,8 @@ def file_capabilities(entry: Entry) -> tuple[str, ...]:
     raw = entry.xattrs.get("security.capability", b"")
     if len(raw) not in (12, 20, 24):
         return ()
+    if raw[3] != {12: 1, 20: 2, 24: 3}[len(raw)]:  # the revision, in the upper byte of the first word
+        return ()
     words = struct.unpack(f"<{len(raw) // 4}I", raw)
     permitted = words[1] | (words[3] << 32 if len(words) >= 5 else 0)
     return tuple(f"CAP_{name}" for number, name in enumerate(capabilities.NAMES) if permitted >> number & 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -32,7 +32,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     digest: Digest
     size: Annotated[int, msgspec.Meta(le=(1 << 63) - 1)]
     annotations: Mapping[str, str] = {}
-    platform: Mapping[str, str] | None = None
+    platform: Mapping[str, Any] | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

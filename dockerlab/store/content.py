@@ -93,6 +93,12 @@ class ContentStore:
                 os.replace(draft, self.path(digest))
         self._fresh.add(self.path(digest))
 
+    def keep_fresh(self) -> None:
+        """Says of what was stored since the last `sync` that it is about to be named: what is old and nobody's is removed by others meanwhile."""
+        for path in self._fresh:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path)
+
     def sync(self) -> None:
         """Makes sure that what was stored since the last call outlives a power cut; called once before a name is published."""
         for path in self._fresh:

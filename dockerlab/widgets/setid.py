@@ -67,10 +67,10 @@ def text(scan: Scan) -> str:
             start = f"  {visible(row.path):<{wide}}  "
             mark = "  new" if scan.new is not None and row.fate == "acts" and row.path in scan.new else ""
             if row.fate == "acts":
-                lines.append(f"{start}{row.what:<16} {row.mode}  {visible(row.owner):<12} {row.size:>7}  layer {row.layer}  {visible(row.made_by)[:70]}{mark}".rstrip())
-                lines.append(f"    {visible(row.who)} · {row.gives}")
+                lines.append(f"{start}{visible(row.what):<16} {row.mode}  {visible(row.owner):<12} {row.size:>7}  layer {row.layer}  {visible(row.made_by)[:70]}{mark}".rstrip())
+                lines.append(f"    {visible(row.who)} · {visible(row.gives)}")
             else:
-                lines.append(f"{start}was {row.what:<16} {row.mode} → {row.mode_after:<10}  {row.size} of it still ship in layer {row.layer}")
+                lines.append(f"{start}was {visible(row.what):<16} {row.mode} → {row.mode_after:<10}  {row.size} of it still ship in layer {row.layer}")
     return "\n".join(lines)
 
 

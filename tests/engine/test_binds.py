@@ -15,7 +15,7 @@ from tests.conftest import strongest
 
 @pytest.mark.parametrize(
     ("word", "bind"),
-    [("/d", Bind("", "/d")), ("v:/d", Bind("v", "/d")), ("/h:/d:ro", Bind("/h", "/d", True)), ("./h:/d:rw,z", Bind("./h", "/d"))],
+    [("/d", Bind("", "/d")), ("v:/d", Bind("v", "/d")), ("/h:/d:ro", Bind("/h", "/d", True, mode="ro")), ("./h:/d:rw,z", Bind("./h", "/d", mode="rw,z"))],
 )
 def test_words(word: str, bind: Bind) -> None:
     assert parse(word) == bind

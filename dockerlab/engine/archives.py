@@ -52,9 +52,9 @@ def save(engine: Engine, names: Sequence[str], write: Callable[[bytes], object])
             files[bundle.blob(digest)] = path
         tags = tuple(reference.familiar for reference in references)
         items.append(bundle.Item(bundle.blob(manifest.config.digest), tags or None, tuple(bundle.blob(layer.digest) for layer in manifest.layers)))
-        plain = Descriptor(media_type=MANIFEST, digest=image.record.manifest.digest, size=image.record.manifest.size, platform={"architecture": image.config.architecture, "os": image.config.os})
+        stored, platform = image.record.manifest, {"architecture": image.config.architecture, "os": image.config.os}
         notes = [{bundle.NAME: str(reference), bundle.TAG: reference.tag} for reference in references] or [{}]
-        lines += [Descriptor(media_type=plain.media_type, digest=plain.digest, size=plain.size, annotations=note, platform=plain.platform) for note in notes]
+        lines += [Descriptor(media_type=stored.media_type, digest=stored.digest, size=stored.size, annotations=note, platform=platform) for note in notes]
     files[bundle.INDEX_FILE] = Index(manifests=tuple(lines)).encode()
     files[bundle.ITEMS_FILE] = bundle.encode_items(items)
     _written(files, write)

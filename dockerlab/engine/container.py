@@ -132,7 +132,7 @@ class Container:
 
     def _limits(self) -> dict[str, Any]:
         kept = [Device(each["PathOnHost"], each["PathInContainer"], each["CgroupPermissions"]) for each in self.record.host.get("devices", ())]
-        refused = devices.denied(kept, self._engine.capabilities)
+        refused = [] if self.record.host.get("privileged") else devices.denied(kept, self._engine.capabilities)
         return {**self.resources.described(), **({"devices": refused} if refused else {})}
 
     def _volumes(self) -> list[tuple[str, str, bool]]:

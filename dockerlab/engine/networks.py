@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ class Networks:
         if found.built_in:
             raise InvalidRequest(f"{found.name} is a pre-defined network and cannot be removed")
         there = self.members(found)
-        answer = None if there else network.call(switch(self._engine)["path"], {"do": "forget", "network": found.id})
+        answer = None if there else self._forgotten(found)
         if there or (answer and answer.get("used")):
             by = there[0][0].name if there else ""
             raise InUse(
@@ -75,6 +76,14 @@ class Networks:
             self.store.remove(found)
         elif "failed" in answer:
             raise InvalidRequest(answer["failed"])
+
+    def _forgotten(self, found: Network) -> dict[str, Any] | None:
+        """Has the switch remove a network; gives its answer, None where none runs. One that was killed meanwhile is followed by another, or by none."""
+        for attempt in range(5):
+            with suppress(network.SwitchGone):
+                return network.call(switch(self._engine)["path"], {"do": "forget", "network": found.id})
+            time.sleep(0.02 * (attempt + 1))
+        raise InvalidRequest("the switch of this engine's networks does not answer", hint="try again")
 
     def prune(self, wanted: Wanted) -> Sequence[str]:
         """Removes the networks of which no running container is a member, and which are wanted gone; gives their names."""

@@ -22,7 +22,8 @@ Connect = Callable[[int], Awaitable[socket.socket]]
 _PIECE = 1 << 20
 _TURN = 8
 _FORGOTTEN = 90.0  # seconds without a datagram
-_MOST_SENDERS, _MOST_KEPT = 1024, 64  # of a port; datagrams of one that wait for its socket
+_MOST_SENDERS, _MOST_KEPT = 1024, 64  # of a port; new ones at once, and datagrams of one that wait for its socket
+_MOST_WAITING = 4 << 20  # bytes of them, of a port
 _DESCRIPTORS = 6  # what a connection takes that is carried: two sockets, two pipes
 _F_SETPIPE_SZ = 1031
 
@@ -188,7 +189,7 @@ class Streams:
         self._door = Door(listening, lambda connection: self._tasks.begin(self._serve(connection)), self._full)
 
     def _full(self) -> bool:
-        return len(self._tasks) >= self._most // 2 or Streams._all >= self._most * 3 // 4
+        return len(self._tasks) >= self._most // 4 or Streams._all >= self._most * 3 // 4
 
     async def _serve(self, connection: socket.socket) -> None:
         Streams._all += 1
@@ -219,6 +220,7 @@ class Datagrams:
         self._senders: dict[object, tuple[socket.socket, list[float]]] = {}  # who was heard last comes last
         self._waiting: dict[object, list[bytes]] = {}
         self._tasks = Tasks()
+        self._most = min(_MOST_SENDERS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16)
         self._loop = asyncio.get_running_loop()
         bound.setblocking(False)
         self._loop.add_reader(bound.fileno(), self._take)
@@ -235,7 +237,7 @@ class Datagrams:
                 with contextlib.suppress(OSError):
                     other.send(data)
             elif sender in self._waiting:
-                if len(self._waiting[sender]) < _MOST_KEPT:
+                if len(self._waiting[sender]) < _MOST_KEPT and sum(map(len, (each for kept in self._waiting.values() for each in kept))) < _MOST_WAITING:
                     self._waiting[sender].append(data)
             elif len(self._waiting) < _MOST_KEPT:
                 self._waiting[sender] = [data]
@@ -245,14 +247,15 @@ class Datagrams:
         try:
             other = await self._connect(socket.SOCK_DGRAM)
         except OSError:
-            del self._waiting[sender]
             return
-        if len(self._senders) >= _MOST_SENDERS:
+        finally:
+            kept = self._waiting.pop(sender)
+        if len(self._senders) >= self._most:
             self._drop(next(iter(self._senders)))
         other.setblocking(False)
         self._senders[sender] = (other, [self._loop.time()])
         self._loop.add_reader(other.fileno(), self._answer, sender, other)
-        for data in self._waiting.pop(sender):
+        for data in kept:
             with contextlib.suppress(OSError):
                 other.send(data)
 

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import Any
 
 from dockerlab.linux import syscalls
@@ -61,6 +62,7 @@ def _rehearse() -> None:
 def _served(listener: socket.socket) -> bool:
     """Lets a child that was forked ahead serve whoever comes next, and gives True once it does; False where nobody came in ten minutes."""
     told, taken = os.pipe()
+    launcher = os.getpid()
     try:
         child = os.fork()
     except OSError as error:
@@ -72,18 +74,21 @@ def _served(listener: socket.socket) -> bool:
         return True
     if child == 0:
         os.close(told)
-        _child(listener, taken)
+        _child(listener, taken, launcher)
     os.close(taken)
     ready, _, _ = select.select([told], [], [], _IDLE_SECONDS)
+    if ready and not os.read(told, 1):  # it was killed while it waited: not again at once, something may kill every one
+        time.sleep(0.05)
     os.close(told)
     if not ready:
         listener.shutdown(socket.SHUT_RDWR)  # which ends the child's accept, but for somebody who came at this very moment
     return bool(ready)
 
 
-def _child(listener: socket.socket, taken: int) -> None:
-    launcher = os.getppid()
+def _child(listener: socket.socket, taken: int, launcher: int) -> None:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != launcher:  # it went before that was asked for
+        os._exit(0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _rehearse()  # what is written to for the first time after a fork has to be copied, and that takes longer than the deed
     try:
@@ -91,6 +96,7 @@ def _child(listener: socket.socket, taken: int) -> None:
     except OSError:
         os._exit(0)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
+    os.write(taken, b"1")
     os.close(taken)
     listener.close()
     try:

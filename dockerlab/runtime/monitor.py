@@ -418,6 +418,8 @@ class Monitor(Supervisor):
             self.luggage.take_back()
         except OSError as error:
             self.say({"note": f"a volume could not be copied back: {error.strerror}; the container still has it"})
+        if group := self.request.get("cgroup"):
+            cgroups.remove(group)  # before anybody is told: who starts the container again makes it again
         if self.asked:
             self.asked.close()
         self._tell_waiting(code)
@@ -430,8 +432,6 @@ class Monitor(Supervisor):
             gone = [self._out_of_sight(path) for path in self.request["remove"]]
         self.say({"exit": code})
         self.connection.close()  # what is left to do nobody waits for
-        if group := self.request.get("cgroup"):
-            cgroups.remove(group)
         for path in gone:
             work.remove(path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dockerlab.linux import syscalls
 from dockerlab.linux.door import Door
@@ -107,7 +107,7 @@ def _mount_point(path: str) -> tuple[str, list[str]]:
     return best
 
 
-def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], groups: Sequence[str], trees: Mapping[str, int]) -> None:
+def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], groups: Sequence[str], trees: dict[str, int]) -> None:
     """Mounts one of a spec's mounts; `fresh` volumes begin with what the image has there, `groups` are the folders of the container's own control groups.
 
     `trees` are mounts that are there already and are put in their places: another container's memory, and what `travelling` gives.
@@ -120,9 +120,9 @@ def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], grou
     try:
         path = f"/proc/self/fd/{target}"
         flags, data = _options(mount.options)
-        if mount.destination in trees:
-            k.move_mount(trees[mount.destination], target)
-            os.close(trees[mount.destination])
+        if (tree := trees.pop(mount.destination, -1)) >= 0:
+            k.move_mount(tree, target)
+            os.close(tree)
         elif mount.type != "bind":
             k.mount(mount.source or mount.type, path, mount.type, flags, data)
             return
@@ -159,9 +159,11 @@ def place(k: Door, root: int, path: str, *, is_file: bool, hops: int = 40) -> in
         if error.errno != errno.ENOENT:
             raise InitFailed(told(f"cannot mount on {path}: {error.strerror}")) from error
     parent_path, _, name = inner.rpartition("/")
-    parent = place(k, root, parent_path, is_file=False, hops=hops - 1) if parent_path and hops else os.dup(root)
+    parent = place(k, root, parent_path, is_file=False, hops=hops) if parent_path else os.dup(root)
     try:
-        if hops and (to := _link(name, parent)):
+        if to := _link(name, parent):
+            if not hops:
+                raise InitFailed(told(f"cannot mount on {path}: {os.strerror(errno.ELOOP)}"))
             return place(k, root, to if to.startswith("/") else f"{parent_path}/{to}", is_file=is_file, hops=hops - 1)
         times = os.stat(f"/proc/self/fd/{parent}")
         if is_file:

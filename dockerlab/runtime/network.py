@@ -27,21 +27,26 @@ class SwitchGone(NetworkFailed):
 
 
 def call(path: str, message: dict[str, Any]) -> dict[str, Any] | None:
-    """Asks something of the switch that listens at `path`; None where none does, for then nothing is up."""
-    return _asked(path, message, _PATIENCE)[0]
+    """Asks something of the switch that listens at `path`; None where none does, for then nothing is up. Raises SwitchGone where one was there and gave no answer."""
+    if (connection := wire.reached(path)) is None:
+        return None
+    answer, _ = _asked(connection, message, _PATIENCE)
+    if answer is None:
+        raise SwitchGone("the switch of this engine's networks does not answer")
+    return answer
 
 
 def user_namespace(path: str) -> int:
     """Gives a descriptor of the user namespace that the switch at `path` lives in; -1 where none listens."""
-    return next(iter(_asked(path, {"do": "userns"}, 5.0)[1]), -1)
+    connection = wire.reached(path)
+    return next(iter(_asked(connection, {"do": "userns"}, 5.0)[1]), -1) if connection else -1
 
 
-def _asked(path: str, message: dict[str, Any], patience: float) -> tuple[dict[str, Any] | None, list[int]]:
-    if connection := wire.reached(path):
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(patience)
-            wire.send(connection, message)
-            return wire.receive(connection)
+def _asked(connection: socket.socket, message: dict[str, Any], patience: float) -> tuple[dict[str, Any] | None, list[int]]:
+    with connection, contextlib.suppress(OSError):
+        connection.settimeout(patience)
+        wire.send(connection, message)
+        return wire.receive(connection)
     return None, []
 
 

@@ -24,12 +24,12 @@ from dockerlab.linux import netlink
 from dockerlab.linux.routes import reached
 from dockerlab.runtime.forwarding import Streams, Tasks
 
-__all__ = ["DEVICE", "PORTS", "Listening", "Tap", "Tied", "WayOut"]
+__all__ = ["PORTS", "Listening", "Tap", "Tied", "WayOut"]
 
 PORTS = (80, 443, 22, 8080, 9418, 53)
 _PATIENCE = 20.0
 _HUB = "host0"
-DEVICE = "dlh-"  # what the names of host's ends begin with
+_DEVICE = "dlh-"  # what the names of host's ends begin with
 _LAST = 1 << 24  # the priority of our routes: after everybody's
 _HANDS, _HANDS_EACH = 256, 16  # questions of all, and of one sender, that wait for an answer
 _PKTINFO = 8  # IP_PKTINFO, ip(7)
@@ -67,7 +67,7 @@ class Tied(WayOut):
         self._links: netlink.Links | None = None
         self._rules: netlink.Rules | None = None
         self._gateway = ""
-        self.device = f"{DEVICE}{os.urandom(5).hex()}"
+        self.device = f"{_DEVICE}{os.urandom(5).hex()}"
 
     async def open(self) -> None:
         """Ties the two; raises NetlinkError, OSError."""

@@ -80,11 +80,14 @@ def receive_soon(connection: socket.socket, *, longest: int = 8 << 20, within: f
     finally:
         connection.settimeout(within)
     try:
-        return None if data is None else json.loads(data), descriptors
-    except (ValueError, RecursionError) as error:
+        message = None if data is None else json.loads(data)
+    except (ValueError, RecursionError):
+        message = ""
+    if message is not None and not isinstance(message, dict):
         for descriptor in descriptors:
             os.close(descriptor)
-        raise ValueError("not a message") from error
+        raise ValueError("not a message")
+    return message, descriptors
 
 
 def receive_bytes(connection: socket.socket, most: int = 8, longest: int = 1 << 32, before: Callable[[], object] = lambda: None) -> tuple[bytes | None, list[int]]:
@@ -97,15 +100,20 @@ def receive_bytes(connection: socket.socket, most: int = 8, longest: int = 1 << 
         return None, descriptors
     left = _LENGTH.unpack(data)[0]
     parts = []
-    while left:
-        if left > longest:
-            return None, descriptors
-        before()
-        part = connection.recv(min(left, 1 << 20))
-        if not part:
-            return None, descriptors
-        parts.append(part)
-        left -= len(part)
+    try:
+        while left:
+            if left > longest:
+                return None, descriptors
+            before()
+            part = connection.recv(min(left, 1 << 20))
+            if not part:
+                return None, descriptors
+            parts.append(part)
+            left -= len(part)
+    except OSError:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
     return b"".join(parts), descriptors
 
 

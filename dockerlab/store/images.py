@@ -13,7 +13,7 @@ import msgspec
 from dockerlab.errors import InvalidReference, InvalidRequest, NotFound
 from dockerlab.oci.config import ImageConfig
 from dockerlab.oci.digest import Digest, ImageId
-from dockerlab.oci.manifest import MANIFEST, Descriptor, Index, Manifest
+from dockerlab.oci.manifest import Descriptor, Index, Manifest
 from dockerlab.oci.reference import Reference
 from dockerlab.store.content import ContentStore
 from dockerlab.store.files import locked, publish
@@ -93,7 +93,8 @@ class ImageStore:
         """Stores an image's documents (a manifest from elsewhere byte by byte) and, in one step, gives it a name (at the time `when`) that another image may lose by it."""
         config_digest = self._content.put(config)
         raw = manifest if isinstance(manifest, bytes) else manifest.encode()
-        descriptor = Descriptor(media_type=MANIFEST, digest=self._content.put(raw), size=len(raw))
+        kind = (Manifest.decode(manifest) if isinstance(manifest, bytes) else manifest).media_type
+        descriptor = Descriptor(media_type=kind, digest=self._content.put(raw), size=len(raw))
         image = ImageId(config_digest)
 
         def edit(records: list[Record]) -> list[Record]:

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dockerlab.engine import Engine
-from dockerlab.errors import CorruptContent, DockerlabError, NotFound
+from dockerlab.engine.images import architecture
+from dockerlab.errors import CorruptContent, DockerlabError, InvalidReference, NotFound
 from tests.conftest import end
 
 
@@ -129,7 +130,7 @@ def layout(*, wrong: str = "", platform: str = "", media: str = "application/vnd
 
 def test_a_layout(make: Callable[[str], Engine]) -> None:
     engine = make("one")
-    for data in (layout(), layout(index=True, platform="amd64"), layout(media="application/vnd.docker.distribution.manifest.v2+json")):
+    for data in (layout(), layout(index=True, platform=architecture()), layout(media="application/vnd.docker.distribution.manifest.v2+json")):
         assert load(engine, data) == ["Loaded image: from/layout:7"]
     image = engine.images.get("from/layout:7")
     assert image.manifest.layers[0].digest == digest(gzip.compress(tarred({"a": b"1"}), mtime=0)), "what is compressed stays as it is"
@@ -148,7 +149,7 @@ def test_a_layout(make: Callable[[str], Engine]) -> None:
         (b"no tar at all" * 100, "not a tar"),
         (old_style(**{"manifest.json": b"{"}), "manifest.json cannot be read"),
         (old_style(**{"manifest.json": b'[{"Config":"../../../etc/passwd","RepoTags":null,"Layers":[]}]'}), "lacks ../../../etc/passwd"),
-        (old_style(**{"manifest.json": b'[{"Config":"c.json","RepoTags":["UPPER"],"Layers":["1/layer.tar"]}]'}), "length mismatch"),
+        (old_style(**{"manifest.json": b'[{"Config":"c.json","RepoTags":null,"Layers":["1/layer.tar"]}]'}), "length mismatch"),
         (old_style(**{"c.json": b"[]"}), "image config cannot be read"), (old_style(**{"2/layer.tar": tarred({"b": b"3"})}), "is damaged"),
         (old_style(**{"2/layer.tar": b"garbage" * 200}), "not a tar"),
         (tarred({"manifest.json": b'[{"Config":"l","RepoTags":null,"Layers":[]}]'}, {"l": "m", "m": "l"}), "lacks"),
@@ -167,6 +168,46 @@ def test_names_that_are_none(make: Callable[[str], Engine]) -> None:
     engine = make("one")
     with pytest.raises(DockerlabError, match="invalid reference format"):
         load(engine, old_style(names=["../../x"]))
+
+
+def test_a_layer_that_is_here_already_is_proved_too(make: Callable[[str], Engine]) -> None:
+    """An archive says that a blob of the store is the layer which its config wants: a lie would put it into other images."""
+    engine = make("one")
+    load(engine, layout())
+    blob = digest(gzip.compress(tarred({"a": b"1"}), mtime=0))
+    good = tarred({"good": b"1"})
+    document = config(good)
+    size = len(gzip.compress(tarred({"a": b"1"}), mtime=0))
+    manifest = json.dumps({"schemaVersion": 2, "config": {"mediaType": "x", "digest": digest(document), "size": len(document)}, "layers": [{"mediaType": "y", "digest": blob, "size": size}]}).encode()
+    line = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest(manifest), "size": len(manifest)}
+    files = {f"blobs/sha256/{digest(data)[7:]}": data for data in (document, manifest)} | {"index.json": json.dumps({"schemaVersion": 2, "manifests": [line]}).encode()}
+    with pytest.raises(CorruptContent, match="is damaged"):
+        load(engine, tarred(files))
+    assert load(engine, old_style()) == ["Loaded image: old:1"]
+
+
+def test_twice_nested_and_named_by_digest(make: Callable[[str], Engine]) -> None:
+    engine = make("one")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for _ in range(3):
+            info = tarfile.TarInfo("big")
+            info.size = 100_000
+            tar.addfile(info, io.BytesIO(bytes(100_000)))
+    with pytest.raises(CorruptContent, match="holds no image"):
+        load(engine, buffer.getvalue())
+    assert not list(engine.content.ingest.iterdir())
+    kind, data = "application/vnd.oci.image.index.v1+json", b"{}"
+    files: dict[str, bytes] = {}
+    for _ in range(1500):
+        line = {"mediaType": kind, "digest": digest(data), "size": len(data), "platform": {"os": "linux", "architecture": architecture(), "os.features": ["x"]}}
+        files[f"blobs/sha256/{digest(data)[7:]}"] = data
+        data = json.dumps({"schemaVersion": 2, "manifests": [line]}).encode()
+    with pytest.raises(DockerlabError):
+        load(engine, tarred({**files, "index.json": data}))
+    with pytest.raises(InvalidReference, match="by digest"):
+        load(engine, old_style(names=[f"q@sha256:{'0' * 64}"]))
+    assert not engine.images.list()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -67,6 +67,23 @@ def test_the_first_cause(engine: Engine, folder: Path) -> None:
     assert engine.builds.build(changed, folder).id != ident
 
 
+def test_memory_of_more_than_the_last_build(engine: Engine, folder: Path) -> None:
+    for text in ("FROM busybox\nENV a=1\n", "FROM busybox\nENV b=1\n"):
+        engine.builds.build(text, folder)
+    assert causes(engine, "FROM busybox\nENV b=1\nENV c=1\n", folder) == [(3, "the instruction is new here")], "of the build before last nothing is known"
+    file = folder / "d" / "f"
+    for content in ("A", "B", "A"):
+        file.write_text(content)
+        engine.builds.build(TEXT, folder)
+    file.write_text("C")
+    assert causes(engine, TEXT, folder) == [(3, "d/f has another content")], "also behind a build that found all of it in the cache"
+    (folder / os.fsdecode(b"d/\xff")).write_text("x")
+    assert causes(engine, TEXT, folder) == [(3, "d/\\xff is new")]
+    assert causes(engine, TEXT, folder) == []
+    file.write_text("D")
+    assert causes(engine, TEXT, folder) == [(3, "d/f has another content")]
+
+
 def test_an_image_that_is_gone(engine: Engine, folder: Path) -> None:
     image = engine.builds.build(TEXT, folder)
     list(engine.images.remove(image.id, force=True))
@@ -113,6 +130,11 @@ def test_stages(engine: Engine, folder: Path) -> None:
         "", "d/f would have another content", "", "the stage one would be made again", "step 4 would be done again", "the stage one would be made again", "step 6 would be done again",
     ]  # fmt: skip
     assert len(engine.builds.foresee(text, folder, what_if="d/f", target="one")) == 2
+    unnamed = "ARG B=one\nFROM busybox AS one\nCOPY d/f /f\nFROM busybox\nCOPY d/g /g\nFROM $B\nRUN true\nFROM busybox\nCOPY d/g /h\n"
+    engine.builds.build(unnamed, folder)
+    seen = {step.number: step.cause for step in engine.builds.foresee(unnamed, folder, what_if="d/f") if step.cause}
+    assert seen == {3: "d/f would have another content", 6: "the stage one would be made again", 7: "step 6 would be done again"}
+    assert {step.cause for step in engine.builds.foresee(unnamed, folder, no_cache=True) if step.cause} == {"--no-cache was given", "the stage one would be made again"}
 
 
 def test_a_hostile_name_in_a_cause(engine: Engine, folder: Path) -> None:
@@ -128,5 +150,6 @@ def test_nothing_runs_in_foresight(engine: Engine, folder: Path) -> None:
     events: list[Event] = []
     engine.builds.build("FROM busybox\nRUN touch /x\n", folder, emit=events.append)
     assert any(isinstance(event, StepRunning) for event in events)
-    engine.builds.foresee("FROM busybox\nRUN touch /y; kill -9 1\n", folder)
-    assert engine.containers.list(all=True) == [] and os.path.exists(folder)
+    before, journal = {image.id for image in engine.images.list(intermediate=True)}, len(list(engine.journal.read()))
+    assert engine.builds.foresee("FROM busybox\nRUN touch /y\nRUN touch /z\n", folder)[1].cause
+    assert {image.id for image in engine.images.list(intermediate=True)} == before and len(list(engine.journal.read())) == journal

@@ -61,6 +61,9 @@ def test_a_baseline(one: Engine, tmp_path: Path) -> None:
     name, file = made(one, tmp_path), tmp_path / "known.json"
     file.write_text(json.dumps(one.images.scan(name).facts()))
     assert one.images.scan(name, known=baseline(file)).objected == []
+    weaker = [{**facts, "what": "world-writable"} if facts["path"] == "/twice" else facts for facts in one.images.scan(name).facts()]
+    file.write_text(json.dumps(weaker))
+    assert one.images.scan(name, known=baseline(file)).objected == ["/twice"], "a file that gives more than was accepted is another"
     file.write_text('["/twice"]')
     again = one.images.scan(name, known=baseline(file))
     assert again.objected == ["/open", "/shut/f"] and str(again).count("  new") == 2
@@ -76,6 +79,16 @@ def test_hostile_names(one: Engine, tmp_path: Path) -> None:
     found = one.images.scan("evil")
     html = found._repr_mimebundle_()["text/html"]
     assert "<img" not in html and "\u202e" not in html + str(found) and "&lt;img" in html
+
+
+def test_a_hostile_passwd(one: Engine, tmp_path: Path) -> None:
+    """Names and numbers in it are the image's: no escape reaches a terminal, no digit that is none of ASCII's is a number."""
+    script = r"""printf 'root:x:0:0::/:\nu:x:\302\262:7::/:\nlong:x:%s:7::/:\n\033]0;pwn\007:x:77:0::/:\n' $(printf '9%.0s' $(seq 5000)) > /etc/passwd
+cp /bin/busybox /mine; chown 77 /mine; chmod 4755 /mine"""
+    one.containers.run("busybox", ["sh", "-c", script]).commit("odd")
+    found = one.images.scan("odd")
+    assert found.acting == ["/mine"] and "\x1b" not in str(found) + json.dumps(found.facts()) + found._repr_mimebundle_()["text/html"]
+    assert "set-uid \\x1b]0;pwn\\x07" in str(found)
 
 
 def test_what_layers_say(one: Engine, tmp_path: Path) -> None:

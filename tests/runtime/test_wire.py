@@ -52,3 +52,26 @@ def test_errors_come_back_as_they_were() -> None:
     assert isinstance(refused, OSError) and (refused.errno, refused.filename) == (28, "/x")
     with pytest.raises(OSError):
         raise refused
+
+
+def test_what_is_no_message_leaves_no_descriptor() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for frame in (b"\0\0\0\2[]", b"\0\0\0\1x", b"\0\0\0\1", b"\x7f\xff\xff\xff"):
+        ours, theirs = socket.socketpair()
+        null = os.open("/dev/null", os.O_RDONLY)
+        socket.send_fds(ours, [frame], [null])
+        os.close(null)
+        if frame[-1:] in b"]x":
+            with pytest.raises(ValueError, match="not a message"):
+                wire.receive_soon(theirs, within=0.2)
+        elif frame[0]:
+            message, descriptors = wire.receive_soon(theirs, within=0.2)
+            assert message is None
+            for descriptor in descriptors:
+                os.close(descriptor)
+        else:
+            with pytest.raises(TimeoutError):
+                wire.receive_soon(theirs, within=0.2)
+        ours.close()
+        theirs.close()
+    assert len(os.listdir("/proc/self/fd")) == before

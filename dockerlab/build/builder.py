@@ -115,9 +115,7 @@ class Builder:
 
     def build(self, dockerfile: parser.Dockerfile, *, target: str = "") -> str:
         """Gives the id of the last image (or of the stage `target`); raises DockerfileError and InvalidRequest before, BuildFailed and NotFound in the first step."""
-        steps = up_to(ins.instructions(dockerfile), target)
-        self._refuse_unknown(steps)
-        self._escape, self._texts, whole = dockerfile.escape, [step.original for step in steps], False
+        steps, whole = self._steps(dockerfile, target), False
         try:
             for position, step in enumerate(steps, 1):
                 self._emit(StepStarted(position, len(steps), step.original))
@@ -131,6 +129,12 @@ class Builder:
         if left := sorted(self.unused.difference(_PREDEFINED)):
             self._emit(ArgumentsUnused(tuple(left)))
         return self._stage.image
+
+    def _steps(self, dockerfile: parser.Dockerfile, target: str) -> Sequence[ins.Instruction]:
+        steps = up_to(ins.instructions(dockerfile), target)
+        self._refuse_unknown(steps)
+        self._escape, self._texts = dockerfile.escape, [step.original for step in steps]
+        return steps
 
     def _refuse_unknown(self, steps: Sequence[ins.Instruction]) -> None:
         for step in steps:

@@ -10,7 +10,6 @@ from dockerlab.build import parser, words
 from dockerlab.build.builder import Builder, Step
 from dockerlab.build.context import Picked
 from dockerlab.build.reasons import Done
-from dockerlab.build.stages import up_to
 
 __all__ = ["Foreseen", "Foresight"]
 
@@ -32,9 +31,7 @@ class Foresight(Builder):
 
     def foresee(self, dockerfile: parser.Dockerfile, *, target: str = "") -> list[Foreseen]:
         """Gives every step up to the target; raises what a build would raise before its first step, BuildFailed and NotFound for what it would copy."""
-        steps = up_to(ins.instructions(dockerfile), target)
-        self._refuse_unknown(steps)
-        self._escape, self._texts = dockerfile.escape, [step.original for step in steps]
+        steps = self._steps(dockerfile, target)
         self._seen: list[Foreseen] = []
         self._unmade: set[str] = set()
         for number, step in enumerate(steps, 1):

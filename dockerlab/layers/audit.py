@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dockerlab.layers.index import Entry, parent_of
-from dockerlab.layers.union import Sighting, UnionView
+from dockerlab.layers.union import Seen, Sighting, UnionView
 from dockerlab.linux import capabilities
 
 __all__ = ["Fate", "Found", "audit", "file_capabilities", "reachers", "traits"]
@@ -65,9 +65,8 @@ def _inode(union: UnionView, sighting: Sighting) -> Entry | None:
     entry = sighting.entry
     if sighting.mark == "D" or entry is None or entry.marker:
         return None
-    if entry.kind != "link":
-        return entry
-    return next((s.entry for s in union.history(entry.link) if s.layer == sighting.layer and s.entry and not s.entry.marker), entry)
+    named = union.target(Seen(sighting.layer, entry)) if entry.kind == "link" else None
+    return named.entry if named else entry
 
 
 def traits(entry: Entry) -> tuple[str, ...]:

@@ -123,10 +123,11 @@ class UnionView:
         for _ in range(8):
             if seen is None or seen.entry.kind != "link":
                 return seen
-            seen = self._target(seen)
+            seen = self.target(seen)
         return seen
 
-    def _target(self, seen: Seen) -> Seen | None:
+    def target(self, seen: Seen) -> Seen | None:
+        """Gives the file that a hard link of a layer is a name of."""
         # The first name may be gone while the second lives on: the inode's facts stand in the layer's history then.
         target = self._visible.get(seen.entry.link)
         if target and target.layer == seen.layer:

@@ -87,7 +87,8 @@ def _group(heading: str, rows: Sequence[Row], new: frozenset[str] | None) -> Ite
     yield f"<tr>{cell(escape(heading), tag='th', scope='rowgroup', columns=7)}</tr>"
     for row in rows:
         note = " <b>new</b>" if new is not None and row.fate == "acts" and row.path in new else ""
-        mode = f"<code>{escape(row.mode)}</code>" + (f" → <code>{escape(row.mode_after)}</code>" if row.mode_after else "")
+        modes = [f'<code style="white-space:nowrap">{escape(mode)}</code>' for mode in (row.mode, row.mode_after) if mode]
+        mode = " → ".join(modes)
         use = f"{escape(row.who)}: {escape(row.gives)}" if row.fate == "acts" else f"nobody any more; its {escape(row.size)} still ship"
         cells = (f"<code>{escape(row.path)}</code>{note}", escape(row.what), mode, escape(row.owner), escape(row.size), f"layer {row.layer}: <code>{escape(row.made_by)}</code>", use)
         yield f"<tr>{''.join(cell(content, tint=_TINTS[row.fate] if number < 2 else 'plain') for number, content in enumerate(cells))}</tr>"

@@ -54,8 +54,11 @@ def test_privileged(engine: Engine) -> None:
         assert "mounted" not in text
         return
     held = int(re.search(r"CapEff:\s+(\w+)", text)[1], 16)  # type: ignore[index]
-    assert held == int(re.search(r"CapBnd:\s+(\w+)", text)[1], 16) and held & capabilities.mask(["CAP_SYS_ADMIN"])  # type: ignore[index]
-    assert "mounted" in text
+    ours = int(re.search(r"CapBnd:\s+(\w+)", Path("/proc/self/status").read_text())[1], 16)  # type: ignore[index]
+    assert held == int(re.search(r"CapBnd:\s+(\w+)", text)[1], 16) == held & ours  # type: ignore[index]
+    if not ours & capabilities.mask(["CAP_SYS_ADMIN"]):
+        return  # as in a container of docker's: nobody gives more than they have
+    assert "mounted" in text and held & capabilities.mask(["CAP_SYS_ADMIN"])
     plain = said(engine, "mkdir -p /mnt; mount -t tmpfs x /mnt && echo mounted; cat /proc/sys/kernel/hostname > /dev/null; echo 1 > /proc/sys/vm/drop_caches || echo shut")
     assert "mounted" not in plain and "shut" in plain
     assert said(engine, "grep CapEff /proc/self/status", privileged=True, user="7").split()[1] == "0" * 16

@@ -138,7 +138,7 @@ def visited(folder: Path, place: str) -> bool:
         words = inside(folder if shape.user else Path(str(folder)), shape, [f"{folder}/env/bin/python", "-c", PLAY, str(book), str(time.time())])
         words = [word.replace(f"HOME={home}", f"HOME={lessons}") for word in words]
         folders = limited(group)
-        out = step(book.stem, ["taskset", "-c", "0", *words], cwd=lessons / "notebooks", preexec_fn=lambda folders=folders: cgroups.join(folders))
+        out = step(book.stem, ["taskset", "-c", "0", *words], cwd=lessons / "notebooks", preexec_fn=lambda folders=folders: cgroups.enter(cgroups.doors(folders)))
         times = json.loads(out.strip().splitlines()[-1])
         well &= times["first"] < FIRST and times["whole"] < WHOLE
         print(f"           first insight after {times['first']:.1f} s (< {FIRST}), whole lesson {times['whole']:.1f} s (< {WHOLE})")

@@ -110,8 +110,8 @@ def gone(pid: int, *, within: float = 3.0) -> bool:
 
 
 def until(done: Callable[[], bool]) -> None:
-    """Waits for something to come true, ten seconds at most."""
-    deadline = time.monotonic() + 10
+    """Waits for something to come true, thirty seconds at most."""
+    deadline = time.monotonic() + 30
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.02)

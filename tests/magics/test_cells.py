@@ -41,8 +41,14 @@ class Kernel:
                 break
             if message["msg_type"] in ("stream", "error", "execute_result"):
                 outputs.append({"type": message["msg_type"], **message["content"]})
-        reply = self.client.get_shell_msg(timeout=10)
-        return reply["content"]["status"], outputs
+        return self.answer(ident, timeout=10)["status"], outputs
+
+    def answer(self, ident: str, *, timeout: float) -> dict[str, Any]:
+        """Gives what a kernel replies to a question, `timeout` seconds at most from one reply to the next."""
+        while (reply := self.client.get_shell_msg(timeout=timeout))["parent_header"].get("msg_id") != ident:
+            pass  # a slow start was asked more than once whether it is there, and answers each
+        content: dict[str, Any] = reply["content"]
+        return content
 
 
 def text(outputs: list[dict[str, Any]]) -> str:

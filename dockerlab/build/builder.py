@@ -368,18 +368,17 @@ class Builder:
 
     def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
         parent, (key, known) = self._stage.image, self._looked_up(step)
-        before = self._memory.last(instruction.original)
+        done = self._read(step, instruction, key)
         if known:
             self._emit(CacheHit(number, known, trigger))
-            self._memory.note(msgspec.structs.replace(before if before and before.key == key else self._read(step, instruction, key), image=known))
+            self._memory.note(msgspec.structs.replace(done, image=known))
         else:
-            done = self._read(step, instruction, key)
             self._emit(CacheMiss(number, self._why(done), telling=bool(self._memory.before) and not self._cold))
             begin = time.monotonic()
             try:
                 known = self._execute(parent, step, number, trigger)
             except BaseException:
-                self._memory.note(done)  # without an image: it failed
+                self._memory.note(msgspec.structs.replace(done, image="", seconds=0.0))  # it failed
                 raise
             self._cache.put(key, known)
             self._memory.note(msgspec.structs.replace(done, image=known, seconds=round(time.monotonic() - begin, 3)))
@@ -387,7 +386,9 @@ class Builder:
         self._stage.image, self._stage.run = known, step.run
 
     def _read(self, step: Step, instruction: ins.Instruction, key: str) -> Done:
-        """Gives a step with what it reads, as it is remembered."""
+        """Gives a step with what it reads, as it is remembered: the same key says that it reads the same."""
+        if (before := self._memory.last(instruction.original)) and before.key == key:
+            return before
         used = {name: value for name, value in self._stage.args.items() if name not in _PREDEFINED and name not in env_map(self._stage.run.env)}
         return Done(text=instruction.original, key=key, args=hashed(used) if step.command else {}, files=contents(step.transfer.sources) if step.transfer else {})
 

@@ -15,10 +15,16 @@ from dockerlab.errors import StoreError
 __all__ = ["Cache", "key_of"]
 
 _TABLES = (
-    "create table if not exists steps (key text primary key, image text, parent text, line text, made real default (julianday('now')))",
-    "update steps set parent = null, line = null where line is not null",  # of a time when build arguments were kept as they were
+    "create table if not exists steps (key text primary key, image text)",
     "create table if not exists builds (origin text primary key, steps blob)",
 )
+
+
+def _forget_lines(connection: sqlite3.Connection) -> None:
+    # Of a time when build arguments were kept as they were.
+    if any(column[1] == "line" for column in connection.execute("pragma table_info(steps)")):
+        connection.execute("update steps set parent = null, line = null")
+    connection.execute("pragma user_version = 1")
 
 
 def key_of(parent: str, line: str, inputs: Sequence[str]) -> str:
@@ -50,6 +56,8 @@ class Cache:
         try:
             for statement in ("pragma journal_mode=wal", "pragma synchronous=normal", *_TABLES):
                 connection.execute(statement)
+            if connection.execute("pragma user_version").fetchone() == (0,):
+                _forget_lines(connection)
         except BaseException:
             connection.close()
             raise

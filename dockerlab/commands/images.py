@@ -15,8 +15,8 @@ from dockerlab.commands.each import attempts, told
 from dockerlab.commands.filters import labelled
 from dockerlab.commands.rows import Rows, ago, moment
 from dockerlab.engine.images import Image
-from dockerlab.engine.scan import baseline
-from dockerlab.engine.views import union
+from dockerlab.engine.scan import Audit, baseline
+from dockerlab.engine.views import Union, union
 from dockerlab.errors import InvalidArgument, InvalidReference, InvalidRequest
 from dockerlab.oci.config import EMPTY_TIME, RunConfig
 from dockerlab.oci.digest import short
@@ -131,10 +131,7 @@ def history(call: Call) -> Outcome:
 def layers(call: Call) -> Outcome:
     """dockerlab layers: which layer provides a path, and what it hides."""
     found = union(call.args[0], *call.args[1:], engine=call.engine)
-    if call.flag("json"):
-        call.out(json.dumps(found.facts(), indent=1))
-        return Outcome()
-    return Outcome(found)
+    return _told(call, found)
 
 
 def scan(call: Call) -> Outcome:
@@ -142,10 +139,15 @@ def scan(call: Call) -> Outcome:
     known = baseline(call.folder / call.flag("baseline")) if call.flag("baseline") else None
     found = call.engine.images.scan(call.args[0], known=known)
     code = int(call.flag("check") and bool(found.objected))
-    if call.flag("json"):
-        call.out(json.dumps(found.facts(), indent=1))
-        return Outcome(exit_code=code)
-    return Outcome(found, exit_code=code)
+    return _told(call, found, exit_code=code)
+
+
+def _told(call: Call, found: Union | Audit, *, exit_code: int = 0) -> Outcome:
+    """Gives what shows itself, or with --json prints its plain values."""
+    if not call.flag("json"):
+        return Outcome(found, exit_code=exit_code)
+    call.out(json.dumps(found.facts(), indent=1))
+    return Outcome(exit_code=exit_code)
 
 
 def import_(call: Call) -> Outcome:

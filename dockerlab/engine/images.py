@@ -89,6 +89,16 @@ class Image:
         """Twelve digits."""
         return short(self.id)
 
+    @property
+    def title(self) -> str:
+        """What a person calls it: its first name, else twelve digits."""
+        return self.tags[0] if self.tags else self.short_id
+
+    @property
+    def made(self) -> list[History]:
+        """The entries of its history that made a layer, base first."""
+        return [entry for entry in self.config.history if not entry.empty_layer]
+
     @cached_property
     def size(self) -> int:
         """The bytes of all layers' files."""

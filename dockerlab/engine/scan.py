@@ -53,8 +53,7 @@ class Audit:
     def __init__(self, image: Image, known: Iterable[str] | None = None) -> None:
         layers, record = image._engine.images.layers, image.record
         self._union = UnionView(layers.tables(record))
-        made = [entry for entry in image.config.history if not entry.empty_layer]
-        self._made = [_instruction(entry.created_by or entry.comment) for entry in made]
+        self._made = [_instruction(entry.created_by or entry.comment) for entry in image.made]
         with tempfile.TemporaryDirectory(prefix="dockerlab-") as folder:
             files = ImageFiles(layers, record, Path(folder))
             passwd, group = _rows(files, "etc/passwd"), _rows(files, "etc/group")
@@ -62,11 +61,10 @@ class Audit:
         self._groups = {int(row[2]): row[0] for row in reversed(group) if len(row) > 2 and _number(row[2])}
         self._who = [(row[0], int(row[2]), _gids(row, group)) for row in passwd if len(row) > 3 and _number(row[2]) and _number(row[3])]
         self.found: Sequence[Found] = audit(self._union)
-        title = image.tags[0] if image.tags else image.short_id
         rows = tuple(map(self._row, self.found))
         accepted = set(known or ())
         acting = {row.path for row in rows if row.fate == "acts" and not {row.path, _named(row.path, row.what)} & accepted}
-        self.scan = setid.Scan(title, rows, None if known is None else frozenset(acting))
+        self.scan = setid.Scan(image.title, rows, None if known is None else frozenset(acting))
 
     @property
     def acting(self) -> list[str]:

@@ -33,9 +33,9 @@ class Union:
 
     def __init__(self, image: Image, tables: Sequence[Any], sizes: Sequence[int], paths: Sequence[str]) -> None:
         self.view = UnionView(tables)
-        self.title = image.tags[0] if image.tags else image.short_id
-        self._sizes = sizes
-        self._made = [entry for entry in image.config.history if not entry.empty_layer]
+        self.title = image.title
+        self._sizes, self._total, self._hidden = sizes, sum(sizes), sum(self.view.hidden)
+        self._made = image.made
         wanted = [path.strip("/") for path in paths] or self.view.shadowed()
         for path in paths:
             if not self.view.history(path):
@@ -79,15 +79,18 @@ class Union:
             {"layer": n, "created_by": layer.created_by, "bytes": size, "hidden": hidden, **{words[mark]: count for mark, count in counts.items()}}
             for n, (layer, size, hidden, counts) in enumerate(zip(self.stack.layers, self._sizes, self.view.hidden, self.view.counts(), strict=True))
         ]
-        total, hidden = sum(self._sizes), sum(self.view.hidden)
         paths = {path: [{"layer": s.layer, "mark": s.mark} for s in self.view.history(path.strip("/"))] for path in self.stack.paths}
-        return {"image": self.title, "layers": layers, "bytes": total, "hidden": hidden, "efficiency": round(1 - hidden / total, 4) if total else 1.0, "paths": paths}
+        return {"image": self.title, "layers": layers, "bytes": self._total, "hidden": self._hidden, "efficiency": self.efficiency, "paths": paths}
+
+    @property
+    def efficiency(self) -> float:
+        """The share of all bytes that a container sees, to four places."""
+        return round(1 - self._hidden / self._total, 4) if self._total else 1.0
 
     def _waste(self) -> str:
-        facts = self.facts()
-        if not facts["hidden"]:
+        if not self._hidden:
             return "no layer holds bytes that a later one hides"
-        return f"{size_words(facts['hidden'])} of {size_words(facts['bytes'])} are hidden by later layers, and ship all the same: {100 * facts['efficiency']:.1f} % are seen"
+        return f"{size_words(self._hidden)} of {size_words(self._total)} are hidden by later layers, and ship all the same: {100 * self.efficiency:.1f} % are seen"
 
     def __str__(self) -> str:
         counts = [" ".join(f"{mark}{count}" for mark, count in each.items() if count) for each in self.view.counts()]

@@ -5,6 +5,7 @@ inode(7) for the mode bits, capabilities(7) "File capabilities" for the attribut
 
 from __future__ import annotations
 
+import stat
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from dockerlab.linux import capabilities
 __all__ = ["Fate", "Found", "audit", "file_capabilities", "reachers", "traits"]
 
 Fate = Literal["acts", "cleared", "deleted", "replaced"]
-_SET_UID, _SET_GID, _STICKY, _OTHERS_WRITE, _GROUP_RUN = 0o4000, 0o2000, 0o1000, 0o002, 0o010
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,12 @@ def traits(entry: Entry) -> tuple[str, ...]:
     """Gives what a file lets others do: set-uid, set-gid, capabilities, world-writable; a folder: no sticky bit."""
     mode, given = entry.mode, []
     if entry.kind == "file":
-        given += ["set-uid"] if mode & _SET_UID else []
-        given += ["set-gid"] if mode & _SET_GID and mode & _GROUP_RUN else []  # without the group's x bit it meant a lock; inode(7)
+        given += ["set-uid"] if mode & stat.S_ISUID else []
+        given += ["set-gid"] if mode & stat.S_ISGID and mode & stat.S_IXGRP else []  # without the group's x bit it meant a lock; inode(7)
         given += ["capabilities"] if file_capabilities(entry) else []
-        given += ["world-writable"] if mode & _OTHERS_WRITE else []
+        given += ["world-writable"] if mode & stat.S_IWOTH else []
     elif entry.kind == "dir":
-        given += ["no sticky bit"] if mode & _OTHERS_WRITE and not mode & _STICKY else []
+        given += ["no sticky bit"] if mode & stat.S_IWOTH and not mode & stat.S_ISVTX else []
     return tuple(given)
 
 

@@ -236,17 +236,26 @@ def _fresh_proc() -> None:
     uid, gid = os.geteuid(), os.getegid()
     syscalls.unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)
     idmap.write_own(idmap.single(0, uid), idmap.single(0, gid))
+    _in_child(_mount_proc, "mount proc")
+
+
+def _mount_proc() -> None:
+    syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
+    syscalls.mount("proc", "/proc", "proc")
+
+
+def _in_child(deed: Callable[[], None], what: str) -> None:
+    """Does something in a child of its own; raises OSError with the child's errno."""
     child = os.fork()
     if child == 0:
         try:
-            syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
-            syscalls.mount("proc", "/proc", "proc")
+            deed()
         except OSError as error:
             os._exit(error.errno or 1)
         os._exit(0)
     number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if number:
-        raise OSError(number, os.strerror(number), "mount proc")
+        raise OSError(number, os.strerror(number), what)
 
 
 def _cgroup() -> None:
@@ -254,16 +263,7 @@ def _cgroup() -> None:
     made = cgroups.create(name)
     try:
         _need(bool(made), "no control group can be made")
-        child = os.fork()
-        if child == 0:
-            try:
-                cgroups.enter(cgroups.doors(made))
-            except OSError as error:
-                os._exit(error.errno or 1)
-            os._exit(0)
-        number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if number:
-            raise OSError(number, os.strerror(number), "cgroup.procs")
+        _in_child(lambda: cgroups.enter(cgroups.doors(made)), "cgroup.procs")
     finally:
         cgroups.remove(name)
 

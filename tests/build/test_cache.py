@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,16 @@ def test_a_damaged_cache_is_an_empty_one(tmp_path: Path, damage: bytes) -> None:
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="unable to open database file"), Cache(tmp_path / "none" / "cache.db"):
         pass
+
+
+def test_lines_of_an_older_cache_are_forgotten_and_its_images_kept(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "cache.db")) as older, older:
+        older.execute("create table steps (key text primary key, image text, parent text, line text, made real default (julianday('now')))")
+        older.execute("insert into steps (key, image, parent, line) values ('k', 'one', 'p', 'RUN TOKEN=secret')")
+    for _ in range(2):
+        with Cache(tmp_path / "cache.db") as cache:
+            assert cache.get("k") == "one"
+            cache.put("l", "two")
+            assert cache.get("l") == "two"
+    with contextlib.closing(sqlite3.connect(tmp_path / "cache.db")) as now:
+        assert now.execute("select parent, line from steps where key = 'k'").fetchall() == [(None, None)]

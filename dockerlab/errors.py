@@ -146,11 +146,11 @@ class DockerfileError(DockerlabError):
 
 
 class BuildFailed(DockerlabError):
-    """A step that did not succeed; the exit code is the step's own where it ran a program."""
+    """A step that did not succeed; the exit code is the step's own where it ran a program, `container` the one that is kept to look into, if there is one."""
 
-    def __init__(self, message: str, *, step: int = 0, exit_code: int = 1, hint: str = "") -> None:
+    def __init__(self, message: str, *, step: int = 0, exit_code: int = 1, hint: str = "", container: str = "") -> None:
         super().__init__(message, hint=hint)
-        self.step = step
+        self.step, self.container = step, container
         self.exit_code = exit_code
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ArgumentsUnused", "CacheHit", "CacheMiss", "Event", "ImageBuilt", "LayerCommitted", "StepEnded", "StepOutput", "StepRunning", "StepStarted", "TriggersStarted"]
+__all__ = ["ArgumentsUnused", "CacheHit", "CacheMiss", "Event", "ImageBuilt", "LayerCommitted", "StepEnded", "StepFailed", "StepOutput", "StepRunning", "StepStarted", "TriggersStarted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,15 @@ class StepEnded(Event):
     image: str
     container: str = ""
     trigger: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed(Event):
+    """The step did not succeed; `container` ran it, if one did, and is `kept` to be looked into."""
+
+    number: int
+    container: str = ""
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

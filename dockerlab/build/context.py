@@ -27,11 +27,16 @@ _FORMS = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK, "c
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A source that COPY or ADD named: what it is called, the thing itself, and for a folder what is in it, by the paths inside."""
+    """A source that COPY or ADD named: what it is called, the thing itself, and for a folder what is in it, by the paths inside.
+
+    `under` are folders, each with its slash, that are to be kept of where it was; `unpack` that an archive is to be laid out.
+    """
 
     name: str
     itself: Item
     inside: tuple[Item, ...] = ()
+    under: str = ""
+    unpack: bool = False
 
     @property
     def is_dir(self) -> bool:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from dockerlab.build import instructions as ins
 from dockerlab.build import parser, words
-from dockerlab.build.builder import Builder, Step
+from dockerlab.build.builder import Builder
 from dockerlab.build.context import Picked
 from dockerlab.build.reasons import Done
+from dockerlab.build.steps import Stage, Step
 
 __all__ = ["Foreseen", "Foresight"]
 
@@ -40,19 +41,20 @@ class Foresight(Builder):
             if self._cold and not isinstance(step, ins.From):
                 self._add(step.original, "--no-cache was given" if self._no_cache else f"step {self._first_miss} would be done again")
                 self._memory.note(known or Done(text=step.original))
-            elif isinstance(step, ins.From) or (isinstance(step, ins.Arg) and not self._stage.begun):
+            elif isinstance(step, ins.From) or (isinstance(step, ins.Arg) and not self._scope.stage.begun):
                 self._begin(step, number, len(steps))
             else:
                 self._do(step, number)
         return self._seen
 
     def _begin(self, step: ins.From | ins.Arg, number: int, total: int) -> None:
-        if self._cold and self._stage.begun:
-            self._unmade |= {self._stage.name, str(len(self._stages))} - {""}
-        base = words.expand(step.image, self._globals, self._escape) if isinstance(step, ins.From) else ""
-        if base and base.lower() in self._unmade:
-            self._stages.append((self._stage.name, self._stage.image))
-            self._stage = type(self._stage)(name=step.name if isinstance(step, ins.From) else "", begun=True)
+        scope = self._scope
+        if self._cold and scope.stage.begun:
+            self._unmade |= {scope.stage.name, str(scope.number)} - {""}
+        base = words.expand(step.image, scope.globals, scope.escape) if isinstance(step, ins.From) else ""
+        if isinstance(step, ins.From) and base.lower() in self._unmade:
+            self._leave_stage()
+            scope.stage, scope.number = Stage(name=step.name, begun=True), self._numbers[step]
             self._cold, self._first_miss = True, number
             self._add(step.original, f"the stage {base} would be made again")
             return
@@ -63,8 +65,9 @@ class Foresight(Builder):
         self._seen.append(Foreseen(self._number, text, cause, self._cost if cause else None))
 
     def _do(self, step: ins.Instruction, position: int, *, trigger: bool = False) -> None:
-        if isinstance(step, ins.Copy) and step.from_.lower() in self._unmade:
-            self._missed(step.original, f"the stage {step.from_} would be made again")
+        taken = [step.from_] if isinstance(step, ins.Copy) else [mount.from_ for mount in step.mounts] if isinstance(step, ins.Run) else []
+        if unmade := next((word for word in taken if word.lower() in self._unmade), ""):
+            self._missed(step.original, f"the stage {unmade} would be made again")
             return
         super()._do(step, position, trigger=trigger)
 
@@ -78,7 +81,7 @@ class Foresight(Builder):
             self._memory.note(done)
         else:
             self._missed(instruction.original, self._why(done))
-        self._stage.image, self._stage.run = known or self._stage.image, step.run
+        self._scope.stage.image, self._scope.stage.run = known or self._scope.stage.image, step.run
 
     def _missed(self, text: str, cause: str) -> None:
         self._add(text, cause)
@@ -88,7 +91,8 @@ class Foresight(Builder):
     def _supposed(self, step: Step, instruction: ins.Instruction) -> str:
         if self.what_if == f"line:{instruction.line}":
             return f"line {instruction.line} would be another"
-        if self.what_if and step.transfer and any(_holds(source, self.what_if) for source in step.transfer.sources):
+        sources = step.transfer.sources if step.transfer else [mount.source for mount in step.mounts if mount.source and mount.type == "bind"]
+        if self.what_if and any(_holds(source, self.what_if) for source in sources):
             return f"{self.what_if} would have another content"
         return ""
 

@@ -1,21 +1,71 @@
-"""Which instructions a build comes to."""
+"""Which instructions a build comes to: those of the stages that its target needs, and of no other."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from dockerlab.build import instructions as ins
 from dockerlab.errors import InvalidRequest
 
-__all__ = ["up_to"]
+__all__ = ["Part", "needed"]
 
 
-def up_to(steps: tuple[ins.Instruction, ...], target: str) -> tuple[ins.Instruction, ...]:
-    """Gives the steps to the end of the stage `target`, a name or a number; raises InvalidRequest."""
-    stages = [(step.name, place) for place, step in enumerate(steps) if isinstance(step, ins.From)]
-    ends = [place for _, place in stages[1:]] + [len(steps)]
-    for number, ((name, _), end) in enumerate(zip(stages, ends, strict=True)):
-        if target and target.lower() in (name, str(number)):
-            return steps[:end]
-    if target:
-        names = ", ".join(name for name, _ in stages if name)
-        raise InvalidRequest(f"failed to reach build target {target} in Dockerfile", hint=f"name one of its stages: {names}" if names else "name the stage with FROM … AS")
-    return steps
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stage: its number, its name or "", and its instructions from FROM on."""
+
+    number: int
+    name: str
+    steps: tuple[ins.Instruction, ...]
+
+
+def needed(steps: Sequence[ins.Instruction], target: str, base: Callable[[ins.From], str], triggers: Callable[[str], Sequence[ins.Instruction]]) -> tuple[tuple[ins.Instruction, ...], list[Part]]:
+    """Gives what stands before the first FROM, and the stages that `target` (a name, a number, "" for the last) needs, in order. Raises InvalidRequest.
+
+    `base` gives what FROM names, `triggers` the instructions that such an image brings along: they may name a stage as well.
+    """
+    first = next(place for place, step in enumerate(steps) if isinstance(step, ins.From))
+    parts: list[Part] = []
+    for step in steps[first:]:
+        if isinstance(step, ins.From):
+            parts.append(Part(len(parts), step.name, (step,)))
+        else:
+            last = parts[-1]
+            parts[-1] = Part(last.number, last.name, (*last.steps, step))
+    return tuple(steps[:first]), _reached(parts, _wanted(parts, target), base, triggers)
+
+
+def _wanted(parts: Sequence[Part], target: str) -> int:
+    if not target:
+        return len(parts) - 1
+    for part in parts:
+        if target.lower() in (part.name, str(part.number)):
+            return part.number
+    names = ", ".join(part.name for part in parts if part.name)
+    raise InvalidRequest(f"failed to reach build target {target} in Dockerfile", hint=f"name one of its stages: {names}" if names else "name the stage with FROM … AS")
+
+
+def _reached(parts: Sequence[Part], wanted: int, base: Callable[[ins.From], str], triggers: Callable[[str], Sequence[ins.Instruction]]) -> list[Part]:
+    reached, waiting = set[int](), [wanted]
+    while waiting:
+        number = waiting.pop()
+        if number in reached:
+            continue
+        reached.add(number)
+        start, *rest = parts[number].steps
+        below = base(start) if isinstance(start, ins.From) else ""
+        for word, by_number in ((below, False), *(each for step in (*rest, *triggers(below)) for each in _named(step))):
+            found = [part.number for part in parts[:number] if word and (word.lower() == part.name or (by_number and word == str(part.number)))]
+            waiting += found[-1:]
+    return [part for part in parts if part.number in reached]
+
+
+def _named(step: ins.Instruction) -> Iterator[tuple[str, bool]]:
+    """Yields what else an instruction takes files from, and whether that may be a stage's number."""
+    if isinstance(step, ins.Copy):
+        yield step.from_, True
+    elif isinstance(step, ins.Run):
+        yield from ((mount.from_, False) for mount in step.mounts)
+    elif isinstance(step, ins.Onbuild):
+        yield from _named(step.trigger)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from dockerlab.errors import DockerfileError
 
-__all__ = ["SPACE", "bare_words", "duration", "expand", "raw_words", "split"]
+__all__ = ["SPACE", "bare_words", "duration", "expand", "literal", "raw_words", "split"]
 
 # Go's unicode.IsSpace: unlike str.isspace it leaves out the separators U+001C to U+001F.
 SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -33,6 +33,11 @@ def expand(word: str, env: Mapping[str, str], escape: str = "\\", *, quotes: boo
     An unset variable is empty. Raises DockerfileError for an unclosed quote or brace, an unknown modifier, and `${name:?message}`.
     """
     return _lex(word, env, escape, _Mode(quotes=quotes)).text()
+
+
+def literal(text: str, escape: str = "\\") -> str:
+    """The word that `expand` makes this text of."""
+    return re.sub(r"""[$'"]|""" + re.escape(escape), lambda sign: escape + sign[0], text)
 
 
 def split(word: str, env: Mapping[str, str], escape: str = "\\") -> list[str]:

@@ -2,96 +2,120 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from os.path import normpath
+import csv
+import json
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from dockerlab.build import piped
 from dockerlab.build.context import Context
+from dockerlab.commands import checks, contexts
 from dockerlab.commands.call import Call, Outcome, Surface
+from dockerlab.commands.options import limits, platform
 from dockerlab.commands.outlook import Outlook
-from dockerlab.errors import BuildFailed, InvalidArgument, InvalidRequest, NotFound
-from dockerlab.events import ArgumentsUnused, CacheHit, CacheMiss, Event, ImageBuilt, StepEnded, StepOutput, StepRunning, StepStarted, TriggersStarted
+from dockerlab.engine.builds import Around
+from dockerlab.engine.images import Image
+from dockerlab.engine.options import NetworkWord, RunOptions
+from dockerlab.engine.resources import Resources
+from dockerlab.errors import BuildFailed, InvalidArgument, NotFound
+from dockerlab.events import ArgumentsUnused, CacheHit, CacheMiss, Event, ImageBuilt, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
+from dockerlab.oci.config import env_map
 from dockerlab.oci.digest import short
 from dockerlab.oci.reference import Reference
 from dockerlab.widgets.html import visible
 
 __all__ = ["build", "from_text", "told"]
 
-_REMOTE = ("http://", "https://", "git@", "git://", "github.com/")
+_LARGEST_SECRET = 500 << 10
 
 
 def build(call: Call) -> Outcome:
     """docker build."""
-    where, name = call.args[0], call.flag("file")
-    if where.startswith(_REMOTE):
-        raise InvalidArgument(f"a context from {where} is not done by dockerlab yet", hint="fetch it first, then give its folder: docker build .")
-    if where == "-":
-        return _from_pipe(call, name)
-    folder = call.folder / where
-    if not folder.is_dir():
-        said = f"context must be a directory: {folder}" if folder.exists() else f'path "{where}" not found'
-        raise InvalidArgument(f"unable to prepare context: {said}", hint="give the folder that holds the Dockerfile; often a single dot")
-    if name == "-":
-        return from_text(call, _text(call.surface.stdin(), "standard input"), folder)
-    path = call.folder / name if name else _dockerfile(folder)
-    if not path.exists():
-        raise InvalidArgument(f"unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {normpath(path)}: no such file or directory")
-    return from_text(call, _read(path), folder, name=Path(name).name or path.name)
-
-
-def _from_pipe(call: Call, name: str) -> Outcome:
-    if name == "-":
-        raise InvalidArgument("invalid argument: can't use stdin for both build context and dockerfile", hint="give a folder: docker build -f - .")
-    data = call.surface.stdin()
-    if name and not piped.is_archive(data):
-        raise InvalidArgument("unable to prepare context: ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles", hint="leave out -f")
-    with piped.context(data, name or "Dockerfile") as (context, dockerfile):
-        return from_text(call, _text(dockerfile, "the Dockerfile"), context, name=name or "Dockerfile")
-
-
-def _dockerfile(folder: Path) -> Path:
-    # Docker, to be nice, takes a small one as well.
-    small = folder / "dockerfile"
-    return small if small.exists() and not (folder / "Dockerfile").exists() else folder / "Dockerfile"
-
-
-def _read(path: Path) -> str:
-    try:
-        return _text(path.read_bytes(), str(path))
-    except OSError as error:
-        raise InvalidRequest(f"unexpected error reading Dockerfile: read {path}: {(error.strerror or '').lower()}") from error
-
-
-def _text(data: bytes, name: str) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidArgument(f"{name} is not text: {error.reason}", hint="save it as UTF-8") from error
+    with contexts.opened(call) as (text, context, name):
+        return from_text(call, text, context, name=name)
 
 
 def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Dockerfile", cell: bool = False) -> Outcome:
     """Builds a Dockerfile's text; with --quiet what happened is told only if it went wrong. A `cell` has no file's name to be known by: its image's name serves."""
     origin = "\0".join(("cell", str(context), *(Reference.parse(tag).familiar_name for tag in call.flag("tag")[:1]))) if cell else ""
     given = {key: value if equals else call.variables.get(key, "") for key, equals, value in (word.partition("=") for word in call.flag("build-arg"))}
-    if call.flag("explain") or call.flag("what-if"):
-        return Outcome(Outlook(call.engine.builds.foresee(
-            text, context, name=name, build_args=given, no_cache=call.flag("no-cache"), target=call.flag("target"), origin=origin,
-            tags=tuple(call.flag("tag")), what_if=_supposed(call.flag("what-if"), name),
-        )))  # fmt: skip
-    quiet, kept = call.flag("quiet"), Kept()
+    with ExitStack() as stack:
+        around = Around(_run(call), _secrets(call), contexts.named(call, stack), "none" if call.flag("force-rm") else "failed" if call.flag("rm") else "all")
+        common: dict[str, Any] = {
+            "name": name, "build_args": given, "no_cache": call.flag("no-cache"), "target": call.flag("target"), "origin": origin, "tags": tuple(call.flag("tag")), "around": around,
+        }  # fmt: skip
+        if call.flag("explain") or call.flag("what-if"):
+            return Outcome(Outlook(call.engine.builds.foresee(text, context, **common, what_if=_supposed(call.flag("what-if"), name))))
+        common |= {"no_cache_filter": call.flag("no-cache-filter"), "labels": env_map(tuple(call.flag("label")))}
+        return Outcome(_built(call, lambda emit: call.engine.builds.build(text, context, **common, emit=emit)))
+
+
+def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image:
+    quiet, kept = call.flag("quiet") or call.flag("progress") == "quiet", Kept()
     shown = replace(call, surface=kept) if quiet else call
+    tell = _told_as_json if call.flag("progress") in ("json", "rawjson") else told
+    noted = call.folder / call.flag("iidfile") if call.flag("iidfile") else None
+    if noted:
+        noted.unlink(missing_ok=True)
     try:
-        image = call.engine.builds.build(
-            text, context, tags=tuple(call.flag("tag")), name=name, build_args=given, no_cache=call.flag("no-cache"), target=call.flag("target"),
-            origin=origin, emit=lambda event: told(event, shown),
-        )  # fmt: skip
+        image = act(lambda event: tell(event, shown))
     except (BuildFailed, NotFound):
         call.surface.err(kept.text)
         raise
     if quiet:
         call.out(image.id)
-    return Outcome(image)
+    if noted:
+        _write(noted, call.flag("iidfile"), image.id)
+    if call.flag("metadata-file"):
+        facts = {"containerimage.config.digest": image.id, "containerimage.digest": image.record.manifest}
+        names = ",".join(str(Reference.parse(tag).tagged()) for tag in call.flag("tag"))
+        text = json.dumps({**facts, **({"image.name": names} if names else {})}, indent=2) + "\n"
+        _write(call.folder / call.flag("metadata-file"), call.flag("metadata-file"), text)
+    return image
+
+
+def _write(path: Path, shown: str, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise InvalidArgument(f"open {shown}: {(error.strerror or '').lower()}", hint="make the folder first, or choose another") from error
+
+
+def _run(call: Call) -> RunOptions:
+    """Gives what every container of the build is told."""
+    network = call.flag("network")
+    return RunOptions(
+        networks=(NetworkWord(network),) if network not in ("", "default") else (), add_host=tuple(checks.extra_host(word) for word in call.flag("add-host")),
+        resources=Resources(**limits(call)), shm_size=call.flag("shm-size"), ulimit=tuple(checks.ulimit(word) for word in call.flag("ulimit")), platform=platform(call.flag("platform")),
+    )  # fmt: skip
+
+
+def _secrets(call: Call) -> dict[str, bytes]:
+    """Gives the secrets of `--secret id=NAME[,src=FILE|,env=VARIABLE]`; raises InvalidArgument."""
+    found = {}
+    for word in call.flag("secret"):
+        parts = dict(part.partition("=")[::2] for part in next(csv.reader([word])))
+        ident, source, variable = parts.pop("id", ""), parts.pop("src", parts.pop("source", "")), parts.pop("env", "")
+        kind = parts.pop("type", "")
+        if parts or kind not in ("", "file", "env"):
+            wrong = next(iter(parts), f"type={kind}")
+            raise InvalidArgument(f"unexpected key '{wrong}' in '{word}'", hint="write --secret id=NAME,src=FILE or id=NAME,env=VARIABLE")
+        if not ident:
+            raise InvalidArgument(f"invalid secret '{word}': missing id", hint="write --secret id=NAME,src=FILE")
+        if variable or kind == "env" or (not source and ident in call.variables):
+            found[ident] = os.fsencode(call.variables.get(variable or source or ident, ""))
+            continue
+        path = call.folder / (source or ident)
+        try:
+            found[ident] = path.read_bytes()
+        except OSError as error:
+            raise InvalidArgument(f"failed to stat {path}: {(error.strerror or '').lower()}", hint="name the secret's file: src=FILE") from error
+        if len(found[ident]) > _LARGEST_SECRET:
+            raise InvalidArgument(f"invalid secret size {len(found[ident])}", hint="a secret has 500 kB at most")
+    return found
 
 
 def _supposed(word: str, name: str) -> str:
@@ -129,13 +153,21 @@ def told(event: Event, call: Call) -> None:
         text = event.data.decode("utf-8", "surrogateescape")
         (call.surface.err if event.stream == 2 else call.surface.out)(text)
     elif isinstance(event, StepEnded):
-        if event.container:
+        if event.container and call.flag("rm"):
             call.out(f"Removing intermediate container {event.container[:12]}")
         if not event.trigger:
             call.out(f" ---> {short(event.image)}" if event.image else " ---> ")
+    elif isinstance(event, StepFailed) and event.container and not event.kept:
+        call.out(f"Removing intermediate container {event.container[:12]}")
     elif isinstance(event, ArgumentsUnused):
         call.out(f"[Warning] One or more build-args [{' '.join(event.names)}] were not consumed")
     elif isinstance(event, ImageBuilt):
         call.out(f"Successfully built {short(event.image)}")
         for name in event.names:
             call.out(f"Successfully tagged {name}")
+
+
+def _told_as_json(event: Event, call: Call) -> None:
+    """Shows one event as a line of JSON, its kind by the record's name."""
+    facts = {name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value for name, value in asdict(event).items()}
+    call.out(json.dumps({"event": type(event).__name__, **facts}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dockerlab.build import parser
-from dockerlab.build.builder import settings_after
+from dockerlab.build.preparing import settings_after
 from dockerlab.errors import InvalidRequest
 from dockerlab.oci.config import RunConfig
 

@@ -9,7 +9,7 @@ from dockerlab.errors import InvalidArgument
 from dockerlab.linux.limits import NAMES
 from dockerlab.oci.reference import Reference
 
-__all__ = ["address", "condition", "domain", "extra_host", "image_name", "label", "restart", "stream", "sysctl", "ulimit", "variable"]
+__all__ = ["address", "build_context", "condition", "domain", "extra_host", "image_name", "label", "progress", "restart", "stream", "sysctl", "ulimit", "variable"]
 
 
 _SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced")
@@ -30,6 +30,19 @@ def label(text: str) -> None:
     """`--label`."""
     if not text.partition("=")[0]:
         raise ValueError(f"invalid label '{text}': empty name")
+
+
+def build_context(text: str) -> None:
+    """`build --build-context`."""
+    name, equals, where = text.partition("=")
+    if not (name and equals and where):
+        raise ValueError(f"invalid context value: {text}, expected key=value")
+
+
+def progress(text: str) -> None:
+    """`build --progress`."""
+    if text not in ("auto", "plain", "json", "rawjson", "quiet"):
+        raise ValueError(f"invalid progress type {text}: write auto, plain, json or quiet")
 
 
 def condition(text: str) -> None:

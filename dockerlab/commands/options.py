@@ -22,7 +22,7 @@ from dockerlab.engine.settings import host_environment
 from dockerlab.errors import InvalidArgument, InvalidRequest, NotSupportedHere
 from dockerlab.oci.config import Healthcheck, env_map
 
-__all__ = ["limits", "noted", "run_options"]
+__all__ = ["limits", "noted", "platform", "run_options"]
 
 
 def run_options(call: Call) -> RunOptions:
@@ -46,7 +46,7 @@ def run_options(call: Call) -> RunOptions:
         ulimit=tuple(checks.ulimit(word) for word in call.flag("ulimit")), add_host=tuple(checks.extra_host(word) for word in call.flag("add-host")),
         resources=Resources(**limits(call)), mount=tuple(map(mount, call.flag("mount"))), tmpfs=call.flag("tmpfs"), volumes_from=call.flag("volumes-from"), shm_size=call.flag("shm-size"),
         domainname=call.flag("domainname"), oom_score_adj=call.flag("oom-score-adj"), sysctl=env_map(call.flag("sysctl")), pid=_mode(call, "pid"), ipc=call.flag("ipc"),
-        uts=_mode(call, "uts"), platform=_platform(call.flag("platform")), pull=_pull(call.flag("pull")), restart=restart, init=call.flag("init"), health=_health(call),
+        uts=_mode(call, "uts"), platform=platform(call.flag("platform")), pull=_pull(call.flag("pull")), restart=restart, init=call.flag("init"), health=_health(call),
         device=tuple(device(word) for word in call.flag("device")), log_driver=call.flag("log-driver"), log_opt=env_map(call.flag("log-opt")),
         publish=published, publish_all=call.flag("publish-all"), link=call.flag("link"),
         dns=call.flag("dns"), dns_search=call.flag("dns-search"), dns_option=(*call.flag("dns-option"), *call.flag("dns-opt")),
@@ -103,7 +103,7 @@ def _pull(word: str) -> str:
     return word
 
 
-def _platform(text: str) -> str:
+def platform(text: str) -> str:
     """Gives `os/architecture` as docker normalises it; raises InvalidArgument, whose words docker's client has from its library."""
     if not text:
         return ""

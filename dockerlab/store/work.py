@@ -234,6 +234,25 @@ def export(descriptor: int, folders: list[str], on_disk: bool, below: list[str] 
         packing.pack(((entry, place) for entry, place in items if not any(entry.path.startswith(f"{path}/") for path in apart)), file.write)
 
 
+def cleared(upper: str, places: list[str], full: list[str]) -> None:
+    """Takes away empty folders and files of a container that was stopped, deepest first, where they still are, and the `full` ones with all that is in them; no symlink is followed."""
+    for place in places:
+        folder, _, name = place.rpartition("/")
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            here = os.open(upper, os.O_PATH | os.O_DIRECTORY)
+            stack.callback(os.close, here)
+            for part in folder.split("/") if folder else ():
+                here = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+                stack.callback(os.close, here)
+            status = os.stat(name, dir_fd=here, follow_symlinks=False)
+            times = os.stat(f"/proc/self/fd/{here}")
+            if stat.S_ISDIR(status.st_mode):
+                shutil.rmtree(name, dir_fd=here) if place in full else os.rmdir(name, dir_fd=here)
+            elif stat.S_ISREG(status.st_mode) and (place in full or not status.st_size):
+                os.unlink(name, dir_fd=here)
+            os.utime(f"/proc/self/fd/{here}", ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def usage(path: str) -> list[int]:
     """Gives the bytes (files and symlinks, hard links once) and the number of files below a folder."""
     sizes: dict[tuple[int, int], int] = {}
@@ -343,5 +362,5 @@ def linked(old: str, new: str) -> bool:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (unpack, read_index, changes, pack, repack, export, usage, remove, folders, copy, spare, exchange.look, exchange.take, exchange.lay)
+    f.__name__: f for f in (unpack, read_index, changes, pack, repack, export, cleared, usage, remove, folders, copy, spare, exchange.look, exchange.take, exchange.lay)
 }  # fmt: skip

@@ -187,7 +187,8 @@ def both(tier: str, daemon: str, base: bytes, tmp_path: Path, tmp_path_factory: 
 
     def run(lines: Sequence[str]) -> tuple[Transcript, Transcript]:
         sides = []
-        for name, prelude, env in (("theirs", "", plain), ("ours", f'docker() {{ {program} "$@"; }}', lab)):
+        # `kit` builds with BuildKit, which is in that engine; its client of the same age asks for it without a plugin.
+        for name, prelude, env in (("theirs", 'kit() { DOCKER_BUILDKIT=1 /usr/bin/docker "$@"; }', plain), ("ours", f'docker() {{ {program} "$@"; }}; kit() {{ docker "$@"; }}', lab)):
             folder = tmp_path / name
             folder.mkdir(exist_ok=True)
             sides.append([_say(prelude, line, folder, env) for line in lines])

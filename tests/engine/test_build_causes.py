@@ -124,16 +124,16 @@ def test_what_would_be_done(engine: Engine, folder: Path) -> None:
 
 
 def test_stages(engine: Engine, folder: Path) -> None:
-    text = "FROM busybox AS one\nCOPY d/f /f\nFROM busybox\nCOPY --from=one /f /g\nRUN true\nFROM one\nRUN true\n"
+    text = "FROM busybox AS one\nCOPY d/f /f\nFROM busybox AS two\nCOPY --from=one /f /g\nRUN true\nFROM one\nRUN --mount=from=two,target=/m true\n"
     engine.builds.build(text, folder)
     assert [step.cause for step in engine.builds.foresee(text, folder, what_if="d/f")] == [
         "", "d/f would have another content", "", "the stage one would be made again", "step 4 would be done again", "the stage one would be made again", "step 6 would be done again",
     ]  # fmt: skip
     assert len(engine.builds.foresee(text, folder, what_if="d/f", target="one")) == 2
-    unnamed = "ARG B=one\nFROM busybox AS one\nCOPY d/f /f\nFROM busybox\nCOPY d/g /g\nFROM $B\nRUN true\nFROM busybox\nCOPY d/g /h\n"
+    unnamed = "ARG B=one\nFROM busybox AS one\nCOPY d/f /f\nFROM busybox\nCOPY d/g /g\nFROM $B\nRUN true\nFROM busybox\nCOPY d/g /h\nCOPY --from=1 /g /i\nCOPY --from=2 /f /i\n"
     engine.builds.build(unnamed, folder)
     seen = {step.number: step.cause for step in engine.builds.foresee(unnamed, folder, what_if="d/f") if step.cause}
-    assert seen == {3: "d/f would have another content", 6: "the stage one would be made again", 7: "step 6 would be done again"}
+    assert seen == {3: "d/f would have another content", 6: "the stage one would be made again", 7: "step 6 would be done again", 11: "the stage 2 would be made again"}
     assert {step.cause for step in engine.builds.foresee(unnamed, folder, no_cache=True) if step.cause} == {"--no-cache was given", "the stage one would be made again"}
 
 

@@ -97,7 +97,9 @@ def test_a_failed_build_names_nothing_and_resumes(make_engine: Callable[[str], E
     assert caught.value.exit_code == 3
     with pytest.raises(NotFound):
         engine.images.get("bad")
-    assert engine.containers.list(all=True) == []
+    (kept,) = engine.containers.list(all=True)
+    assert kept.id == caught.value.container and kept.state.exit_code == 3
+    kept.remove()
     _, events = build(engine, "FROM busybox\nRUN echo one > /one\nRUN exit 0\n", folder)
     assert [type(e) for e in events if isinstance(e, CacheHit | CacheMiss)] == [CacheHit, CacheMiss]
 
@@ -116,8 +118,15 @@ def test_a_failed_build_names_nothing_and_resumes(make_engine: Callable[[str], E
         ("FROM busybox\nCOPY --from=busybox /nosuch /b\n", BuildFailed, "COPY failed: stat nosuch: file does not exist"),
         ("FROM busybox\nCOPY no* /x/\n", BuildFailed, "COPY failed: no source files were specified"),
         ("FROM busybox\nENV A=${B\n", BuildFailed, "failed to process"),
-        ("FROM busybox\nRUN --mount=type=cache,target=/c true\n", DockerfileError, "RUN --mount is not executed by dockerlab yet"),
-        ("FROM busybox\nADD https://example.org/x /x\n", DockerfileError, "ADD of a URL is not executed by dockerlab yet"),
+        ("FROM busybox\nRUN --mount=type=ssh true\n", DockerfileError, "RUN --mount=type=ssh is not executed by dockerlab"),
+        ("FROM busybox\nRUN --security=insecure true\n", DockerfileError, "RUN --security=insecure is not executed by dockerlab"),
+        ("FROM busybox\nRUN --mount=type=secret,id=x,env=X true\n", DockerfileError, "RUN --mount=type=secret,env is not executed by dockerlab"),
+        ("FROM busybox\nRUN --mount=type=secret,id=x,required true\n", BuildFailed, "secret x: not found"),
+        ("FROM busybox\nRUN --mount=source=nosuch,target=/m true\n", BuildFailed, 'failed to calculate checksum of "/nosuch": not found'),
+        ("FROM busybox\nRUN --mount=source=secret,target=/m true\n", BuildFailed, "leaves it out"),
+        ("FROM busybox\nRUN --mount=type=tmpfs,target=/m,size=x true\n", BuildFailed, "invalid size: 'x'"),
+        ("FROM --platform=plan9/amd64 busybox\n", BuildFailed, "failed to build for platform plan9/amd64: this machine is linux/"),
+        ("FROM busybox\nADD http://127.0.0.1:1/x /x\n", BuildFailed, "ADD failed: Get http://127.0.0.1:1/x"),
         ("RUN true\n", DockerfileError, "no build stage in current context"),
         ("", DockerfileError, "the Dockerfile (Dockerfile) cannot be empty"),
         ("FROM scratch\nRUN true\n", BuildFailed, "FROM scratch has no program"),

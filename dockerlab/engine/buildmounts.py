@@ -1,0 +1,114 @@
+"""What `RUN --mount` asks for, put where a container can mount it, and taken away again.
+
+A bind shows a copy: the container may write to it, and nobody else sees that. A cache is a folder of the store that outlives the build. A secret lies in a
+file that only its owner reads, outside every layer. What a mount made of the image's folders (an empty place to mount on) goes as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dockerlab.build.context import Picked
+from dockerlab.build.steps import RunMount
+from dockerlab.engine.mounts import MountWord
+from dockerlab.errors import BuildFailed
+from dockerlab.layers import archive, packing
+from dockerlab.layers.union import UnionView
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+
+__all__ = ["CACHES", "clear", "laid"]
+
+CACHES = "build-mounts"
+
+
+@contextlib.contextmanager
+def laid(engine: Engine, mounts: Sequence[RunMount]) -> Iterator[tuple[MountWord, ...]]:
+    """Gives the mounts for one container, for as long as it runs; raises BuildFailed."""
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=engine.content.ingest, prefix="mounts-", ignore_cleanup_errors=True))) if mounts else Path()
+        yield tuple(_word(engine, stack, mount, scratch / str(number)) for number, mount in enumerate(mounts))
+
+
+def _word(engine: Engine, stack: contextlib.ExitStack, mount: RunMount, place: Path) -> MountWord:
+    if mount.type == "tmpfs":
+        return MountWord("tmpfs", target=mount.target, tmpfs=f"size={mount.size}" if mount.size else "")
+    if mount.type == "secret":
+        place.write_bytes(mount.data)
+        _owned(engine, place, mount)
+        return MountWord("bind", str(place), mount.target, readonly=True)
+    if mount.type == "cache":
+        folder = stack.enter_context(_cache(engine, mount))
+        return MountWord("bind", str(folder), mount.target, readonly=not mount.writable)
+    assert mount.source is not None
+    _copy(engine, mount.source, place)
+    return MountWord("bind", str(place), mount.target, readonly=not mount.writable)
+
+
+def _owned(engine: Engine, place: Path, mount: RunMount) -> None:
+    os.chmod(place, mount.mode)
+    if mount.owner != (0, 0):
+        if not (engine.capabilities.direct and engine.capabilities.owners):
+            raise BuildFailed(f"the mount at {mount.target} cannot belong to {mount.owner[0]}:{mount.owner[1]} on this host, which gives one owner", hint="leave out uid and gid, or write mode=0777")
+        os.chown(place, *mount.owner)
+
+
+@contextlib.contextmanager
+def _cache(engine: Engine, mount: RunMount) -> Iterator[Path]:
+    """Gives a cache's folder, held as its sharing says: `locked` waits for others, `private` takes one that nobody has."""
+    folder = engine.home / CACHES
+    folder.mkdir(exist_ok=True)
+    name = hashlib.sha256(mount.ident.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    for number in range(1000):
+        place = folder / (f"{name}-{number}" if number else name)
+        with open(f"{place}.lock", "wb") as lock:
+            try:
+                fcntl.flock(lock, {"shared": fcntl.LOCK_SH, "locked": fcntl.LOCK_EX}.get(mount.sharing, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            except BlockingIOError:
+                continue
+            if not place.exists():
+                draft = Path(tempfile.mkdtemp(dir=folder, prefix="draft-"))
+                if mount.source:
+                    shutil.rmtree(draft)
+                    _copy(engine, mount.source, draft)
+                _owned(engine, draft, mount)
+                with contextlib.suppress(FileExistsError, OSError):  # somebody else was first
+                    os.rename(draft, place)
+            yield place
+            return
+    raise BuildFailed(f"the cache {mount.ident} is in use a thousand times", hint="write sharing=shared")
+
+
+def _copy(engine: Engine, source: Picked, place: Path) -> None:
+    """Lays a source down as a folder or a file, through a tar, as everything else that becomes files here."""
+    able = engine.capabilities
+    if not source.is_dir:
+        shutil.copyfile(source.itself[1], place)
+        os.chmod(place, stat.S_IMODE(source.itself[0].mode))
+        return
+    place.mkdir()
+    with tempfile.TemporaryFile(dir=place.parent) as file:
+        packing.pack(iter(source.inside), file.write)
+        file.seek(0)
+        archive.apply(file, str(place), archive.Style(owners=able.direct and able.owners, devices=False))
+
+
+def clear(engine: Engine, container: str, union: UnionView, mounts: Sequence[RunMount]) -> None:
+    """Takes away the places that the image lacks and that were made to mount on; where nothing is mounted, with the copies that lie there."""
+    missing: set[str] = set()
+    targets = [union.follow(mount.target) for mount in mounts]
+    for target in targets:
+        parts = target.split("/")
+        missing |= {path for depth in range(1, len(parts) + 1) if not union.get(path := "/".join(parts[:depth]))}
+    deepest = sorted(missing, key=lambda path: (-path.count("/"), path))
+    engine.world.call("cleared", upper=engine.snapshotter.stack(container).upper, places=deepest, full=[] if engine.capabilities.mounts else targets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ArgumentsUnused", "CacheHit", "CacheMiss", "Event", "ImageBuilt", "LayerCommitted", "StepEnded", "StepFailed", "StepOutput", "StepRunning", "StepStarted", "TriggersStarted"]
+__all__ = ["Advised", "ArgumentsUnused", "CacheHit", "CacheMiss", "Event", "ImageBuilt", "LayerCommitted", "StepEnded", "StepFailed", "StepOutput", "StepRunning", "StepStarted", "TriggersStarted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,16 @@ class StepFailed(Event):
     number: int
     container: str = ""
     kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Advised(Event):
+    """Something that the Dockerfile could do better, by the rule's name and the line that it stands on."""
+
+    number: int
+    rule: str
+    line: int
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

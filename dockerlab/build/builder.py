@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from dockerlab.build import advice, mounts, parser, stages, words
 from dockerlab.build import instructions as ins
-from dockerlab.build import mounts, parser, stages, words
+from dockerlab.build.advice import Advice, Checks, Facts
 from dockerlab.build.cache import Cache, key_of
 from dockerlab.build.context import Context
 from dockerlab.build.preparing import PREDEFINED, Preparer
 from dockerlab.build.reasons import Done, Memory, contents, hashed
-from dockerlab.build.steps import Emit, Host, Stage, Step
+from dockerlab.build.steps import Emit, Host, Stage, Step, Watched
 from dockerlab.errors import BuildFailed, DockerfileError, DockerlabError
-from dockerlab.events import ArgumentsUnused, CacheHit, CacheMiss, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
+from dockerlab.events import Advised, ArgumentsUnused, CacheHit, CacheMiss, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import RunConfig, env_map
 
 __all__ = ["Builder"]
+
+_LAST_BYTES = 4096
 
 
 class Builder:
@@ -62,6 +65,11 @@ class Builder:
 
     def _steps(self, dockerfile: parser.Dockerfile, target: str) -> Sequence[ins.Instruction]:
         steps = ins.instructions(dockerfile)
+        self._checks = Checks.parse(dockerfile.directives.get("check", ""))
+        self._stated = self._checks.wanted(advice.stated(steps))
+        if self._checks.fatal and self._stated:
+            rules = ", ".join(sorted({each.rule for each in self._stated}))
+            raise DockerfileError(f"lint violation found for rules: {rules}", line=self._stated[0].line, hint=self._stated[0].message)
         self._scope.escape = dockerfile.escape
         first, parts = stages.needed(steps, target, lambda start: self._base(start, steps), self._brought)
         chosen = [*first, *(step for part in parts for step in part.steps), *self._labelled(steps[-1].end_line + 1)]
@@ -101,8 +109,10 @@ class Builder:
     def _one(self, step: ins.Instruction, position: int, total: int) -> None:
         if isinstance(step, ins.From):
             self._from(step)
+            image = self._scope.stage.image
             self._triggers(position, total)
             self._emit(StepEnded(position, self._scope.stage.image))
+            self._advise(position, step.line, advice.measured(step, Facts(self._scope.stage.run, base=(image, self._host.made(image)[0]))) if image else ())
         elif isinstance(step, ins.Arg) and not self._scope.stage.begun:
             self._global_args(step)
         else:
@@ -111,6 +121,16 @@ class Builder:
     def _do(self, step: ins.Instruction, position: int, *, trigger: bool = False) -> None:
         with contextlib.ExitStack() as self._scope.held:
             self._perform(self._scope.prepare(step), position, step, trigger)
+
+    def _advise(self, number: int, line: int, measured: Iterable[Advice]) -> list[tuple[str, str]]:
+        """Tells what a step could do better, what was measured in the place of what its text says; gives what was measured."""
+        found = self._checks.wanted(measured)
+        rules = {each.rule for each in found}
+        for each in [*(said for said in self._stated if said.line == line and said.rule not in rules), *found]:
+            if each.rule == "LatestTag" and not self._memory.moved:  # --check says so; a build once it made a difference
+                continue
+            self._emit(Advised(number, each.rule, each.line, each.message))
+        return [(each.rule, each.message) for each in found]
 
     def _global_args(self, step: ins.Arg) -> None:
         scope = self._scope
@@ -164,16 +184,19 @@ class Builder:
         if known:
             self._emit(CacheHit(number, known, trigger))
             self._memory.note(msgspec.structs.replace(done, image=known))
+            self._advise(number, 0 if trigger else instruction.line, [Advice(rule, instruction.line, message) for rule, message in done.advice])
         else:
             self._emit(CacheMiss(number, self._why(done), telling=bool(self._memory.before) and not self._cold))
             begin = time.monotonic()
             try:
-                known = self._execute(stage.image, step, number, trigger)
+                known, facts = self._execute(stage.image, step, number, trigger)
             except BaseException:
                 self._memory.note(msgspec.structs.replace(done, image="", seconds=0.0))  # it failed
                 raise
             self._cache.put(key, known)
-            self._memory.note(msgspec.structs.replace(done, image=known, seconds=round(time.monotonic() - begin, 3)))
+            seconds = round(time.monotonic() - begin, 3)
+            found = self._advise(number, 0 if trigger else instruction.line, advice.measured(instruction, facts))
+            self._memory.note(msgspec.structs.replace(done, image=known, seconds=seconds, advice=found))
             self._cold, self._first_miss = True, self._first_miss or number
         stage.image, stage.run = known, step.run
 
@@ -199,20 +222,28 @@ class Builder:
             return f"step {self._first_miss} was done again" if self._first_miss else "--no-cache-filter names its stage"
         return self._memory.cause(done, self._texts) if self._memory.before else "never built here"
 
-    def _execute(self, parent: str, step: Step, number: int, trigger: bool) -> str:
+    def _execute(self, parent: str, step: Step, number: int, trigger: bool) -> tuple[str, Facts]:
         running: list[str] = []
+        said = bytearray()
 
         def begun(container: str) -> None:
             running.append(container)
             self._emit(StepRunning(number, container))
 
+        def wrote(stream: int, data: bytes) -> None:
+            said.extend(data)
+            del said[:-_LAST_BYTES]
+            self._emit(StepOutput(number, stream, data))
+
+        watched = Watched(begun, wrote)
         try:
-            image = self._host.execute(parent, step, begun, lambda stream, data: self._emit(StepOutput(number, stream, data)))
+            image = self._host.execute(parent, step, watched)
         except BuildFailed as error:
             self._emit(StepFailed(number, running[0] if running else "", bool(error.container)))
             raise
         self._emit(StepEnded(number, image, running[0] if running else "", trigger))
-        return image
+        added = self._host.made(image)[1] if step.command or step.transfer else ()
+        return image, Facts(step.run, added, said.decode("utf-8", "replace"), watched.lost, args=self._scope.stage.args)
 
 
 def _platform(own: str) -> dict[str, str]:

@@ -20,7 +20,9 @@ _MOST_FILES = 50_000
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """One step as a build left it: its text as written, the key and image it had, the seconds that its execution took when it last was, and what it read (`contents`, `hashed` arguments)."""
+    """One step as a build left it: its text as written, the key and image it had, the seconds that its execution took when it last was, what it read (`contents`,
+    `hashed` arguments), and what was measured then, as rule and sentence.
+    """
 
     text: str
     key: str = ""
@@ -28,6 +30,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     files: Mapping[str, str] = {}
     args: Mapping[str, str] = {}
+    advice: Sequence[tuple[str, str]] = ()
 
 
 def contents(sources: Iterable[Picked]) -> dict[str, str]:

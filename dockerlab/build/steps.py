@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from dockerlab.build.context import Picked, Source
 from dockerlab.events import Event
+from dockerlab.layers.index import Entry
 from dockerlab.oci.config import RunConfig
 
-__all__ = ["Emit", "Host", "RunMount", "Stage", "Step", "Transfer"]
+__all__ = ["Emit", "Host", "RunMount", "Stage", "Step", "Transfer", "Watched"]
 
 Emit = Callable[[Event], object]
 
@@ -80,6 +81,15 @@ class Stage:
     begun: bool = False
 
 
+@dataclass(slots=True)
+class Watched:
+    """Where a host tells what happens while it does a step: the container's id, what it writes (1 stdout, 2 stderr), and what was lost with a volume, place and bytes."""
+
+    running: Callable[[str], object]
+    output: Callable[[int, bytes], object]
+    lost: dict[str, int] = field(default_factory=dict)
+
+
 class Host(Protocol):
     """What the builder needs of an engine. Images are named by their ids, "" is `scratch`."""
 
@@ -112,6 +122,10 @@ class Host(Protocol):
         """Gives a secret that the build was given, None for one that it was not; raises BuildFailed."""
         ...
 
-    def execute(self, image: str, step: Step, running: Callable[[str], object], output: Callable[[int, bytes], object]) -> str:
+    def made(self, image: str) -> tuple[str, Sequence[Entry]]:
+        """Gives when an image was made, and the table of the layer that its last step added, [] for none."""
+        ...
+
+    def execute(self, image: str, step: Step, watched: Watched) -> str:
         """Does a step on an image and gives the new image's id; raises BuildFailed."""
         ...

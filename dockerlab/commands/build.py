@@ -14,6 +14,7 @@ from typing import Any
 from dockerlab.build.context import Context
 from dockerlab.commands import checks, contexts
 from dockerlab.commands.call import Call, Outcome, Surface
+from dockerlab.commands.checked import Checked
 from dockerlab.commands.options import limits, platform
 from dockerlab.commands.outlook import Outlook
 from dockerlab.engine.builds import Around
@@ -21,7 +22,7 @@ from dockerlab.engine.images import Image
 from dockerlab.engine.options import NetworkWord, RunOptions
 from dockerlab.engine.resources import Resources
 from dockerlab.errors import BuildFailed, InvalidArgument, NotFound
-from dockerlab.events import ArgumentsUnused, CacheHit, CacheMiss, Event, ImageBuilt, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
+from dockerlab.events import Advised, ArgumentsUnused, CacheHit, CacheMiss, Event, ImageBuilt, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import env_map
 from dockerlab.oci.digest import short
 from dockerlab.oci.reference import Reference
@@ -40,6 +41,9 @@ def build(call: Call) -> Outcome:
 
 def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Dockerfile", cell: bool = False) -> Outcome:
     """Builds a Dockerfile's text; with --quiet what happened is told only if it went wrong. A `cell` has no file's name to be known by: its image's name serves."""
+    if call.flag("check"):
+        found = Checked(call.engine.builds.check(text, name), text, name)
+        return Outcome(found, exit_code=int(bool(found.advice)))
     origin = "\0".join(("cell", str(context), *(Reference.parse(tag).familiar_name for tag in call.flag("tag")[:1]))) if cell else ""
     given = {key: value if equals else call.variables.get(key, "") for key, equals, value in (word.partition("=") for word in call.flag("build-arg"))}
     with ExitStack() as stack:
@@ -145,6 +149,8 @@ def told(event: Event, call: Call) -> None:
         call.out(f"# Executing {event.count} build trigger{'s' * (event.count > 1)}")
     elif isinstance(event, CacheMiss) and event.telling:
         call.surface.note(f"not from the cache: {visible(event.reason)}")
+    elif isinstance(event, Advised):
+        call.surface.note(f"{event.rule} (line {event.line}): {visible(event.message)}")
     elif isinstance(event, CacheHit):
         call.out(" ---> Using cache" + ("" if event.trigger else f"\n ---> {short(event.image)}"))
     elif isinstance(event, StepRunning):

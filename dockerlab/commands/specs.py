@@ -124,6 +124,7 @@ COMMANDS: tuple[Command, ...] = (
             Flag("add-host", "list", help="Add a custom host-to-IP mapping (host:ip)", check=checks.extra_host),
             Flag("build-arg", "list", help="Set build-time variables", check=checks.variable),
             Flag("build-context", "list", help="Additional build contexts (e.g., name=path)", check=checks.build_context),
+            Flag("check", "bool", help="Say what the Dockerfile could do better, without building"),
             *(flag for flag in _LIMITS if flag.name not in ("cpus", "memory-reservation", "pids-limit")),
             Flag("explain", "bool", help="Say which steps would be done again, why, and how long each took, without building"),
             Flag("file", "string", "f", help='Name of the Dockerfile (Default is "PATH/Dockerfile")'),

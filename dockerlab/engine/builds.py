@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dockerlab.build import parser
+from dockerlab.build import advice, parser
+from dockerlab.build import instructions as ins
+from dockerlab.build.advice import Advice
 from dockerlab.build.builder import Builder
 from dockerlab.build.cache import Cache
 from dockerlab.build.context import Context
@@ -69,6 +71,13 @@ class Builds:
             )  # fmt: skip
             foresight.what_if = what_if
             return foresight.foresee(parsed, target=target)
+
+    @staticmethod
+    def check(dockerfile: str, name: str = "Dockerfile") -> list[Advice]:
+        """Gives what a Dockerfile's text could do better, without building; raises DockerfileError."""
+        parsed = _parsed(dockerfile, name)
+        found = advice.stated(ins.instructions(parsed))
+        return advice.Checks.parse(parsed.directives.get("check", "")).wanted(sorted(found, key=lambda each: each.line))
 
     @contextmanager
     def _cache(self) -> Iterator[Cache]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dockerlab.build.context import Context, Picked, Source
-from dockerlab.build.steps import Step, Transfer
+from dockerlab.build.steps import Step, Transfer, Watched
 from dockerlab.engine import buildmounts
 from dockerlab.engine.containers import Attach, Container, RunOptions
 from dockerlab.engine.imagefiles import ImageFiles
@@ -97,11 +97,18 @@ class Executor:
             else:
                 yield Context(Path(scratch))
 
-    def execute(self, image: str, step: Step, running: Callable[[str], object], output: Callable[[int, bytes], object]) -> str:
+    def made(self, image: str) -> tuple[str, Sequence[Entry]]:
+        """Gives when an image was made, and the table of the layer that its last step added."""
+        found = self._engine.images.get(image)
+        layers, ids = found.manifest.layers, found.config.rootfs.diff_ids
+        added = layers and found.config.history and not found.config.history[-1].empty_layer
+        return found.config.created, self._engine.images.layers.table(layers[-1], ids[-1]) if added else ()
+
+    def execute(self, image: str, step: Step, watched: Watched) -> str:
         """Does a step on an image and gives the new image's id."""
         parent = self._engine.images.get(image) if image else None
         if step.command:
-            layer = self._run(parent, step, running, output)
+            layer = self._run(parent, step, watched)
         elif step.transfer:
             layer = self._lay(self._items(step.transfer, UnionView([]) if step.transfer.apart else self._union(parent), parent))
         elif step.folder:
@@ -115,7 +122,7 @@ class Executor:
     def _union(self, parent: Image | None) -> UnionView:
         return self._engine.images.layers.union(parent.record) if parent else UnionView([])
 
-    def _run(self, parent: Image | None, step: Step, running: Callable[[str], object], output: Callable[[int, bytes], object]) -> tuple[Path, dict[str, Any]] | None:
+    def _run(self, parent: Image | None, step: Step, watched: Watched) -> tuple[Path, dict[str, Any]] | None:
         if parent is None:
             raise BuildFailed("RUN needs a file system: FROM scratch has no program to run", hint="COPY a program in first, or start FROM busybox")
         env = dict(word.partition("=")[::2] for word in step.env)
@@ -125,11 +132,12 @@ class Executor:
             container = self._made(parent.id, step.command[1:], options)
             kept = self._around.keep == "all"
             try:
-                running(container.id)
-                code = self._carry(container, output)
+                watched.running(container.id)
+                code = self._carry(container, watched.output)
                 if code:
                     kept = self._around.keep != "none"
                     raise _failed(step, code, container.id if kept else "")
+                watched.lost |= self._lost(container, parent)
                 if step.mounts:
                     buildmounts.clear(self._engine, container.id, self._union(parent), step.mounts)
                 return container.pack()
@@ -139,6 +147,20 @@ class Executor:
             finally:
                 if not kept:
                     container.remove(force=True, volumes=True)
+
+    def _lost(self, container: Container, parent: Image) -> dict[str, int]:
+        """Gives the bytes that a step wrote to volumes of its image, which go with its container."""
+        places = {str(self._engine.volume_store.place(name)) for name in container.record.volumes}
+        volumes = {mount["target"]: mount["source"] for mount in container.record.host["mounts"] if mount["source"] in places}
+        if not volumes:
+            return {}
+        union, found = self._union(parent), {}
+        for target, source in volumes.items():
+            below = union.follow(target) + "/"
+            had = sum(seen.entry.size for path, seen in union.walk() if path.startswith(below))
+            size, _ = self._engine.world.call("usage", path=source)
+            found[target] = size - had
+        return {target: size for target, size in found.items() if size > 0}
 
     def _made(self, image: str, command: Sequence[str], options: RunOptions) -> Container:
         try:

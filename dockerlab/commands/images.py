@@ -14,6 +14,8 @@ from dockerlab.commands.columns import ellipsis, human_size, human_size3
 from dockerlab.commands.each import attempts, told
 from dockerlab.commands.filters import labelled
 from dockerlab.commands.rows import Rows, ago, moment
+from dockerlab.engine.graph import Flat, Graph, flat
+from dockerlab.engine.graph import graph as planted
 from dockerlab.engine.images import Image
 from dockerlab.engine.scan import Audit, baseline
 from dockerlab.engine.views import Union, union
@@ -22,7 +24,7 @@ from dockerlab.oci.config import EMPTY_TIME, RunConfig
 from dockerlab.oci.digest import short
 from dockerlab.oci.reference import Reference
 
-__all__ = ["history", "images", "import_", "layers", "rmi", "scan", "tag"]
+__all__ = ["graph", "history", "images", "import_", "layers", "rmi", "scan", "tag"]
 
 _IMAGES = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "Digest": "DIGEST", "CreatedAt": "CREATED AT", "Note": "NOTE",
            "Containers": "CONTAINERS", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "VirtualSize": "SIZE"}  # fmt: skip
@@ -130,7 +132,14 @@ def history(call: Call) -> Outcome:
 
 def layers(call: Call) -> Outcome:
     """dockerlab layers: which layer provides a path, and what it hides."""
-    found = union(call.args[0], *call.args[1:], engine=call.engine)
+    if call.flag("flat"):
+        return _told(call, flat(call.engine, call.args[0]))
+    return _told(call, union(call.args[0], *call.args[1:], engine=call.engine))
+
+
+def graph(call: Call) -> Outcome:
+    """dockerlab graph: images as a tree of layers."""
+    found = planted(call.engine, call.args, intermediate=call.flag("all"))
     return _told(call, found)
 
 
@@ -142,7 +151,7 @@ def scan(call: Call) -> Outcome:
     return _told(call, found, exit_code=code)
 
 
-def _told(call: Call, found: Union | Audit, *, exit_code: int = 0) -> Outcome:
+def _told(call: Call, found: Union | Audit | Flat | Graph, *, exit_code: int = 0) -> Outcome:
     """Gives what shows itself, or with --json prints its plain values."""
     if not call.flag("json"):
         return Outcome(found, exit_code=exit_code)

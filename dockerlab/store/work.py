@@ -294,7 +294,9 @@ def copy(source: str, target: str, apart: str = "") -> None:
     The folder `apart` is left out: a store would be copied into itself.
     """
     made: dict[tuple[int, int], str] = {}
-    device = os.stat(source).st_dev
+    top = os.stat(source)
+    device = top.st_dev
+    os.chown(target, top.st_uid, top.st_gid)
     left_out = os.stat(apart) if apart else None
     settle = [(source, target)]
     for folder, names, leaves in os.walk(source):

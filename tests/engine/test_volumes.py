@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dockerlab.engine import Engine, RunOptions
@@ -35,3 +37,14 @@ def test_names_that_are_none(engine: Engine, name: str) -> None:
         engine.volumes.create(name)
     with pytest.raises(NotFound):
         engine.volumes.get(name)
+
+
+def test_a_new_volume_is_owned_as_the_folder_of_the_image(engine: Engine, tmp_path: Path) -> None:
+    text = "FROM busybox\nRUN mkdir -m 750 /v /w && echo x > /w/x && chown 5:6 /v /w\nVOLUME /v /w\n"
+    engine.builds.build(text, tmp_path, tags=("owned",))
+    said: list[bytes] = []
+    engine.containers.run("owned", ["sh", "-c", "stat -c '%a %u:%g' /v /w"], RunOptions(rm=True, volume=("named:/w",)), stdout=said.append)
+    assert b"".join(said) == b"750 5:6\n750 5:6\n"
+    said.clear()
+    engine.containers.run("owned", ["sh", "-c", "echo y > /v/y && cat /v/y"], RunOptions(rm=True, user="5:6"), stdout=said.append, stderr=said.append)
+    assert b"".join(said).endswith(b"y\n") and b"denied" not in b"".join(said)

@@ -22,7 +22,7 @@ from dockerlab.build.preparing import PREDEFINED, Preparer
 from dockerlab.build.reasons import Done, Memory, contents, hashed
 from dockerlab.build.steps import Emit, Host, Stage, Step, Watched
 from dockerlab.errors import BuildFailed, DockerfileError, DockerlabError
-from dockerlab.events import Advised, ArgumentsUnused, CacheHit, CacheMiss, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
+from dockerlab.events import Advised, ArgumentsUnused, CacheHit, CacheMiss, LayerCommitted, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import RunConfig, env_map
 
 __all__ = ["Builder"]
@@ -44,7 +44,8 @@ class Builder:
         self._texts: list[str] = []
         self._first_miss = 0
         self._no_cache, self._cold_stages, self._labels = no_cache, {name.lower() for name in cold}, dict(labels or {})
-        self._cold = False
+        # Nothing is taken from the cache at all; and: from some step on nothing can have been there.
+        self._forced = self._cold = False
 
     def build(self, dockerfile: parser.Dockerfile, *, target: str = "") -> str:
         """Gives the id of the last image (or of the stage `target`); raises DockerfileError and InvalidRequest before, BuildFailed and NotFound in the first step."""
@@ -152,7 +153,8 @@ class Builder:
             image = "" if name == "scratch" else self._host.resolve(name)
         run = self._host.settings(image) if image else RunConfig(env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",))
         scope.stage, scope.number = Stage(image, run, name=step.name, begun=True), self._numbers[step]
-        self._cold, self._first_miss = self._no_cache or step.name in self._cold_stages, 0
+        self._forced = self._cold = self._no_cache or (bool(step.name) and step.name in self._cold_stages)
+        self._first_miss = 0
         self._memory.based(name, image)
 
     def _leave_stage(self) -> None:
@@ -179,26 +181,34 @@ class Builder:
     # What is done only on a miss: executing.
 
     def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
-        stage, (key, known) = self._scope.stage, self._looked_up(step)
+        key, known = self._looked_up(step)
         done = self._read(step, instruction, key)
-        if known:
-            self._emit(CacheHit(number, known, trigger))
-            self._memory.note(msgspec.structs.replace(done, image=known))
-            self._advise(number, 0 if trigger else instruction.line, [Advice(rule, instruction.line, message) for rule, message in done.advice])
-        else:
-            self._emit(CacheMiss(number, self._why(done), telling=bool(self._memory.before) and not self._cold))
-            begin = time.monotonic()
-            try:
-                known, facts = self._execute(stage.image, step, number, trigger)
-            except BaseException:
-                self._memory.note(msgspec.structs.replace(done, image="", seconds=0.0))  # it failed
-                raise
-            self._cache.put(key, known)
-            seconds = round(time.monotonic() - begin, 3)
-            found = self._advise(number, 0 if trigger else instruction.line, advice.measured(instruction, facts))
-            self._memory.note(msgspec.structs.replace(done, image=known, seconds=seconds, advice=found))
-            self._cold, self._first_miss = True, self._first_miss or number
-        stage.image, stage.run = known, step.run
+        line = 0 if trigger else instruction.line
+        with contextlib.nullcontext() if known or self._forced else self._host.alone(key):
+            known = known or self._looked_up(step)[1]  # another build may have done it while this one waited
+            if known:
+                self._emit(CacheHit(number, known, trigger))
+                self._memory.note(msgspec.structs.replace(done, image=known))
+                self._advise(number, line, [Advice(rule, instruction.line, message) for rule, message in done.advice])
+            else:
+                known = self._missed_step(step, done, number, trigger, instruction)
+        self._scope.stage.image, self._scope.stage.run = known, step.run
+
+    def _missed_step(self, step: Step, done: Done, number: int, trigger: bool, instruction: ins.Instruction) -> str:
+        """Does a step; gives its image."""
+        self._emit(CacheMiss(number, self._why(done), telling=bool(self._memory.before) and not self._cold))
+        begin = time.monotonic()
+        try:
+            image, facts = self._execute(self._scope.stage.image, step, number, trigger)
+        except BaseException:
+            self._memory.note(msgspec.structs.replace(done, image="", seconds=0.0))  # it failed
+            raise
+        self._cache.put(done.key, image)
+        seconds = round(time.monotonic() - begin, 3)
+        found = self._advise(number, 0 if trigger else instruction.line, advice.measured(instruction, facts))
+        self._memory.note(msgspec.structs.replace(done, image=image, seconds=seconds, advice=found))
+        self._cold, self._first_miss = True, self._first_miss or number
+        return image
 
     def _read(self, step: Step, instruction: ins.Instruction, key: str) -> Done:
         """Gives a step with what it reads, as it is remembered: the same key says that it reads the same."""
@@ -212,7 +222,7 @@ class Builder:
     def _looked_up(self, step: Step) -> tuple[str, str]:
         """Gives the step's key, and the image that it made before, "" for none."""
         key = key_of(self._scope.stage.image, step.created_by, (*step.inputs, msgspec.json.encode(step.run).decode()))
-        known = "" if self._cold else self._cache.get(key)
+        known = "" if self._forced else self._cache.get(key)
         return key, known if known and self._host.exists(known) else ""
 
     def _why(self, done: Done) -> str:
@@ -241,8 +251,10 @@ class Builder:
         except BuildFailed as error:
             self._emit(StepFailed(number, running[0] if running else "", bool(error.container)))
             raise
-        self._emit(StepEnded(number, image, running[0] if running else "", trigger))
         added = self._host.made(image)[1] if step.command or step.transfer else ()
+        if added:
+            self._emit(LayerCommitted(number, sum(entry.weight for entry in added)))
+        self._emit(StepEnded(number, image, running[0] if running else "", trigger))
         return image, Facts(step.run, added, said.decode("utf-8", "replace"), watched.lost, args=self._scope.stage.args)
 
 

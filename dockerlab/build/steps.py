@@ -126,6 +126,10 @@ class Host(Protocol):
         """Gives when an image was made, and the table of the layer that its last step added, [] for none."""
         ...
 
+    def alone(self, key: str) -> AbstractContextManager[object]:
+        """Holds a step for as long as it is done: whoever else wants the same one waits."""
+        ...
+
     def execute(self, image: str, step: Step, watched: Watched) -> str:
         """Does a step on an image and gives the new image's id; raises BuildFailed."""
         ...

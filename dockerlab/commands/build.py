@@ -17,6 +17,7 @@ from dockerlab.commands.call import Call, Outcome, Surface
 from dockerlab.commands.checked import Checked
 from dockerlab.commands.options import limits, platform
 from dockerlab.commands.outlook import Outlook
+from dockerlab.commands.run import perform
 from dockerlab.engine.builds import Around
 from dockerlab.engine.images import Image
 from dockerlab.engine.options import NetworkWord, RunOptions
@@ -53,7 +54,7 @@ def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Do
         }  # fmt: skip
         if call.flag("explain") or call.flag("what-if"):
             return Outcome(Outlook(call.engine.builds.foresee(text, context, **common, what_if=_supposed(call.flag("what-if"), name))))
-        common |= {"no_cache_filter": call.flag("no-cache-filter"), "labels": env_map(tuple(call.flag("label")))}
+        common |= {"no_cache_filter": call.flag("no-cache-filter"), "labels": env_map(tuple(call.flag("label"))), "reproducible": call.flag("reproducible")}
         return Outcome(_built(call, lambda emit: call.engine.builds.build(text, context, **common, emit=emit)))
 
 
@@ -66,8 +67,10 @@ def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image
         noted.unlink(missing_ok=True)
     try:
         image = act(lambda event: tell(event, shown))
-    except (BuildFailed, NotFound):
+    except (BuildFailed, NotFound) as error:
         call.surface.err(kept.text)
+        if call.flag("debug") and isinstance(error, BuildFailed) and error.container:
+            _look(call, error)
         raise
     if quiet:
         call.out(image.id)
@@ -79,6 +82,17 @@ def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image
         text = json.dumps({**facts, **({"image.name": names} if names else {})}, indent=2) + "\n"
         _write(call.folder / call.flag("metadata-file"), call.flag("metadata-file"), text)
     return image
+
+
+def _look(call: Call, error: BuildFailed) -> None:
+    """Opens a shell in what a failed RUN has left, with its settings."""
+    call.surface.note(f"{visible(error.message)}. This is where it failed; exit leaves it")
+    image = call.engine.containers.get(error.container).commit()
+    try:
+        perform(["run", "--rm", "-it", "--entrypoint", "/bin/sh", image.id], lambda: call.engine, call.surface, folder=call.folder, program=call.program, variables=call.variables)
+    finally:
+        for _ in call.engine.images.remove(image.id, force=True):
+            pass
 
 
 def _write(path: Path, shown: str, text: str) -> None:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from dockerlab.build import fetching
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.changes import changed
 from dockerlab.commands.columns import ellipsis, human_size, human_size3
@@ -163,16 +164,16 @@ def import_(call: Call) -> Outcome:
     """docker import."""
     source, name = call.args[0], call.args[1] if len(call.args) > 1 else ""
     config = changed(RunConfig(), call.flag("change"))
-    if source.startswith(("http://", "https://")):
-        raise InvalidArgument("import from a URL is not done by dockerlab yet", hint="fetch the file first")
     path = call.folder / source
-    if source != "-" and path.is_file():
+    with tempfile.TemporaryDirectory(prefix="import-", dir=call.engine.content.ingest) as scratch:
+        if source.startswith(("http://", "https://")):
+            call.out(f"Downloading from {source}")
+            path = Path(fetching.fetched(source, Path(scratch)).itself[1])
+        elif source == "-" or not path.is_file():
+            data = call.surface.stdin() if source == "-" else _bytes(path, source)
+            path = Path(scratch) / "archive"
+            path.write_bytes(data)
         image = call.engine.images.import_(path, name=name, changes=config, message=call.flag("message"))
-    else:
-        with tempfile.NamedTemporaryFile(prefix="dockerlab-import-", dir=call.engine.content.ingest) as file:
-            file.write(call.surface.stdin() if source == "-" else _bytes(path, source))
-            file.flush()
-            image = call.engine.images.import_(Path(file.name), name=name, changes=config, message=call.flag("message"))
     call.out(image.id)
     return Outcome(image)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import human_size
@@ -12,7 +13,7 @@ from dockerlab.commands.rows import parse_time
 from dockerlab.engine.system import Wanted
 from dockerlab.errors import InvalidArgument, InvalidRequest
 
-__all__ = ["agreed", "containers", "images", "system", "volumes", "wanted"]
+__all__ = ["agreed", "builder", "containers", "images", "system", "volumes", "wanted"]
 
 
 def containers(call: Call) -> Outcome:
@@ -41,6 +42,18 @@ def volumes(call: Call) -> Outcome:
         return Outcome()
     gone, freed = call.engine.system.prune_volumes(wanted(call, "label", "all"), every=every)
     return _told(call, freed, Volumes=gone)
+
+
+def builder(call: Call) -> Outcome:
+    """docker builder prune."""
+    # Docker asks on the same line here, and only here.
+    question = f"WARNING! This will remove all {'' if call.flag('all') else 'dangling '}build cache. Are you sure you want to continue? [y/N] "
+    if not (call.flag("force") or call.surface.agreed(question)):
+        return Outcome()
+    meant = wanted(call, "until", "unused-for")
+    freed = call.engine.builds.prune(lambda used: meant({}, datetime.fromtimestamp(used, UTC).isoformat().replace("+00:00", "Z")), keep=call.flag("keep-storage"))
+    call.out(f"Total reclaimed space: {human_size(freed)}")
+    return Outcome()
 
 
 def system(call: Call) -> Outcome:
@@ -86,7 +99,7 @@ def wanted(call: Call, *names: str) -> Wanted:
             raise InvalidRequest(f"Invalid filter '{name}'", hint=f"filter by {', '.join(names)}")
         if name in ("label", "label!"):
             tests.append(_labelled(value, wanted=name == "label"))
-        elif name == "until":
+        elif name in ("until", "unused-for"):
             tests.append(_before(value))
     return lambda labels, created: all(test(labels, created) for test in tests)
 

@@ -30,7 +30,7 @@ _VERBS = {
     "image inspect": "inspect:image", "container inspect": "inspect:container",
     "info": "system:info", "doctor": "doctor:doctor", "version": "system:version", "system check": "system:check", "system df": "system:df", "system prune": "pruning:system",
     "system resume": "system:resume",
-    "container prune": "pruning:containers", "image prune": "pruning:images", "volume prune": "pruning:volumes",
+    "container prune": "pruning:containers", "image prune": "pruning:images", "volume prune": "pruning:volumes", "builder prune": "pruning:builder",
     "exec": "lifecycle:exec_", **{name: f"lifecycle:{name}" for name in ("attach", "pause", "unpause", "stop", "kill", "wait", "restart", "rename", "top", "update")},
     "port": "ports:port", **{f"network {name}": f"networks:{name}" for name in ("connect", "create", "disconnect", "inspect", "ls", "prune", "rm")},
     **{f"volume {name}": f"volumes:{name}" for name in ("create", "inspect", "ls", "rm")},

@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,12 @@ from dockerlab.engine.mounts import MountWord
 from dockerlab.errors import BuildFailed
 from dockerlab.layers import archive, packing
 from dockerlab.layers.union import UnionView
+from dockerlab.store.files import locked
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
 
-__all__ = ["CACHES", "clear", "laid"]
+__all__ = ["CACHES", "clear", "kept", "laid", "prune"]
 
 CACHES = "build-mounts"
 
@@ -71,7 +72,7 @@ def _cache(engine: Engine, mount: RunMount) -> Iterator[Path]:
     name = hashlib.sha256(mount.ident.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     for number in range(1000):
         place = folder / (f"{name}-{number}" if number else name)
-        with open(f"{place}.lock", "wb") as lock:
+        with open(f"{place}.lock", "ab") as lock:
             try:
                 fcntl.flock(lock, {"shared": fcntl.LOCK_SH, "locked": fcntl.LOCK_EX}.get(mount.sharing, fcntl.LOCK_EX | fcntl.LOCK_NB))
             except BlockingIOError:
@@ -84,9 +85,31 @@ def _cache(engine: Engine, mount: RunMount) -> Iterator[Path]:
                 _owned(engine, draft, mount)
                 with contextlib.suppress(FileExistsError, OSError):  # somebody else was first
                     os.rename(draft, place)
+            os.utime(f"{place}.lock")
             yield place
             return
     raise BuildFailed(f"the cache {mount.ident} is in use a thousand times", hint="write sharing=shared")
+
+
+def kept(engine: Engine) -> list[tuple[Path, float, int]]:
+    """Gives the caches: folder, last use in seconds since 1970, bytes."""
+    folder = engine.home / CACHES
+    places = [place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("draft-")] if folder.is_dir() else []
+    return [(place, place.with_name(f"{place.name}.lock").stat().st_mtime, engine.world.call("usage", path=str(place))[0]) for place in places]
+
+
+def prune(engine: Engine, made: Callable[[float], bool], keep: int) -> int:
+    """See `Builds.prune`."""
+    found = sorted(kept(engine), key=lambda cache: cache[1])
+    left, freed = sum(size for _, _, size in found), 0
+    for place, used, size in found:
+        if left <= keep and keep:
+            break
+        with locked(place.with_name(f"{place.name}.lock"), wait=False) as held:
+            if held and made(used):
+                engine.world.call("remove", path=str(place))
+                left, freed = left - size, freed + size
+    return freed
 
 
 def _copy(engine: Engine, source: Picked, place: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +15,12 @@ from dockerlab.build.cache import Cache
 from dockerlab.build.context import Context
 from dockerlab.build.foresight import Foreseen, Foresight
 from dockerlab.build.steps import Emit
+from dockerlab.engine import buildmounts
 from dockerlab.engine.executing import Around, Executor
-from dockerlab.engine.images import Image
+from dockerlab.engine.settings import fixed_date
+from dockerlab.engine.tracing import Built, Trace
 from dockerlab.errors import BuildFailed, DockerfileError
-from dockerlab.events import ImageBuilt
+from dockerlab.events import Event, ImageBuilt
 from dockerlab.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -28,27 +30,35 @@ __all__ = ["Around", "Builds"]
 
 
 class Builds:
-    """`engine.images.build`'s other half."""
+    """`engine.builds`; `last` is the trace of the build that was done last, or failed, here."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.last: Trace | None = None
 
     def build(
         self, dockerfile: str, context: Path | Context, *, tags: tuple[str, ...] = (), name: str = "Dockerfile", build_args: Mapping[str, str] | None = None,
         no_cache: bool = False, no_cache_filter: Sequence[str] = (), target: str = "", labels: Mapping[str, str] | None = None, around: Around | None = None,
-        origin: str = "", emit: Emit = lambda _: None,
-    ) -> Image:  # fmt: skip
+        reproducible: bool = False, origin: str = "", emit: Emit = lambda _: None,
+    ) -> Built:  # fmt: skip
         """Builds a Dockerfile's text in a context, or a folder that is one; raises DockerfileError, BuildFailed, NotFound. No name moves before the end.
 
+        `reproducible`: nothing that it makes is younger than $SOURCE_DATE_EPOCH, by default 1970, so that steps which do the same give the same ids.
         `origin` is what the Dockerfile is known by from one build to the next, when a step says why it is done again; by default the folder and the file's name.
         """
         references = [Reference.parse(tag) for tag in tags]
         parsed = _parsed(dockerfile, name)
         source = Context.open(context, name) if isinstance(context, Path) else context
-        with self._cache() as cache:
+        trace = self.last = Trace()
+
+        def told(event: Event) -> None:
+            trace.hear(event)
+            emit(event)
+
+        with fixed_date(reproducible), self._cache() as cache:
             builder = Builder(
                 Executor(self._engine, around or Around()), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
-                origin=origin or _origin(context, name, tags), emit=emit,
+                origin=origin or _origin(context, name, tags), emit=told,
             )  # fmt: skip
             image = builder.build(parsed, target=target)
         if not image:
@@ -56,7 +66,7 @@ class Builds:
         for reference in references:
             self._engine.images.tag(image, str(reference))
         emit(ImageBuilt(image, tuple(r.tagged().familiar for r in references)))
-        return self._engine.images.get(image)
+        return Built(self._engine, self._engine.images.get(image).record, trace)
 
     def foresee(
         self, dockerfile: str, context: Path | Context, *, name: str = "Dockerfile", build_args: Mapping[str, str] | None = None, no_cache: bool = False, target: str = "",
@@ -78,6 +88,10 @@ class Builds:
         parsed = _parsed(dockerfile, name)
         found = advice.stated(ins.instructions(parsed))
         return advice.Checks.parse(parsed.directives.get("check", "")).wanted(sorted(found, key=lambda each: each.line))
+
+    def prune(self, made: Callable[[float], bool], *, keep: int = 0) -> int:
+        """Removes the caches of `RUN --mount` that nobody uses and for whose last use (seconds since 1970) `made` is true, oldest first, until `keep` bytes are left; gives the bytes."""
+        return buildmounts.prune(self._engine, made, keep)
 
     @contextmanager
     def _cache(self) -> Iterator[Cache]:

@@ -28,6 +28,7 @@ from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import History, RunConfig
 from dockerlab.runtime.users import LARGEST
 from dockerlab.store import opening, work
+from dockerlab.store.files import locked
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Around", "Executor"]
 
 IMAGE_CONTEXT = "docker-image://"
+_LOCK_DIGITS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,14 @@ class Executor:
         added = layers and found.config.history and not found.config.history[-1].empty_layer
         return found.config.created, self._engine.images.layers.table(layers[-1], ids[-1]) if added else ()
 
+    @contextlib.contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Holds a step, by one of a fixed number of lock files: two builds that share one now and then wait for nothing."""
+        folder = self._engine.home / "build-locks"
+        folder.mkdir(exist_ok=True)
+        with locked(folder / key[:_LOCK_DIGITS]):
+            yield
+
     def execute(self, image: str, step: Step, watched: Watched) -> str:
         """Does a step on an image and gives the new image's id."""
         parent = self._engine.images.get(image) if image else None
@@ -133,13 +143,15 @@ class Executor:
             kept = self._around.keep == "all"
             try:
                 watched.running(container.id)
-                code = self._carry(container, watched.output)
+                try:
+                    code = self._carry(container, watched.output)
+                finally:
+                    if step.mounts:  # where nothing is mounted a copy of a secret lies there
+                        buildmounts.clear(self._engine, container.id, self._union(parent), step.mounts)
                 if code:
                     kept = self._around.keep != "none"
                     raise _failed(step, code, container.id if kept else "")
                 watched.lost |= self._lost(container, parent)
-                if step.mounts:
-                    buildmounts.clear(self._engine, container.id, self._union(parent), step.mounts)
                 return container.pack()
             except (ContainerError, NotFound) as error:
                 kept = self._around.keep != "none"

@@ -6,13 +6,15 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 from dockerlab.errors import StoreError
 from dockerlab.store.files import explain
 
-__all__ = ["Settings", "host_environment", "looked_at", "source_date"]
+__all__ = ["Settings", "fixed_date", "host_environment", "looked_at", "source_date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,20 @@ def looked_at() -> bool:
     return "JPY_SESSION_NAME" in os.environ or "VSCODE_PID" in os.environ
 
 
+_fixed: ContextVar[int | None] = ContextVar("_fixed", default=None)
+
+
+@contextmanager
+def fixed_date(wanted: bool) -> Iterator[None]:
+    """Makes 1970 the date of all that is made meanwhile, if that is wanted and no other one is given."""
+    token = _fixed.set(0 if wanted else None)
+    try:
+        yield
+    finally:
+        _fixed.reset(token)
+
+
 def source_date() -> int | None:
-    """Gives $SOURCE_DATE_EPOCH in seconds, or None."""
+    """Gives $SOURCE_DATE_EPOCH in seconds, or None; reproducible-builds.org/specs/source-date-epoch."""
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdigit() else _fixed.get()

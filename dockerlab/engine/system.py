@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dockerlab.engine import buildmounts
 from dockerlab.errors import DockerlabError, InUse, NotFound
 from dockerlab.linux import cgroups
 from dockerlab.oci.digest import ChainId, DiffId, Digest, short
@@ -92,8 +93,8 @@ class System:
         return self._engine.snapshotter.prune(chains)
 
     def usage(self) -> list[Usage]:
-        """Gives what images, containers and volumes take; a build's steps are images, so a cache of their own takes nothing."""
-        return [self._of_images(), self._of_containers(), self._of_volumes(), Usage("Build Cache", 0, 0, 0, 0)]
+        """Gives what images, containers and volumes take."""
+        return [self._of_images(), self._of_containers(), self._of_volumes(), self._of_builds()]
 
     def _of_images(self) -> Usage:
         # A layer that images share is on disk once; what an image in use has for itself alone cannot be reclaimed.
@@ -124,6 +125,11 @@ class System:
         mounted = self._engine.volumes.users()
         used = [name for name in sizes if name in mounted]
         return Usage("Local Volumes", len(sizes), len(used), sum(sizes.values()), sum(sizes.values()) - sum(sizes[name] for name in used))
+
+    def _of_builds(self) -> Usage:
+        # A step is an image; what a build has beside them are the caches of RUN --mount.
+        sizes = [size for _, _, size in buildmounts.kept(self._engine)]
+        return Usage("Build Cache", len(sizes), 0, sum(sizes), sum(sizes))
 
     def check(self, *, repair: bool = False) -> list[Problem]:
         """Gives everything in the store that is not as it should be; [] for a sound store. With `repair` what can be mended is.

@@ -68,7 +68,9 @@ def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str], store: str 
                 # An image may have a device there: writing to it would be writing to the host's disk.
                 if not stat.S_ISREG(os.stat(place).st_mode):
                     raise OSError(errno.EINVAL, "not an ordinary file", mount.destination)
+                os.chmod(place, 0o600)  # of the last start it may be read-only
                 shutil.copyfile(mount.source, place)
+                os.chmod(place, stat.S_IMODE(os.stat(mount.source).st_mode) & 0o777)
                 continue
             if mount.source not in fresh:
                 for name in os.listdir(place):

@@ -76,3 +76,15 @@ def test_buildkit_does_the_same(both: Both, lines: tuple[str, ...]) -> None:
         pytest.skip(f"BuildKit is asked for by a client of its engine's age; here: {version.strip() or 'none'}")
     theirs, ours = both(lines)
     assert "\n".join(plain(ours, theirs=False)) == "\n".join(plain(theirs, theirs=True))
+
+
+LEFT = [
+    same("an empty cache of builds", "docker builder prune -f", "docker builder prune -af --filter until=24h", "docker builder prune < /dev/null", "docker builder prune -a < /dev/null",
+         "docker builder prune --keep-storage 1k -f", "docker builder prune --keep-storage x -f"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", LEFT)
+def test_what_builds_leave(both: Both, lines: tuple[str, ...]) -> None:
+    theirs, ours = both(lines)
+    assert "\n".join(plain(ours, theirs=False)) == "\n".join(plain(theirs, theirs=True))

@@ -39,7 +39,7 @@ def told(engine: Engine, folder: Path, text: str, **options: object) -> list[tup
         ("ARG api_token=abc", "SecretsUsedInArgOrEnv", 2, "docker history, once a RUN uses it, shows all 3 characters of api_token"),
         ("RUN mkdir -p /var/lib/apt/lists && echo 123456789 > /var/lib/apt/lists/x", "DownloadsLeft", 2, "10 bytes of package lists and downloads stay"),
         ("RUN for i in $(find / -perm +wrong -type f); do chmod u-s $i; done", "EmptyFindLoop", 2, "this step changed no file, and succeeded all the same: find:"),
-        ("RUN for i in $(find / -name nosuchfile); do chmod u-s $i; done", "EmptyFindLoop", 2, "find found nothing"),
+        ("RUN for i in $(find /bin -name nosuchfile); do chmod u-s $i; done", "EmptyFindLoop", 2, "find found nothing"),
         ("RUN cp /bin/busybox /bin/id2 && chmod u+s /bin/id2", "SetIdLeft", 2, "/bin/id2 will run with the rights of their owner"),
         ("COPY --chmod=2755 f /f", "SetIdLeft", 2, "/f will run"),
         ("VOLUME /data\nRUN echo 1234 > /data/x", "VolumeThenWrites", 3, "5 bytes that this step wrote to /data are gone"),

@@ -91,7 +91,17 @@ def test_a_secret_leaves_no_trace(make_engine: Callable[[str], Engine], folder: 
 
 def test_networks_of_a_step(make_engine: Callable[[str], Engine], folder: Path) -> None:
     engine = make_engine(strongest())
-    if not engine.capabilities.namespaces:
-        pytest.skip("this host gives no network namespace")
+    if not (engine.capabilities.namespaces and engine.capabilities.mounts):
+        pytest.skip("this host gives no network namespace, or no /sys to see it in")
     text = "FROM busybox\nRUN --network=none ls /sys/class/net > /read\n"
     assert output(engine, build(engine, text, folder)[0], "cat", "/read") == "lo\n"
+
+
+def test_caches_are_pruned_by_age_and_size(make_engine: Callable[[str], Engine], folder: Path) -> None:
+    engine = make_engine(strongest())
+    for name in "ab":
+        build(engine, f"FROM busybox\nRUN --mount=type=cache,id={name},target=/c dd if=/dev/zero of=/c/f bs=1000 count=2\n", folder)
+    usage = next(row for row in engine.system.usage() if row.type == "Build Cache")
+    assert (usage.total, usage.size, usage.reclaimable) == (2, 4000, 4000)
+    assert engine.builds.prune(lambda used: used < 1) == 0 and engine.builds.prune(lambda _: True, keep=2500) == 2000
+    assert engine.builds.prune(lambda _: True) == 2000 and engine.builds.prune(lambda _: True) == 0

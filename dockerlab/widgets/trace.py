@@ -1,0 +1,88 @@
+"""The build trace: what each step of a build was, whether it was there already or why not, what it took and what it added.
+
+Plain values in, text or HTML out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dockerlab.widgets.html import bar, cell, escape, table, visible
+
+__all__ = ["Step", "html", "summary", "text"]
+
+_STATES = {"cached": ("✓", "from the cache", "seen"), "done": ("●", "done", "added"), "failed": ("✕", "failed", "deleted"), "running": ("…", "running", "changed"), "base": ("◆", "base", "plain")}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: its line as written, its state (a key of the glyphs: cached, done, failed, running, base), the cause where it was not there, seconds, bytes that it added, and remarks."""
+
+    number: int
+    text: str
+    state: str = "running"
+    cause: str = ""
+    seconds: float = 0.0
+    size: int = 0
+    remarks: tuple[tuple[str, str], ...] = ()
+    trigger: bool = False
+
+
+def summary(steps: Sequence[Step]) -> str:
+    """Gives one line about all of them."""
+    counts = {state: sum(step.state == state for step in steps) for state in _STATES}
+    parts = [f"{counts['cached']} from the cache"] if counts["cached"] else []
+    if counts["done"]:
+        parts.append(f"{counts['done']} done in {sum(step.seconds for step in steps):.1f} s")
+    parts += [f"{counts['failed']} failed"] if counts["failed"] else []
+    added = sum(step.size for step in steps if step.state == "done")
+    parts += [f"{_amount(added)} added"] if added else []
+    return f"{len(steps)} step{'s' * (len(steps) != 1)}: {', '.join(parts) or 'nothing to do'}"
+
+
+def text(steps: Sequence[Step]) -> str:
+    """Gives the trace for a terminal."""
+    lines = [summary(steps)]
+    for step in steps:
+        glyph, word, _ = _STATES[step.state]
+        lines.append(f"{_number(step):>4} {glyph} {word:<14} {_took(step):>8} {_size(step):>8}  {_line(step)[:70]}".rstrip())
+        lines += [f"       {visible(cause)}" for cause in [step.cause] if cause]
+        lines += [f"       {rule}: {visible(message)}" for rule, message in step.remarks]
+    return "\n".join(lines)
+
+
+def html(steps: Sequence[Step]) -> str:
+    """Gives the trace as one table."""
+    most = max((step.seconds for step in steps), default=0.0)
+    return table(["step", "instruction", "", "why", "took", "added"], (row for step in steps for row in _rows(step, most)), caption=summary(steps))
+
+
+def _rows(step: Step, most: float) -> Iterator[str]:
+    glyph, word, tint = _STATES[step.state]
+    took = f"{bar(step.seconds / most, width_em=4)} {_took(step)}" if step.seconds and most else ""
+    line = f"<code>{escape(_line(step)[:110])}</code>"
+    yield f"<tr>{cell(_number(step))}{cell(line)}{cell(f'{glyph} {word}', tint=tint)}{cell(escape(step.cause))}{cell(took)}{cell(_size(step))}</tr>"
+    for rule, message in step.remarks:
+        yield f"<tr>{cell('')}{cell(f'<b>{escape(rule)}</b>: {escape(message)}', tint='changed', columns=5)}</tr>"
+
+
+def _number(step: Step) -> str:
+    return "" if step.trigger else str(step.number)
+
+
+def _line(step: Step) -> str:
+    return ("ONBUILD " if step.trigger else "") + visible(" ".join(step.text.split()))
+
+
+def _took(step: Step) -> str:
+    return f"{step.seconds:.2f} s" if step.state in ("done", "failed") else ""
+
+
+def _size(step: Step) -> str:
+    return _amount(step.size) if step.size else ""
+
+
+def _amount(count: int) -> str:
+    value, unit = next(((count / scale, unit) for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= scale), (float(count), "B"))
+    return f"{value:.3g}{unit}"

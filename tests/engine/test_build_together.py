@@ -1,0 +1,44 @@
+"""Builds beside each other, and builds that give the same bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dockerlab.engine import Engine
+from dockerlab.events import CacheHit, StepRunning
+from tests.conftest import strongest
+from tests.engine.test_builds import build
+
+
+def test_two_builds_of_one_file_share_the_work(make_engine: Callable[[str], Engine], tmp_path: Path) -> None:
+    engine = make_engine(strongest())
+    engine.images.resolve("busybox")
+    text = "FROM busybox\nRUN sleep 1; echo 1 > /one\nRUN echo 2 > /two\n"
+    done: list[tuple[str, list[object]]] = []
+
+    def act() -> None:
+        done.append(build(Engine(engine.home, without=engine._without), text, tmp_path))  # type: ignore[arg-type]
+
+    threads = [threading.Thread(target=act) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({image for image, _ in done}) == 1
+    events = [event for _, each in done for event in each]
+    assert len([e for e in events if isinstance(e, StepRunning)]) == 2 and len([e for e in events if isinstance(e, CacheHit)]) == 4
+
+
+def test_reproducible(make_engine: Callable[[str], Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    engine = make_engine(strongest())
+    (tmp_path / "f").write_text("f")
+    text = "FROM busybox\nCOPY f /f\nRUN echo 1 > /one\n"
+    one, _ = build(engine, text, tmp_path, reproducible=True)
+    two, _ = build(engine, text, tmp_path, reproducible=True, no_cache=True)
+    assert one == two and engine.images.get(one).config.created.startswith("1970-01-01T00:00:00")
+    assert build(engine, text, tmp_path, no_cache=True)[0] != one

@@ -13,7 +13,7 @@ from dockerlab.errors import BuildFailed
 from dockerlab.layers import tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.packing import Item
-from dockerlab.layers.union import Seen
+from dockerlab.layers.union import Seen, UnionView
 from dockerlab.store import opening
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ class ImageFiles(Source):
     """The files of one image; `scratch` is a folder for the content of those that are asked for."""
 
     def __init__(self, layers: Layers, record: Record, scratch: Path) -> None:
-        self._union, self._blobs, self._scratch = layers.union(record), layers.blobs(record), scratch
+        self._tables, self._blobs, self._scratch = layers.tables(record), layers.blobs(record), scratch
+        self.union = UnionView(self._tables)
         self._places: dict[tuple[int, str], str] = {}
 
     def paths(self, depth: int) -> Iterator[str]:
         """Yields every path of so many parts."""
-        return (path for path, _ in self._union.walk() if path.count("/") + 1 == depth)
+        return (path for path, _ in self.union.walk() if path.count("/") + 1 == depth)
 
     def missing(self, name: str) -> BuildFailed:
         """Gives docker's error."""
@@ -40,16 +41,16 @@ class ImageFiles(Source):
 
     def look(self, name: str) -> Picked | None:
         """Gives what is at a path; symlinks on the way and at its end are followed in the image, and nowhere else."""
-        top = self._union.follow("" if name == "." else name)
-        seen = self._union.resolved(top)
+        top = self.union.follow("" if name == "." else name)
+        seen = self.union.resolved(top)
         if seen is None:
             return None
-        below = [(path, found) for path in self._below(top) if (found := self._union.resolved(path))]
+        below = [(path, found) for path in self._below(top) if (found := self.union.resolved(path))]
         self._bring([seen, *(found for _, found in below)])
         return Picked(name, self._item("", seen), tuple(self._linked(top, below)))
 
     def _below(self, folder: str) -> Iterator[str]:
-        for path in self._union.children(folder):
+        for path in self.union.children(folder):
             yield path
             yield from self._below(path)
 
@@ -70,13 +71,20 @@ class ImageFiles(Source):
         return entry, self._places.get((seen.layer, seen.entry.path), "")
 
     def _bring(self, wanted: Iterable[Seen]) -> None:
-        """Reads the content of files, each layer once from its start to its end."""
-        missing = {(seen.layer, seen.entry.path) for seen in wanted if seen.entry.kind == "file"} - self._places.keys()
-        for layer in sorted({layer for layer, _ in missing}):
+        """Reads the content of files, each layer once, from its start to the last of them."""
+        missing: dict[int, set[str]] = {}
+        for seen in wanted:
+            if seen.entry.kind == "file" and (seen.layer, seen.entry.path) not in self._places:
+                missing.setdefault(seen.layer, set()).add(seen.entry.path)
+        for layer, paths in sorted(missing.items()):
+            left = sum(entry.path in paths and not entry.marker for entry in self._tables[layer])  # an archive may hold a path twice, and the last one counts
             with open(self._blobs[layer], "rb") as blob:
                 for entry, body in tar.read(opening.open_layer(blob)):
-                    if (layer, entry.path) in missing:
+                    if entry.path in paths:
                         self._places[layer, entry.path] = self._keep(body)
+                        left -= 1
+                    if not left:
+                        break
 
     def _keep(self, body: tar.Body) -> str:
         place = self._scratch / str(len(self._places))

@@ -14,7 +14,6 @@ from dockerlab.engine.views import size_words
 from dockerlab.errors import InvalidArgument
 from dockerlab.layers.audit import Found, audit, file_capabilities, reachers
 from dockerlab.layers.index import Entry
-from dockerlab.layers.union import UnionView
 from dockerlab.widgets import setid
 
 if TYPE_CHECKING:
@@ -52,11 +51,11 @@ class Audit:
 
     def __init__(self, image: Image, known: Iterable[str] | None = None) -> None:
         layers, record = image._engine.images.layers, image.record
-        self._union = UnionView(layers.tables(record))
         self._made = [_instruction(entry.created_by or entry.comment) for entry in image.made]
         with tempfile.TemporaryDirectory(prefix="dockerlab-") as folder:
             files = ImageFiles(layers, record, Path(folder))
             passwd, group = _rows(files, "etc/passwd"), _rows(files, "etc/group")
+        self._union = files.union
         self._users = {int(row[2]): row[0] for row in reversed(passwd) if len(row) > 3 and _number(row[2])}
         self._groups = {int(row[2]): row[0] for row in reversed(group) if len(row) > 2 and _number(row[2])}
         self._who = [(row[0], int(row[2]), _gids(row, group)) for row in passwd if len(row) > 3 and _number(row[2]) and _number(row[3])]

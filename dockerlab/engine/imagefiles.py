@@ -30,6 +30,7 @@ class ImageFiles(Source):
         self._tables, self._blobs, self._scratch = layers.tables(record), layers.blobs(record), scratch
         self.union = UnionView(self._tables)
         self._places: dict[tuple[int, str], str] = {}
+        self._kept = 0
 
     def paths(self, depth: int) -> Iterator[str]:
         """Yields every path of so many parts."""
@@ -87,7 +88,8 @@ class ImageFiles(Source):
                         break
 
     def _keep(self, body: tar.Body) -> str:
-        place = self._scratch / str(len(self._places))
+        self._kept += 1
+        place = self._scratch / str(self._kept)
         with open(place, "wb") as file:
             for block in body.blocks():
                 file.write(block)

@@ -58,9 +58,12 @@ class FolderSnapshotter:
             except FileExistsError:
                 raise AlreadyExists(f"snapshot {key} exists", kind="snapshot", name=key) from None
         with self._or_nothing(folder):
-            names = [self.committed(chain_id).name for chain_id in reversed(parents)]
-            (folder / "parents").write_text("\n".join(names))
+            (folder / "parents").write_text("\n".join(self._stacked(parents)))
         return folder
+
+    def _stacked(self, parents: tuple[ChainId, ...]) -> list[str]:
+        """Gives the folder names of committed snapshots, newest first, as an active one is to lie on them."""
+        return [self.committed(chain_id).name for chain_id in reversed(parents)]
 
     @contextlib.contextmanager
     def _or_nothing(self, folder: Path) -> Iterator[None]:
@@ -73,11 +76,14 @@ class FolderSnapshotter:
             raise
 
     def _name(self, folder: Path, chain_id: ChainId) -> None:
+        self._name_as(folder, self.committed(chain_id))
+
+    def _name_as(self, folder: Path, place: Path) -> None:
         # Two processes may unpack the same layer: the first one names it, the other throws its own away.
         try:
-            os.rename(folder, self.committed(chain_id))
+            os.rename(folder, place)
         except OSError:
-            if not self.exists(chain_id):
+            if not place.is_dir():
                 raise
             self.work("remove", path=str(folder))
 

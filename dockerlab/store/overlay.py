@@ -13,6 +13,9 @@ from dockerlab.store.snapshots import Mount, Work
 __all__ = ["OverlaySnapshotter"]
 
 
+_MOST, _APART = 127, 100
+
+
 class OverlaySnapshotter(FolderSnapshotter):
     """`userxattr` is for user namespaces: the kernel's marks then are user.overlay.*, which need no privilege."""
 
@@ -41,6 +44,23 @@ class OverlaySnapshotter(FolderSnapshotter):
         with self._or_nothing(folder):
             self.work("folders", paths=[str(folder / "fs"), str(folder / "work")], like=self._root_of(parents))
         return self.mounts(key)
+
+    def _stacked(self, parents: tuple[ChainId, ...]) -> list[str]:
+        """Gives the folders; of more than the kernel takes (mount(2) reads one page of words), the oldest are joined in one, made once."""
+        if len(parents) <= _MOST:
+            return super()._stacked(parents)
+        old, young = parents[:-_APART], parents[-_APART:]
+        joined = self.root / f"{self.committed(old[-1]).name}-joined"
+        if not joined.is_dir():
+            folder = self._scratch()
+            try:
+                with explain(folder):
+                    self.work("join", folders=[str(self.committed(chain_id) / "fs") for chain_id in reversed(old)], target=str(folder / "fs"), on_disk=self._owners)
+            except BaseException:
+                self.work("remove", path=str(folder))
+                raise
+            self._name_as(folder, joined)
+        return [*super()._stacked(young), joined.name]
 
     def _root_of(self, parents: tuple[ChainId, ...]) -> str:
         return str(self.committed(parents[-1]) / "fs") if parents else ""

@@ -234,6 +234,14 @@ def export(descriptor: int, folders: list[str], on_disk: bool, below: list[str] 
         packing.pack(((entry, place) for entry, place in items if not any(entry.path.startswith(f"{path}/") for path in apart)), file.write)
 
 
+def join(folders: list[str], target: str, on_disk: bool) -> None:
+    """Lays what layers (newest first, in the overlay form) show together down in one folder."""
+    with tempfile.TemporaryFile(dir=os.path.dirname(target)) as file:
+        packing.pack(packing.pack_tree(tuple(folders), _owner(on_disk, folders[0], [], [0, 0])), file.write)
+        file.seek(0)
+        archive.apply(file, target, archive.Style(owners=on_disk, devices=on_disk, notes=not on_disk))
+
+
 def cleared(upper: str, places: list[str], full: list[str]) -> None:
     """Takes away empty folders and files of a container that was stopped, deepest first, where they still are, and the `full` ones with all that is in them; no symlink is followed."""
     for place in places:
@@ -364,5 +372,5 @@ def linked(old: str, new: str) -> bool:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (unpack, read_index, changes, pack, repack, export, cleared, usage, remove, folders, copy, spare, exchange.look, exchange.take, exchange.lay)
+    f.__name__: f for f in (unpack, read_index, changes, pack, repack, export, join, cleared, usage, remove, folders, copy, spare, exchange.look, exchange.take, exchange.lay)
 }  # fmt: skip

@@ -79,7 +79,8 @@ def test_buildkit_does_the_same(both: Both, lines: tuple[str, ...]) -> None:
 
 
 LEFT = [
-    same("an empty cache of builds", "docker builder prune -af > /dev/null", "docker builder prune -f", "docker builder prune -af --filter until=24h", "docker builder prune < /dev/null", "docker builder prune -a < /dev/null",
+    same("an empty cache of builds", "docker builder prune -af > /dev/null", "docker builder prune -f", "docker builder prune -af --filter until=24h",
+         "docker builder prune < /dev/null", "docker builder prune -a < /dev/null",
          "docker builder prune --keep-storage 1k -f", "docker builder prune --keep-storage x -f"),
 ]  # fmt: skip
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dockerlab.engine import Engine
+from dockerlab.engine import Engine, RunOptions
+from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.engine.images import architecture
-from dockerlab.errors import CorruptContent, DockerlabError, InvalidReference, NotFound
+from dockerlab.errors import CorruptContent, DockerlabError, InvalidReference, NotFound, NotSupportedHere
 from tests.conftest import end
 
 
@@ -224,3 +225,32 @@ def test_any_byte_may_be_another(make: Callable[[str], Engine], data: st.DataObj
     for image in engine.images.list():
         assert engine.images.layers.tables(image.record)
     end(engine)
+
+
+def test_of_a_path_that_a_layer_holds_twice_the_last_counts(make: Callable[[str], Engine], tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in (("f", b"first"), ("g", b"other"), ("f", b"last!"), ("h", b"after")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    engine = make("one")
+    load(engine, old_style(**{"1/layer.tar": buffer.getvalue(), "c.json": config(buffer.getvalue(), tarred({"b": b"2"}), buffer.getvalue())}))
+    image = engine.builds.build("FROM scratch\nCOPY --from=old:1 /f /g /h /\n", tmp_path)
+    found = ImageFiles(engine.images.layers, image.record, tmp_path)
+    assert [Path(picked.itself[1]).read_text() for name in "fgh" if (picked := found.look(name))] == ["last!", "other", "after"]
+
+
+def test_an_image_of_more_layers_than_may_be_made_runs(engine: Engine, tmp_path: Path) -> None:
+    engine.images.resolve("busybox")
+    blob = engine.images.layers.blobs(engine.images.get("busybox").record)[0]
+    layers = [gzip.decompress(blob.read_bytes()), tarred({"own/x": b""}, {"link": "/f0"}), tarred({"own/.wh.x": b""}), *(tarred({f"f{n}": b"%d" % n}) for n in range(180))]
+    document = {"architecture": architecture(), "os": "linux", "config": {"Cmd": ["sh"], "Env": ["PATH=/bin"]}, "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]}}
+    items = [{"Config": "c.json", "RepoTags": ["deep:1"], "Layers": [f"{n}.tar" for n in range(len(layers))]}]
+    files = {f"{n}.tar": layer for n, layer in enumerate(layers)}
+    load(engine, tarred({**files, "c.json": json.dumps(document).encode(), "manifest.json": json.dumps(items).encode()}))
+    said: list[bytes] = []
+    engine.containers.run("deep:1", ["sh", "-c", "cat /link /f179; ls /own | wc -l; ls / | grep -c ^f; stat -c %u:%a /own"], RunOptions(rm=True), stdout=said.append, stderr=said.append)
+    assert b"".join(said).endswith(b"01790\n180\n0:755\n")
+    with pytest.raises(NotSupportedHere, match="max depth exceeded"):
+        engine.builds.build("FROM deep:1\nRUN touch /x\n", tmp_path)

@@ -29,8 +29,46 @@ from dockerlab.oci.reference import Reference
 from dockerlab.store import opening
 
 SECONDS, SLOW = float(os.environ.get("DOCKERLAB_FUZZ_SECONDS", "60")), 5
-_WORDS = (b"FROM", b"RUN", b"COPY --from=", b"<<EOF\n", b"${", b"}", b'["', b'"]', b"\\\n", b"# check=", b"--mount=type=", b",", b"**/", b"!", b"{{", b"}}",
-          b"|", b"range", b"\x00", b"\xff", b"../", b"/", b"-1", b"9" * 30, b'"digest":"sha256:', b"'", b'"', b"=", b"\n", b" ", b"ONBUILD ", b"HEALTHCHECK --interval=", b"1e999", b"\xe2\x80\xae", b":-", b":+", b"%", b"#")  # fmt: skip
+_WORDS = (
+    b"FROM",
+    b"RUN",
+    b"COPY --from=",
+    b"<<EOF\n",
+    b"${",
+    b"}",
+    b'["',
+    b'"]',
+    b"\\\n",
+    b"# check=",
+    b"--mount=type=",
+    b",",
+    b"**/",
+    b"!",
+    b"{{",
+    b"}}",
+    b"|",
+    b"range",
+    b"\x00",
+    b"\xff",
+    b"../",
+    b"/",
+    b"-1",
+    b"9" * 30,
+    b'"digest":"sha256:',
+    b"'",
+    b'"',
+    b"=",
+    b"\n",
+    b" ",
+    b"ONBUILD ",
+    b"HEALTHCHECK --interval=",
+    b"1e999",
+    b"\xe2\x80\xae",
+    b":-",
+    b":+",
+    b"%",
+    b"#",
+)
 
 
 def mutated(seed: bytes, chance: random.Random) -> bytes:
@@ -104,9 +142,16 @@ def tarred() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, kind, link in (
-            ("d", tarfile.DIRTYPE, ""), ("d/f", tarfile.REGTYPE, ""), ("d/l", tarfile.SYMTYPE, "../.."), ("d/h", tarfile.LNKTYPE, "d/f"), ("d/.wh.x", tarfile.REGTYPE, ""),
-            ("d/.wh..wh..opq", tarfile.REGTYPE, ""), ("ü" * 90 + "/" + "y" * 90, tarfile.REGTYPE, ""), ("p", tarfile.FIFOTYPE, ""), ("d/l/e", tarfile.REGTYPE, ""),
-        ):  # fmt: skip
+            ("d", tarfile.DIRTYPE, ""),
+            ("d/f", tarfile.REGTYPE, ""),
+            ("d/l", tarfile.SYMTYPE, "../.."),
+            ("d/h", tarfile.LNKTYPE, "d/f"),
+            ("d/.wh.x", tarfile.REGTYPE, ""),
+            ("d/.wh..wh..opq", tarfile.REGTYPE, ""),
+            ("ü" * 90 + "/" + "y" * 90, tarfile.REGTYPE, ""),
+            ("p", tarfile.FIFOTYPE, ""),
+            ("d/l/e", tarfile.REGTYPE, ""),
+        ):
             info = tarfile.TarInfo(name)
             info.type, info.linkname, info.mode, info.mtime = kind, link, 0o755, 1.5
             info.size = 700 if kind == tarfile.REGTYPE and name == "d/f" else 0
@@ -116,21 +161,34 @@ def tarred() -> bytes:
 
 
 _DOCKERFILES = (
-    b'# syntax=x\n# escape=\\\n# check=skip=a;error=false\nARG B=1\nFROM --platform=$X busybox:$B AS one\nRUN --mount=type=bind,from=one,target=/x,rw --network=none <<EOF bash\necho $a\nEOF\n'
-    b'COPY --from=one --chown=1:2 --exclude=*.x --parents a b/ /c/\n',
+    b"# syntax=x\n# escape=\\\n# check=skip=a;error=false\nARG B=1\nFROM --platform=$X busybox:$B AS one\nRUN --mount=type=bind,from=one,target=/x,rw --network=none <<EOF bash\necho $a\nEOF\n"
+    b"COPY --from=one --chown=1:2 --exclude=*.x --parents a b/ /c/\n",
     b'FROM a\nENV a=b "c d"=\'e f\' g=${h:-i}\nLABEL x y\nENTRYPOINT ["a", "b\\u0041"]\nCMD echo "x\\\n  # c\n  y"\n'
     b'HEALTHCHECK --interval=1m30s --retries=3 CMD ["x"]\nONBUILD ADD --checksum=sha256:1 http://x/y#z /a\nEXPOSE 80/udp 1-9\nVOLUME ["/a"]\nSHELL ["a"]\n',
 )
 TARGETS: dict[str, tuple[Callable[[bytes, Path], None], tuple[bytes, ...]]] = {
     "dockerfile": (dockerfile, _DOCKERFILES),
-    "expansion": (expansion, (b"${a:-${b:+x}}", b"${b#*/}${b%%z}${b//x/y}", b"'$a'\"$b\\\"\" \\$c", b"${a:?no}")),
+    "expansion": (expansion, (b"${a:-${b:+x}}", b"${b#*/}${b%%z}${b//x/y}", b'\'$a\'"$b\\"" \\$c', b"${a:?no}")),
     "ignore": (ignored, (b"**/*.log\n!a/b\n# c\nnode_modules\n[a-z]*?\\*\n", b"*/**/x/**\n!**/y[!a]\n")),
-    "template": (template, (b"table {{.ID}}\t{{json .Labels}}", b'{{range $i, $e := .Names}}{{if eq $e "a"}}{{upper $e}}{{else}}{{len .}}{{end}}{{end}}', b'{{printf "%-10s|%d" .ID .Size}}{{index .Labels "k"}}')),
-    "documents": (documents, (
-        b'{"schemaVersion":2,"config":{"mediaType":"a","digest":"sha256:' + b"0" * 64 + b'","size":1},"layers":[]}', b'{"architecture":"amd64","os":"linux","config":{"Env":["A=1"],"Healthcheck":{"Test":["NONE"]}},"rootfs":{"type":"layers","diff_ids":[]},"history":[{"created":"2020-01-01T00:00:00Z"}]}',
-        b'["a","file",420,0,0,3,0,"",[0,0],{}]\n', b"docker.io/library/busybox:1@sha256:" + b"0" * 64)),
+    "template": (
+        template,
+        (
+            b"table {{.ID}}\t{{json .Labels}}",
+            b'{{range $i, $e := .Names}}{{if eq $e "a"}}{{upper $e}}{{else}}{{len .}}{{end}}{{end}}',
+            b'{{printf "%-10s|%d" .ID .Size}}{{index .Labels "k"}}',
+        ),
+    ),
+    "documents": (
+        documents,
+        (
+            b'{"schemaVersion":2,"config":{"mediaType":"a","digest":"sha256:' + b"0" * 64 + b'","size":1},"layers":[]}',
+            b'{"architecture":"amd64","os":"linux","config":{"Env":["A=1"],"Healthcheck":{"Test":["NONE"]}},"rootfs":{"type":"layers","diff_ids":[]},"history":[{"created":"2020-01-01T00:00:00Z"}]}',
+            b'["a","file",420,0,0,3,0,"",[0,0],{}]\n',
+            b"docker.io/library/busybox:1@sha256:" + b"0" * 64,
+        ),
+    ),
     "layer": (layer, (tarred(),)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.soak

@@ -46,8 +46,11 @@ class DockerMagics(Magics):
         return perform(list(words), current, Cell(body), folder=self._sh.folder, program=program, variables=os.environ)
 
     @staticmethod
-    def _finish(outcome: Outcome, what: str) -> Any:
+    def _finish(outcome: Outcome, what: str, *, plain: bool = False) -> Any:
         if outcome.exit_code:
+            # What shows itself is what the code is about: `scan --check`, `build --check`.
+            if _is_listing(outcome.value) and str(outcome.value):
+                Cell().out(f"{outcome.value}\n") if plain else Cell().aside(outcome.value)
             raise ShellFailed(f"{what}: exit code {outcome.exit_code}", exit_code=outcome.exit_code)
         return outcome.value
 
@@ -80,7 +83,7 @@ class DockerMagics(Magics):
             words = list(command.words)
             if command.body is not None:
                 words = [_without_terminal(word) for word in words]
-            value = self._finish(self._do(words, command.body, program="docker"), command.text.strip())
+            value = self._finish(self._do(words, command.body, program="docker"), command.text.strip(), plain=True)
             if value is not None and _is_listing(value):
                 text = str(value)
                 Cell().out(text + "\n" if text else "")

@@ -84,7 +84,7 @@ def html(forest: Sequence[Node], words: str) -> str:
         tree = f'<span style="white-space:pre;font-family:monospace">{escape(lead)}</span><code>{escape(node.id)}</code>'
         made = f"<code>{escape(' '.join(node.made.split())[:70])}</code>"
         share = f"{bar(node.size / most, width_em=5)} {_amount(node.size)}"
-        body.append(f"<tr>{cell(tree)}{cell(share)}{cell(marks, tint='seen' if marks else 'plain')}{cell(made)}</tr>")
+        body.append(f"<tr>{cell(tree)}{cell(share, style='white-space:nowrap')}{cell(marks, tint='seen' if marks else 'plain')}{cell(made)}</tr>")
     cut = f"<p>{len(found) - _MOST} more layers; name an image to see its own.</p>" if len(found) > _MOST else ""
     return table(["layer", "adds", "images that end here", "made by"], body, caption=words) + cut
 
@@ -119,7 +119,7 @@ def png(forest: Sequence[Node], words: str) -> bytes:
     axes.set_xlabel(unit, color=_INK)
     axes.set_title(_short(words, 90), color=_INK, fontsize=10, loc="left")
     axes.tick_params(colors=_INK)
-    axes.set_xlim(0, 1.28 * (max((under + node.size for _, node, under in found), default=0) / scale or 1))
+    axes.set_xlim(0, 1.4 * (max((under + node.size for _, node, under in found), default=0) / scale or 1))
     for spine in axes.spines.values():
         spine.set_color(_INK)
     buffer = io.BytesIO()

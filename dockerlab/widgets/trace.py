@@ -12,6 +12,7 @@ from dockerlab.widgets.html import bar, cell, escape, table, visible
 
 __all__ = ["Step", "html", "summary", "text"]
 
+_TIGHT = "white-space:nowrap"
 _STATES = {"cached": ("✓", "from the cache", "seen"), "done": ("●", "done", "added"), "failed": ("✕", "failed", "deleted"), "running": ("…", "running", "changed"), "base": ("◆", "base", "plain")}
 
 
@@ -62,7 +63,7 @@ def _rows(step: Step, most: float) -> Iterator[str]:
     glyph, word, tint = _STATES[step.state]
     took = f"{bar(step.seconds / most, width_em=4)} {_took(step)}" if step.seconds and most else ""
     line = f"<code>{escape(_line(step)[:110])}</code>"
-    yield f"<tr>{cell(_number(step))}{cell(line)}{cell(f'{glyph} {word}', tint=tint)}{cell(escape(step.cause))}{cell(took)}{cell(_size(step))}</tr>"
+    yield f"<tr>{cell(_number(step))}{cell(line)}{cell(f'{glyph} {word}', tint=tint, style=_TIGHT)}{cell(escape(step.cause))}{cell(took, style=_TIGHT)}{cell(_size(step), style=_TIGHT)}</tr>"
     for rule, message in step.remarks:
         yield f"<tr>{cell('')}{cell(f'<b>{escape(rule)}</b>: {escape(message)}', tint='changed', columns=5)}</tr>"
 

@@ -39,7 +39,7 @@ class Kernel:
                 continue
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 break
-            if message["msg_type"] in ("stream", "error", "execute_result"):
+            if message["msg_type"] in ("stream", "error", "execute_result", "display_data"):
                 outputs.append({"type": message["msg_type"], **message["content"]})
         return self.answer(ident, timeout=10)["status"], outputs
 
@@ -148,3 +148,17 @@ def test_the_extension_can_be_taken_back(kernel: Kernel) -> None:
     assert kernel.run("%container version")[0] == "ok"
 
 
+
+
+def test_what_an_exit_code_is_about_is_shown(kernel: Kernel) -> None:
+    kernel.run("%%docker\nprintf 'FROM busybox:1\\nMAINTAINER me\\n' > Sloppy")
+    for cell in ("%container build --check -f Sloppy .", "%%docker\ndocker build --check -f Sloppy ."):
+        status, outputs = kernel.run(cell)
+        shown = text(outputs) + "".join(o["data"]["text/plain"] for o in outputs if o["type"] == "display_data")
+        assert status == "error" and "WARNING: MaintainerDeprecated" in shown and outputs[-1]["ename"] == "ShellFailed"
+
+
+def test_a_build_shows_its_trace(kernel: Kernel) -> None:
+    _, outputs = kernel.run("%%dockerfile -t traced\nFROM busybox\nRUN touch /x\n")
+    (result,) = (o["data"] for o in outputs if o["type"] == "execute_result")
+    assert result["text/plain"].startswith("<Image traced:latest ") and "2 steps: 1 done in" in result["text/html"] and "<code>RUN touch /x</code>" in result["text/html"]

@@ -197,6 +197,8 @@ class Builder:
     def _missed_step(self, step: Step, done: Done, number: int, trigger: bool, instruction: ins.Instruction) -> str:
         """Does a step; gives its image."""
         self._emit(CacheMiss(number, self._why(done), telling=bool(self._memory.before) and not self._cold))
+        before = self._memory.last(done.text)
+        done = msgspec.structs.replace(done, caused=(before.caused if before else 0) if self._cold else self._memory.blamed(done))
         begin = time.monotonic()
         try:
             image, facts = self._execute(self._scope.stage.image, step, number, trigger)

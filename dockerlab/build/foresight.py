@@ -17,12 +17,16 @@ __all__ = ["Foreseen", "Foresight"]
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """One step: `cause` is "" where its image is there already; `seconds` its execution took the last time, None where nobody knows."""
+    """One step: `cause` is "" where its image is there already; `seconds` its execution took the last time, None where nobody knows;
+    `caused` counts the builds that were not from the cache because something it reads had changed, `last` is what it took whether or not it would be done.
+    """
 
     number: int
     text: str
     cause: str
     seconds: float | None = None
+    caused: int = 0
+    last: float = 0.0
 
 
 class Foresight(Builder):
@@ -36,8 +40,7 @@ class Foresight(Builder):
         self._seen: list[Foreseen] = []
         self._unmade: set[str] = set()
         for number, step in enumerate(steps, 1):
-            known = self._memory.last(step.original)
-            self._number, self._cost = number, known.seconds if known else None
+            known, self._number = self._memory.last(step.original), number
             if self._cold and not isinstance(step, ins.From):
                 self._add(step.original, "--no-cache was given" if self._no_cache else f"step {self._first_miss} would be done again")
                 self._memory.note(known or Done(text=step.original))
@@ -62,7 +65,9 @@ class Foresight(Builder):
         self._one(step, number, total)
 
     def _add(self, text: str, cause: str) -> None:
-        self._seen.append(Foreseen(self._number, text, cause, self._cost if cause else None))
+        known = self._memory.last(text)
+        last = known.seconds if known else None
+        self._seen.append(Foreseen(self._number, text, cause, last if cause else None, known.caused if known else 0, last or 0.0))
 
     def _do(self, step: ins.Instruction, position: int, *, trigger: bool = False) -> None:
         taken = [step.from_] if isinstance(step, ins.Copy) else [mount.from_ for mount in step.mounts] if isinstance(step, ins.Run) else []

@@ -21,7 +21,7 @@ _MOST_FILES = 50_000
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """One step as a build left it: its text as written, the key and image it had, the seconds that its execution took when it last was, what it read (`contents`,
-    `hashed` arguments), and what was measured then, as rule and sentence.
+    `hashed` arguments), what was measured then, as rule and sentence, and how many builds were not from the cache because something that it reads had changed.
     """
 
     text: str
@@ -31,6 +31,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     files: Mapping[str, str] = {}
     args: Mapping[str, str] = {}
     advice: Sequence[tuple[str, str]] = ()
+    caused: int = 0
 
 
 def contents(sources: Iterable[Picked]) -> dict[str, str]:
@@ -88,6 +89,13 @@ class Memory:
         if before.key == now.key:
             return "the image that it made was removed since" if before.image else "it failed the last time"
         return _files(before.files, now.files) or _arguments(before.args, now.args) or "the settings above it changed"
+
+    def blamed(self, now: Done) -> int:
+        """Gives how often a change of what this step reads was why a build was not from the cache, this time included."""
+        before = self.last(now.text)
+        if before is None or not before.image:
+            return before.caused if before else 0
+        return before.caused + (before.files != now.files)
 
     def note(self, done: Done) -> None:
         """Takes a step in that is done, or was there."""

@@ -154,3 +154,17 @@ def test_nothing_runs_in_foresight(engine: Engine, folder: Path) -> None:
     before, journal = {image.id for image in engine.images.list(intermediate=True)}, len(list(engine.journal.read()))
     assert engine.builds.foresee("FROM busybox\nRUN touch /y\nRUN touch /z\n", folder)[1].cause
     assert {image.id for image in engine.images.list(intermediate=True)} == before and len(list(engine.journal.read())) == journal
+
+
+def test_what_had_better_stand_further_down(engine: Engine, folder: Path) -> None:
+    text = "FROM busybox\nCOPY d/f /f\nRUN sleep 0.6\nRUN touch /x\n"
+    for content in ("1", "2", "2", "3"):
+        (folder / "d" / "f").write_text(content)
+        engine.builds.build(text, folder)
+    outlook = Outlook(engine.builds.foresee(text, folder))
+    assert [step.caused for step in outlook.steps] == [0, 2, 0, 0]
+    assert outlook.order.startswith("order: a change of what step 2 reads was why 2 builds were not from the cache") and "step 3 (0." in outlook.order
+    assert outlook.order in str(outlook) and "order: a change" in outlook._repr_mimebundle_()["text/html"]
+    better = "FROM busybox\nRUN sleep 0.6\nCOPY d/f /f\nRUN touch /x\n"
+    engine.builds.build(better, folder)
+    assert Outlook(engine.builds.foresee(better, folder)).order == ""

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.containers import lives  # noqa: E402
+from benchmarks.images import images  # noqa: E402
+from benchmarks.images import warm as warm_images  # noqa: E402
 from benchmarks.networks import networks  # noqa: E402
 from benchmarks.own import BIG, COMMIT, RUN, TEN_STEPS, looped, warm  # noqa: E402
 from dockerlab.commands.system import write_shim  # noqa: E402
@@ -139,6 +141,8 @@ def with_docker(bench: Bench) -> None:
     build(bench)
     lives(bench)
     networks(bench)
+    images(bench)
+    warm_images(bench, bench.engine("home"))
 
 
 def only_lives(bench: Bench) -> None:
@@ -153,6 +157,14 @@ def only_networks(bench: Bench) -> None:
     imported(bench)
     bench.engine("home")
     networks(bench)
+
+
+def only_images(bench: Bench) -> None:
+    """The rows of `images` alone."""
+    imported(bench)
+    images(bench)
+    warm_images(bench, bench.engine("home"))
+    with_many_files(bench)
 
 
 def commit(bench: Bench) -> None:
@@ -265,6 +277,26 @@ def with_tar(bench: Bench) -> None:
     bench.compare("packing 200 files of 5 MB, against GNU tar (speed)", ours, theirs, 0.8, rounds=9, rate=True)
 
 
+def with_many_files(bench: Bench) -> None:
+    """20,000 files of 2 kB, the same way."""
+    tree = bench.folder / "many"
+    for number in range(20_000):
+        path = tree / f"{number // 200:03}" / f"{number:05}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(2000))
+    os.sync()
+
+    def ours() -> None:
+        with drained() as target:
+            work.export(target, [str(tree)], on_disk=True)
+
+    def theirs() -> None:
+        with drained() as target:
+            subprocess.run(["tar", "-C", str(tree), "-cf", "-", "."], stdout=target, check=True, timeout=120)
+
+    bench.compare("packing 20,000 files of 2 kB, against GNU tar (speed)", ours, theirs, 0.3, rounds=5, rate=True)
+
+
 @contextlib.contextmanager
 def drained() -> Iterator[int]:
     """Gives the end of a pipe to write to, and waits until all has been read."""
@@ -300,6 +332,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--lives", action="store_true", help="the rows of a container's life alone")
     options.add_argument("--networks", action="store_true", help="the rows of networks alone")
+    options.add_argument("--images", action="store_true", help="the rows of images and builds alone")
     options.add_argument("--rounds", type=int, default=10, help="how often each short command is timed")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="dlb-", dir="/tmp", ignore_cleanup_errors=True) as name:
@@ -310,12 +343,13 @@ def main() -> None:
         try:
             try:
                 with dockerd() as bench.address:
-                    (only_lives if chosen.lives else only_networks if chosen.networks else with_docker)(bench)
+                    (only_lives if chosen.lives else only_networks if chosen.networks else only_images if chosen.images else with_docker)(bench)
             except NoDocker as reason:
                 bench.skipped.append(f"all rows of docker: {reason}")
-            if not (chosen.lives or chosen.networks):
+            if not (chosen.lives or chosen.networks or chosen.images):
                 with_runtimes(bench)
                 with_tar(bench)
+                with_many_files(bench)
                 with_shapes(bench)
         finally:
             cleaned(bench)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Advised", "ArgumentsUnused", "CacheHit", "CacheMiss", "Event", "ImageBuilt", "LayerCommitted", "StepEnded", "StepFailed", "StepOutput", "StepRunning", "StepStarted", "TriggersStarted"]
+__all__ = ["Advised", "ArgumentsUnused", "CacheHit", "CacheMiss", "CheckOverridden", "Event", "ImageBuilt"]
+__all__ += ["LayerCommitted", "StepEnded", "StepFailed", "StepOutput", "StepRunning", "StepStarted", "TriggersStarted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,14 @@ class StepEnded(Event):
     image: str
     container: str = ""
     trigger: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOverridden(Event):
+    """A HEALTHCHECK takes the place of this one."""
+
+    number: int
+    test: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from dockerlab.build.preparing import PREDEFINED, Preparer
 from dockerlab.build.reasons import Done, Memory, contents, hashed
 from dockerlab.build.steps import Emit, Host, Stage, Step, Watched
 from dockerlab.errors import BuildFailed, DockerfileError, DockerlabError
-from dockerlab.events import Advised, ArgumentsUnused, CacheHit, CacheMiss, LayerCommitted, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
+from dockerlab.events import Advised, ArgumentsUnused, CacheHit, CacheMiss, CheckOverridden, LayerCommitted, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import RunConfig, env_map
 
 __all__ = ["Builder"]
@@ -120,6 +120,9 @@ class Builder:
             self._do(step, position)
 
     def _do(self, step: ins.Instruction, position: int, *, trigger: bool = False) -> None:
+        before = self._scope.stage.run.healthcheck
+        if isinstance(step, ins.Healthcheck) and before and before.test and before.test[0] != "NONE":
+            self._emit(CheckOverridden(position, before.test))
         with contextlib.ExitStack() as self._scope.held:
             self._perform(self._scope.prepare(step), position, step, trigger)
 

@@ -23,7 +23,7 @@ from dockerlab.engine.images import Image
 from dockerlab.engine.options import NetworkWord, RunOptions
 from dockerlab.engine.resources import Resources
 from dockerlab.errors import BuildFailed, InvalidArgument, NotFound
-from dockerlab.events import Advised, ArgumentsUnused, CacheHit, CacheMiss, Event, ImageBuilt, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
+from dockerlab.events import Advised, ArgumentsUnused, CacheHit, CacheMiss, CheckOverridden, Event, ImageBuilt, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import env_map
 from dockerlab.oci.digest import short
 from dockerlab.oci.reference import Reference
@@ -167,6 +167,8 @@ def told(event: Event, call: Call) -> None:
         call.surface.note(f"{event.rule} (line {event.line}): {visible(event.message)}")
     elif isinstance(event, CacheHit):
         call.out(" ---> Using cache" + ("" if event.trigger else f"\n ---> {short(event.image)}"))
+    elif isinstance(event, CheckOverridden):
+        call.out(f"Note: overriding previous HEALTHCHECK: [{' '.join(event.test)}]")
     elif isinstance(event, StepRunning):
         call.out(f" ---> Running in {event.container[:12]}")
     elif isinstance(event, StepOutput):

@@ -18,6 +18,7 @@ from dockerlab.build import instructions as ins
 from dockerlab.build.advice import Advice, Checks, Facts
 from dockerlab.build.cache import Cache, key_of
 from dockerlab.build.context import Context
+from dockerlab.build.digests import Digests
 from dockerlab.build.preparing import PREDEFINED, Preparer
 from dockerlab.build.reasons import Done, Memory, contents, hashed
 from dockerlab.build.steps import Emit, Host, Stage, Step, Watched
@@ -39,6 +40,8 @@ class Builder:
     ) -> None:  # fmt: skip
         self._host, self._cache, self._emit = host, cache, emit
         self._scope = Preparer(host, context, build_args)
+        self._digests = Digests(cache, str(context.folder))
+        context.read = self._digests.of
         self._scope.globals |= _platform(host.platform)
         self._memory = Memory(cache, origin)
         self._texts: list[str] = []
@@ -60,6 +63,7 @@ class Builder:
             whole = True
         finally:
             self._memory.keep(whole=whole)
+            self._digests.keep()
         if left := sorted(self._scope.unused.difference(PREDEFINED)):
             self._emit(ArgumentsUnused(tuple(left)))
         return self._scope.stage.image

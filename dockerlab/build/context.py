@@ -7,10 +7,11 @@ import os
 import re
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dockerlab.build.digests import digest_of
 from dockerlab.build.ignore import IgnoreRules
 from dockerlab.errors import BuildFailed
 from dockerlab.layers import packing
@@ -19,9 +20,6 @@ from dockerlab.layers.packing import Item
 
 __all__ = ["Context", "Picked", "Source"]
 
-_BLOCK = 1 << 20
-
-
 _FORMS = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK, "char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
 
 
@@ -29,7 +27,7 @@ _FORMS = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK, "c
 class Picked:
     """A source that COPY or ADD named: what it is called, the thing itself, and for a folder what is in it, by the paths inside.
 
-    `under` are folders, each with its slash, that are to be kept of where it was; `unpack` that an archive is to be laid out.
+    `under` are folders, each with its slash, that are to be kept of where it was; `unpack` that an archive is to be laid out, `read` gives the sha256 of a file.
     """
 
     name: str
@@ -37,6 +35,7 @@ class Picked:
     inside: tuple[Item, ...] = ()
     under: str = ""
     unpack: bool = False
+    read: Callable[[str], str] = field(default=digest_of, compare=False, repr=False)
 
     @property
     def is_dir(self) -> bool:
@@ -53,9 +52,7 @@ class Picked:
             for name, value in sorted(entry.xattrs.items()):
                 hasher.update(os.fsencode(name) + b"=" + value + b"\0")
             if entry.kind == "file":
-                with open(place, "rb") as file:
-                    while block := file.read(_BLOCK):
-                        hasher.update(block)
+                hasher.update(self.read(place).encode())
             hasher.update(b"\0")
         return hasher.hexdigest()
 
@@ -98,6 +95,7 @@ class Context(Source):
 
     def __init__(self, folder: Path, rules: IgnoreRules | None = None) -> None:
         self.folder = folder.resolve()
+        self.read: Callable[[str], str] = digest_of
         self._rules = rules or IgnoreRules()
 
     @classmethod
@@ -124,7 +122,7 @@ class Context(Source):
         if real.is_symlink() or not os.path.lexists(real) or (itself := _described("", str(real))) is None:
             return None
         inside = (_described(path, place) for path, place in self._inside(real)) if real.is_dir() else ()
-        return Picked(name, itself, tuple(item for item in inside if item))
+        return Picked(name, itself, tuple(item for item in inside if item), read=self.read)
 
     def _inside(self, folder: Path) -> Iterator[tuple[str, str]]:
         for here, folders, files in os.walk(folder):

@@ -160,7 +160,7 @@ def test_the_same_steps_give_the_same_ids_in_every_tier(tier: str, make_engine: 
         "sha256:5b3850a8f83988354c52478da775826b67ab89bfc0d3be5357d2a5e5b8472d61",
         "sha256:e446cf7f0de06c10e810de6d73916f498bcf140669c508bbbf2184b0574fbb81",
     )
-    assert image.id == "sha256:76257e403c518f60c09ed805de9a6edb1904f520b3e9d35bf9e2ee2832bfa70d"
+    assert image.id == "sha256:c7ef53b5fd0ec80318224233d4781fb401152c77a7ccfd5549bff6612ad19cbe"
 
 
 def test_a_fifo_is_added_as_it_is(make_engine: Callable[[str], Engine], folder: Path) -> None:

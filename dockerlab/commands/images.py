@@ -19,7 +19,7 @@ from dockerlab.engine.graph import Flat, Graph, flat
 from dockerlab.engine.graph import graph as planted
 from dockerlab.engine.images import Image
 from dockerlab.engine.scan import Audit, baseline
-from dockerlab.engine.views import Union, union
+from dockerlab.engine.views import Changes, Union, text_changes, union
 from dockerlab.errors import InvalidArgument, InvalidReference, InvalidRequest
 from dockerlab.oci.config import EMPTY_TIME, RunConfig
 from dockerlab.oci.digest import short
@@ -133,6 +133,10 @@ def history(call: Call) -> Outcome:
 
 def layers(call: Call) -> Outcome:
     """dockerlab layers: which layer provides a path, and what it hides."""
+    if call.flag("diff"):
+        if len(call.args) != 2:
+            raise InvalidArgument("--diff wants one image and one path", hint="docker layers --diff IMAGE /etc/passwd")
+        return _told(call, text_changes(call.engine, *call.args))
     if call.flag("flat"):
         return _told(call, flat(call.engine, call.args[0]))
     return _told(call, union(call.args[0], *call.args[1:], engine=call.engine))
@@ -152,7 +156,7 @@ def scan(call: Call) -> Outcome:
     return _told(call, found, exit_code=code)
 
 
-def _told(call: Call, found: Union | Audit | Flat | Graph, *, exit_code: int = 0) -> Outcome:
+def _told(call: Call, found: Union | Audit | Changes | Flat | Graph, *, exit_code: int = 0) -> Outcome:
     """Gives what shows itself, or with --json prints its plain values."""
     if not call.flag("json"):
         return Outcome(found, exit_code=exit_code)

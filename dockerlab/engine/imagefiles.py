@@ -13,7 +13,7 @@ from dockerlab.errors import BuildFailed
 from dockerlab.layers import tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.packing import Item
-from dockerlab.layers.union import Seen, UnionView
+from dockerlab.layers.union import Seen, Sighting, UnionView
 from dockerlab.store import opening
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ class ImageFiles(Source):
         below = [(path, found) for path in self._below(top) if (found := self.union.resolved(path))]
         self._bring([seen, *(found for _, found in below)])
         return Picked(name, self._item("", seen), tuple(self._linked(top, below)))
+
+    def versions(self, path: str) -> list[tuple[Sighting, bytes | None]]:
+        """Gives what each layer did to a path, base first, and the content of a file that it holds there; None for a folder, a symlink, a deletion."""
+        history = [each for each in self.union.history(path) if each.mark != "O"]
+        held = [Seen(each.layer, each.entry) for each in history if each.entry and each.entry.kind == "file"]
+        self._bring(held)
+        return [(each, Path(place).read_bytes() if each.entry and (place := self._places.get((each.layer, each.entry.path), "")) and each.entry.kind == "file" else None) for each in history]
 
     def _below(self, folder: str) -> Iterator[str]:
         for path in self.union.children(folder):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.errors import NotFound
 from dockerlab.layers.union import Sighting, UnionView
-from dockerlab.widgets import picture
+from dockerlab.widgets import changes, picture
 from dockerlab.widgets import union as view
 from dockerlab.widgets.html import visible
 
@@ -15,9 +18,10 @@ if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.images import Image
 
-__all__ = ["Union", "size_words", "union"]
+__all__ = ["Changes", "Union", "size_words", "text_changes", "union"]
 
 _SHOWN = 6
+_TEXT = 1 << 20
 
 
 def size_words(count: int) -> str:
@@ -116,6 +120,45 @@ class Picture:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": picture.img(self.title, self.bars)}
+
+
+class Changes:
+    """One file's text from layer to layer."""
+
+    def __init__(self, path: str, versions: Sequence[changes.Version]) -> None:
+        self.path, self.versions = path, versions
+
+    def facts(self) -> dict[str, Any]:
+        """Gives plain values: for each layer that has a hand in it the text's lines, None with a word where there is none."""
+        return {"path": self.path, "versions": [{"layer": v.layer, "created_by": v.made_by, "lines": None if v.lines is None else list(v.lines), "word": v.word} for v in self.versions]}
+
+    def __str__(self) -> str:
+        return changes.text(self.path, self.versions)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": changes.html(self.path, self.versions)}
+
+
+def text_changes(engine: Engine, image: str, path: str) -> Changes:
+    """Gives what each layer of an image made of a file's text; raises NotFound."""
+    found = engine.images.resolve(image)
+    with tempfile.TemporaryDirectory(prefix="dockerlab-") as folder:
+        seen = ImageFiles(engine.images.layers, found.record, Path(folder)).versions(path.strip("/"))
+    if not seen:
+        raise NotFound(f"no layer of {found.title} knows {path}", kind="path", name=path, hint="give a path as the container sees it, as /etc/passwd")
+    made = [entry.created_by or entry.comment for entry in found.made]
+    return Changes(f"/{path.strip('/')}", [_version(sighting, data, made[sighting.layer] if sighting.layer < len(made) else "") for sighting, data in seen])
+
+
+def _version(sighting: Sighting, data: bytes | None, made_by: str) -> changes.Version:
+    if data is None:
+        kind = {"link": "a hard link", "symlink": "a symlink", "dir": "a folder"}.get(sighting.entry.kind if sighting.entry else "", "a special file")
+        return changes.Version(sighting.layer, made_by, None, "deleted" if sighting.mark == "D" else kind)
+    try:
+        lines = tuple(data.decode().splitlines()) if len(data) <= _TEXT and b"\0" not in data else None
+    except UnicodeDecodeError:
+        lines = None
+    return changes.Version(sighting.layer, made_by, lines, "" if lines is not None else f"no text, {size_words(len(data))}")
 
 
 def union(image: str, *paths: str, engine: Engine | None = None) -> Union:

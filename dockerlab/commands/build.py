@@ -32,6 +32,7 @@ from dockerlab.widgets.html import visible
 __all__ = ["build", "from_text", "told"]
 
 _LARGEST_SECRET = 500 << 10
+_PROGRESS = ("auto", "plain", "json", "rawjson", "quiet")
 
 
 def build(call: Call) -> Outcome:
@@ -42,6 +43,8 @@ def build(call: Call) -> Outcome:
 
 def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Dockerfile", cell: bool = False) -> Outcome:
     """Builds a Dockerfile's text; with --quiet what happened is told only if it went wrong. A `cell` has no file's name to be known by: its image's name serves."""
+    if call.flag("progress") not in _PROGRESS:
+        raise InvalidArgument(f"invalid progress type {call.flag('progress')}", hint=f"write one of {', '.join(_PROGRESS)}")
     if call.flag("check"):
         found = Checked(call.engine.builds.check(text, name), text, name)
         return Outcome(found, exit_code=int(bool(found.advice)))
@@ -77,7 +80,7 @@ def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image
     if noted:
         _write(noted, call.flag("iidfile"), image.id)
     if call.flag("metadata-file"):
-        facts = {"containerimage.config.digest": image.id, "containerimage.digest": image.record.manifest}
+        facts = {"containerimage.config.digest": image.id, "containerimage.digest": image.record.manifest.digest}
         names = ",".join(str(Reference.parse(tag).tagged()) for tag in call.flag("tag"))
         text = json.dumps({**facts, **({"image.name": names} if names else {})}, indent=2) + "\n"
         _write(call.folder / call.flag("metadata-file"), call.flag("metadata-file"), text)
@@ -85,7 +88,12 @@ def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image
 
 
 def _look(call: Call, error: BuildFailed) -> None:
-    """Opens a shell in what a failed RUN has left, with its settings."""
+    """Opens a shell in what a failed RUN has left, with its settings, where somebody could type into it."""
+    try:
+        call.surface.check_terminal()
+    except InvalidArgument as reason:
+        call.surface.note(f"--debug: {reason.message}")
+        return
     call.surface.note(f"{visible(error.message)}. This is where it failed; exit leaves it")
     image = call.engine.containers.get(error.container).commit()
     try:

@@ -9,7 +9,7 @@ from dockerlab.errors import InvalidArgument
 from dockerlab.linux.limits import NAMES
 from dockerlab.oci.reference import Reference
 
-__all__ = ["address", "build_context", "condition", "domain", "extra_host", "image_name", "label", "progress", "restart", "stream", "sysctl", "ulimit", "variable"]
+__all__ = ["address", "build_context", "condition", "domain", "extra_host", "image_name", "label", "restart", "stream", "sysctl", "ulimit", "variable"]
 
 
 _SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced")
@@ -37,12 +37,6 @@ def build_context(text: str) -> None:
     name, equals, where = text.partition("=")
     if not (name and equals and where):
         raise ValueError(f"invalid context value: {text}, expected key=value")
-
-
-def progress(text: str) -> None:
-    """`build --progress`."""
-    if text not in ("auto", "plain", "json", "rawjson", "quiet"):
-        raise ValueError(f"invalid progress type {text}: write auto, plain, json or quiet")
 
 
 def condition(text: str) -> None:

@@ -138,7 +138,7 @@ COMMANDS: tuple[Command, ...] = (
             Flag("no-cache", "bool", help="Do not use cache when building the image"),
             Flag("no-cache-filter", "list", help="Do not cache specified stages"),
             Flag("platform", "string", help="Set platform if server is multi-platform capable"),
-            Flag("progress", "string", "", "auto", "Set type of progress output (auto, plain, json, quiet)", check=checks.progress),
+            Flag("progress", "string", "", "auto", "Set type of progress output (auto, plain, json, quiet)"),
             Flag("quiet", "bool", "q", help="Suppress the build output and print image ID on success"),
             Flag("reproducible", "bool", help="Date all that is made to $SOURCE_DATE_EPOCH, or 1970: the same steps give the same ids"),
             Flag("rm", "bool", "", True, "Remove intermediate containers after a successful build"),

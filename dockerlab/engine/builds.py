@@ -60,7 +60,10 @@ class Builds:
                 Executor(self._engine, around or Around()), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
                 origin=origin or _origin(context, name, tags), emit=told,
             )  # fmt: skip
-            image = builder.build(parsed, target=target)
+            try:
+                image = builder.build(parsed, target=target)
+            finally:
+                self._engine.image_store.settle()
         if not image:
             raise BuildFailed("No image was generated. Is your Dockerfile empty?", hint="add an instruction behind FROM scratch")
         for reference in references:

@@ -26,6 +26,7 @@ from dockerlab.layers import archive, index, packing
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import History, RunConfig
+from dockerlab.oci.digest import Digest
 from dockerlab.runtime.users import LARGEST
 from dockerlab.store import opening, work
 from dockerlab.store.files import locked
@@ -83,12 +84,13 @@ class Executor:
         return self._engine.images.get(image).config.config
 
     def exists(self, image: str) -> bool:
-        """Tells whether the image is still here."""
+        """Tells whether the image is still here, and was not lost with the power."""
+        content = self._engine.content
         try:
-            self._engine.images.get(image)
-        except NotFound:
+            record = self._engine.images.get(image).record
+            return content.path(record.manifest.digest).stat().st_size == record.manifest.size and content.path(Digest(image)).stat().st_size > 0
+        except (NotFound, FileNotFoundError):
             return False
-        return True
 
     @contextlib.contextmanager
     def files(self, image: str) -> Iterator[Source]:
@@ -126,7 +128,7 @@ class Executor:
         else:
             layer = None
         entry = History(created=now(), created_by=step.created_by, author=step.author)
-        made = self._engine.images.create(parent, [layer] if layer else [], step.run, entry, author=step.author)
+        made = self._engine.images.create(parent, [layer] if layer else [], step.run, entry, author=step.author, step=True)
         return str(made.id)
 
     def _union(self, parent: Image | None) -> UnionView:

@@ -174,7 +174,7 @@ class Images:
 
     def create(
         self, parent: Image | None, layers: Sequence[tuple[Path, dict[str, Any]]], run: RunConfig, entry: History, *,
-        name: Reference | None = None, author: str = "", child: bool = True,
+        name: Reference | None = None, author: str = "", child: bool = True, step: bool = False,
     ) -> Image:  # fmt: skip
         """Makes an image from a parent, the layers to add (drafts of `store.work.pack`), its settings and a line of history."""
         below = parent.manifest.layers if parent else ()
@@ -190,7 +190,7 @@ class Images:
         raw = config.encode()
         descriptor = Descriptor(media_type=CONFIG, digest=self._engine.content.put(raw), size=len(raw))
         manifest = Manifest(config=descriptor, layers=(*below, *(layer for layer, _ in added)))
-        image = self._engine.image_store.add(raw, manifest, name=name, parent=str(parent.id) if parent and child else "", when=now())
+        image = self._engine.image_store.add(raw, manifest, name=name, parent=str(parent.id) if parent and child else "", when=now(), step=step)
         if name:
             self._engine.journal.note("image", "tag", image, {"name": name.tagged().familiar})
         return self.get(image)

@@ -67,9 +67,10 @@ class ImageStore:
     def _identify(self, descriptor: Descriptor) -> ImageId:
         return ImageId(Manifest.decode(self._content.read(descriptor.digest)).config.digest)
 
-    def _save(self, records: Iterable[Record]) -> None:
+    def _save(self, records: Iterable[Record], *, sync: bool) -> None:
         lines = [self._line(record, name) for record in records for name in (record.names or ("",))]
-        self._content.sync()
+        if sync:
+            self._content.sync()
         publish(self._path, msgspec.json.format(Index(manifests=tuple(lines)).encode(), indent=1), sync=True)
 
     @staticmethod
@@ -78,19 +79,22 @@ class ImageStore:
         notes = {key: value for key, value in facts.items() if value}
         return msgspec.structs.replace(record.manifest, annotations=notes)
 
-    def _change(self, edit: Callable[[list[Record]], list[Record]]) -> None:
+    def _change(self, edit: Callable[[list[Record]], list[Record]], *, sync: bool = True) -> None:
         with locked(self._lock):
             before = self._load()
             after = edit(list(before))
             if after != before:
-                self._save(after)
+                self._save(after, sync=sync)
 
     def records(self) -> list[Record]:
         """Gives every image, oldest entry first."""
         return self._load()
 
-    def add(self, config: bytes, manifest: Manifest | bytes, *, name: Reference | None = None, parent: str = "", when: str = "") -> ImageId:
-        """Stores an image's documents (a manifest from elsewhere byte by byte) and, in one step, gives it a name (at the time `when`) that another image may lose by it."""
+    def add(self, config: bytes, manifest: Manifest | bytes, *, name: Reference | None = None, parent: str = "", when: str = "", step: bool = False) -> ImageId:
+        """Stores an image's documents (a manifest from elsewhere byte by byte) and, in one step, gives it a name (at the time `when`) that another image may lose by it.
+
+        A `step` of a build is not waited for: it outlives a power cut once `settle` was called, or another image was named.
+        """
         config_digest = self._content.put(config)
         raw = manifest if isinstance(manifest, bytes) else manifest.encode()
         kind = (Manifest.decode(manifest) if isinstance(manifest, bytes) else manifest).media_type
@@ -102,8 +106,13 @@ class ImageStore:
                 records.append(Record(image, descriptor, (), parent))
             return _named(records, image, str(name.tagged()), when) if name else records
 
-        self._change(edit)
+        # A build's step has no name: after a power cut it may be made again. What is named, or left without a name by the build's end, is on disk.
+        self._change(edit, sync=bool(name) or not step)
         return image
+
+    def settle(self) -> None:
+        """Makes sure that all that was stored so far outlives a power cut."""
+        self._content.sync()
 
     def tag(self, image: ImageId, name: Reference, when: str = "") -> None:
         """Points a name at an image at the time `when`; raises NotFound when the image has gone meanwhile."""

@@ -42,3 +42,16 @@ def test_reproducible(make_engine: Callable[[str], Engine], tmp_path: Path, monk
     two, _ = build(engine, text, tmp_path, reproducible=True, no_cache=True)
     assert one == two and engine.images.get(one).config.created.startswith("1970-01-01T00:00:00")
     assert build(engine, text, tmp_path, no_cache=True)[0] != one
+
+
+@pytest.mark.parametrize("what", ["config", "manifest"])
+def test_a_step_that_a_power_cut_took_is_done_again(make_engine: Callable[[str], Engine], tmp_path: Path, what: str) -> None:
+    engine = make_engine(strongest())
+    text = "FROM busybox\nENV A=1\nENV B=2\n"
+    image, _ = build(engine, text, tmp_path)
+    step = engine.images.get(image).record.parent
+    lost = engine.content.path(step if what == "config" else engine.images.get(step).record.manifest.digest)  # type: ignore[arg-type]
+    lost.chmod(0o600)
+    lost.write_bytes(b"")
+    _, events = build(Engine(engine.home, without=engine._without), text, tmp_path, tags=("mended",))
+    assert len([e for e in events if isinstance(e, CacheHit)]) <= 1 and engine.images.get("mended").config.config.env[-2:] == ("A=1", "B=2")

@@ -40,13 +40,15 @@ class Builder:
     ) -> None:  # fmt: skip
         self._host, self._cache, self._emit = host, cache, emit
         self._scope = Preparer(host, context, build_args)
-        self._digests = Digests(cache, str(context.folder))
-        context.read = self._digests.of
+        self._digests, self._context = Digests(cache, str(context.folder)), context
+        if context.lasting:
+            context.read = self._digests.of
         self._scope.globals |= _platform(host.platform)
         self._memory = Memory(cache, origin)
         self._texts: list[str] = []
         self._first_miss = 0
         self._no_cache, self._cold_stages, self._labels = no_cache, {name.lower() for name in cold}, dict(labels or {})
+        self._args: dict[str, dict[str, str]] = {}
         # Nothing is taken from the cache at all; and: from some step on nothing can have been there.
         self._forced = self._cold = False
 
@@ -155,18 +157,22 @@ class Builder:
             raise BuildFailed(f"base name ({step.image}) should not be blank", hint="give the ARG a default")
         self._right_platform(step)
         self._leave_stage()
-        image = scope.named(name)
+        image, args = scope.named(name), dict[str, str]()
         if image is None:
             image = "" if name == "scratch" else self._host.resolve(name)
+        else:
+            args = dict(self._args[name.lower()])  # a stage on another knows what ARG has set there
         run = self._host.settings(image) if image else RunConfig(env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",))
-        scope.stage, scope.number = Stage(image, run, name=step.name, begun=True), self._numbers[step]
+        scope.stage, scope.number = Stage(image, run, args, name=step.name, begun=True), self._numbers[step]
         self._forced = self._cold = self._no_cache or (bool(step.name) and step.name in self._cold_stages)
         self._first_miss = 0
         self._memory.based(name, image)
 
     def _leave_stage(self) -> None:
-        if self._scope.stage.begun:
-            self._scope.stages[self._scope.number] = (self._scope.stage.name, self._scope.stage.image)
+        stage = self._scope.stage
+        if stage.begun:
+            self._scope.stages[self._scope.number] = (stage.name, stage.image)
+            self._args[stage.name] = stage.args
 
     def _right_platform(self, step: ins.From) -> None:
         wanted, own = words.expand(step.platform, self._scope.globals, self._scope.escape), self._host.platform
@@ -181,6 +187,8 @@ class Builder:
         for text in triggers:
             for node in parser.parse(text).nodes:
                 trigger = ins.instruction(node)
+                if isinstance(trigger, ins.From | ins.Maintainer | ins.Onbuild):
+                    raise BuildFailed(f"{trigger.keyword.upper()} isn't allowed as an ONBUILD trigger", hint=f"the base image brings it along: {text[:80]}")
                 _refuse_unknown([trigger])
                 self._emit(StepStarted(position, total, text, trigger=True))
                 self._do(trigger, position, trigger=True)
@@ -263,8 +271,16 @@ class Builder:
         added = self._host.made(image)[1] if step.command or step.transfer else ()
         if added:
             self._emit(LayerCommitted(number, sum(entry.weight for entry in added)))
+        self._unchanged(step)
         self._emit(StepEnded(number, image, running[0] if running else "", trigger))
         return image, Facts(step.run, added, said.decode("utf-8", "replace"), watched.lost, args=self._scope.stage.args)
+
+    def _unchanged(self, step: Step) -> None:
+        """Raises BuildFailed where a file of the context has changed since it was looked at: the image must not stand under what the file was."""
+        sources = [*(step.transfer.sources if step.transfer else ()), *(mount.source for mount in step.mounts if mount.source and mount.type == "bind")]
+        changed = [source.name for source in sources if source.read == self._context.read and source.digest() != source.first]
+        if changed:
+            raise BuildFailed(f"{changed[0]} changed while it was read", hint="stop the program that writes it, then try again")
 
 
 def _platform(own: str) -> dict[str, str]:

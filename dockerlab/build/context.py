@@ -9,6 +9,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from dockerlab.build.digests import digest_of
@@ -23,7 +24,7 @@ __all__ = ["Context", "Picked", "Source"]
 _FORMS = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK, "char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Picked:
     """A source that COPY or ADD named: what it is called, the thing itself, and for a folder what is in it, by the paths inside.
 
@@ -42,8 +43,13 @@ class Picked:
         """Whether this is a folder, whose content is meant."""
         return self.itself[0].kind == "dir"
 
+    @cached_property
+    def first(self) -> str:
+        """The digest when it was asked for first."""
+        return self.digest()
+
     def digest(self) -> str:
-        """Gives a digest of names, modes, owners and content; times do not count."""
+        """Gives a digest of names, modes, owners and content as it is now; times do not count."""
         hasher = hashlib.sha256()
         for entry, place in self.inside or (self.itself,):
             owner = f"{entry.uid}:{entry.gid}\0" if entry.uid or entry.gid else ""
@@ -53,6 +59,8 @@ class Picked:
                 hasher.update(os.fsencode(name) + b"=" + value + b"\0")
             if entry.kind == "file":
                 hasher.update(self.read(place).encode())
+            elif entry.kind in ("char", "block"):
+                hasher.update(f"{entry.device[0]}:{entry.device[1]}".encode())
             hasher.update(b"\0")
         return hasher.hexdigest()
 
@@ -93,19 +101,24 @@ class Source(ABC):
 class Context(Source):
     """A folder on disk; no symlink leads out of it. Everything in it belongs to root, as docker has it."""
 
-    def __init__(self, folder: Path, rules: IgnoreRules | None = None) -> None:
+    def __init__(self, folder: Path, rules: IgnoreRules | None = None, *, lasting: bool = True) -> None:
         self.folder = folder.resolve()
         self.read: Callable[[str], str] = digest_of
+        self.lasting = lasting
         self._rules = rules or IgnoreRules()
 
+    def ignores(self, name: str) -> bool:
+        """Tells whether a path is left out."""
+        return self._rules.ignores(name)
+
     @classmethod
-    def open(cls, folder: Path, dockerfile: str = "") -> Context:
+    def open(cls, folder: Path, dockerfile: str = "", *, lasting: bool = True) -> Context:
         """Gives the context of a folder with its .dockerignore (`<dockerfile>.dockerignore` comes first)."""
         for name in filter(None, (f"{dockerfile}.dockerignore" if dockerfile else "", ".dockerignore")):
             path = folder / name
             if path.is_file():
-                return cls(folder, IgnoreRules.from_text(path.read_text(errors="surrogateescape")))
-        return cls(folder)
+                return cls(folder, IgnoreRules.from_text(path.read_text(errors="surrogateescape")), lasting=lasting)
+        return cls(folder, lasting=lasting)
 
     def missing(self, name: str) -> BuildFailed:
         """Gives docker's error, and what may have been meant."""
@@ -118,6 +131,9 @@ class Context(Source):
         real = Path(os.path.realpath(self.folder / name))
         if real != self.folder and self.folder not in real.parents:
             raise BuildFailed(f"COPY failed: forbidden path outside the build context: {name} ()", hint="copy what the symlink points to into the context")
+        within = os.path.relpath(real, self.folder)
+        if within != "." and self._rules.ignores(within):
+            return None
         # What is a symlink still is one of a loop.
         if real.is_symlink() or not os.path.lexists(real) or (itself := _described("", str(real))) is None:
             return None
@@ -125,7 +141,7 @@ class Context(Source):
         return Picked(name, itself, tuple(item for item in inside if item), read=self.read)
 
     def _inside(self, folder: Path) -> Iterator[tuple[str, str]]:
-        for here, folders, files in os.walk(folder):
+        for here, folders, files in os.walk(folder, onerror=_raise):
             folders.sort()
             rest = os.path.relpath(here, folder)
             prefix = "" if rest == "." else rest + "/"
@@ -141,7 +157,7 @@ class Context(Source):
 
     def paths(self, depth: int) -> Iterator[str]:
         """Yields every path of so many parts."""
-        for here, folders, files in os.walk(self.folder):
+        for here, folders, files in os.walk(self.folder, onerror=_raise):
             base = os.path.relpath(here, self.folder)
             level = 0 if base == "." else base.count("/") + 1
             if level + 1 == depth:
@@ -157,6 +173,10 @@ class Context(Source):
             return f"{name} is there, but .dockerignore leaves it out"
         close = difflib.get_close_matches(name, [entry.name for entry in os.scandir(self.folder)], n=1)
         return f"is {close[0]} meant?" if close else "put the file into the context's folder"
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _described(path: str, place: str) -> Item | None:

@@ -41,7 +41,7 @@ def prepared(scope: Preparer, step: ins.Copy | ins.Add) -> Step:
         raise BuildFailed(f"{keyword} failed: no source files were specified", hint="look at the pattern: nothing matches it")
     if len(picked) > 1 and not destination.endswith("/"):
         raise BuildFailed(f"When using {keyword} with more than one source file, the destination must be a directory and end with a /", hint=f"write {destination}/")
-    digests = [one.digest() for one in picked]
+    digests = [one.first for one in picked]
     kind = "multi" if len(picked) > 1 else "dir" if picked[0].is_dir else "file"
     name = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     run = scope.stage.run
@@ -76,10 +76,10 @@ def _picked(scope: Preparer, step: ins.Copy | ins.Add, keyword: str) -> Iterator
 def _parents(word: str, one: Picked) -> str:
     """Gives the folders that `--parents` keeps of a source, each with its slash: all of them, or those behind the point in `a/./b/c`."""
     before, point, _ = word.partition("/./")
-    clean = posixpath.normpath(one.name)
-    base = posixpath.normpath(before.lstrip("/")) if point and before.strip("/.") else ""
-    if base and (clean == base or clean.startswith(f"{base}/")):
-        clean = clean[len(base) :].lstrip("/")
+    parts = posixpath.normpath(one.name).split("/")
+    if point and before.strip("/."):
+        parts = parts[len(posixpath.normpath(before.lstrip("/")).split("/")) :]  # as many as stand before the point, patterns among them
+    clean = "/".join(parts)
     kept = clean if one.is_dir else clean.rpartition("/")[0]
     return f"{kept}/" if kept not in ("", ".") else ""
 

@@ -61,20 +61,30 @@ def repository(word: str) -> Repository:
 
 def file_name(url: str) -> str:
     """Gives the name that a URL's file has, "" for none."""
-    return posixpath.basename(unquote(urlsplit(url).path))
+    try:
+        return posixpath.basename(unquote(urlsplit(url).path))
+    except ValueError as error:
+        raise BuildFailed(f"invalid address {url}: {error}", hint="write http://host/path") from error
 
 
 def fetched(url: str, folder: Path, *, checksum: str = "") -> Picked:
     """Fetches a file into a folder, as docker keeps it: mode 600, the server's date; raises BuildFailed. Proxies are those of the environment."""
     place = folder / "fetched"
+    file_name(url)
     try:
         when = _stream(url, place)
     except OSError as error:
         raise BuildFailed(f"ADD failed: {url}: {error.strerror or error}", hint="is there room in the folder for temporary files?") from error
     if checksum:
         _check(checksum, place, url)
-    moment = parsedate_to_datetime(when).timestamp() if when else 0
-    return Picked(file_name(url), (Entry("", "file", 0o600, size=place.stat().st_size, mtime=int(max(moment, 0))), str(place)))
+    return Picked(file_name(url), (Entry("", "file", 0o600, size=place.stat().st_size, mtime=_moment(when)), str(place)))
+
+
+def _moment(text: str) -> int:
+    try:
+        return max(int(parsedate_to_datetime(text).timestamp()), 0)
+    except (ValueError, TypeError, OverflowError):  # no date, or none that is one
+        return 0
 
 
 def _check(checksum: str, place: Path, url: str) -> None:
@@ -111,8 +121,11 @@ def _pool(url: str) -> PoolManager:
     return urllib3.ProxyManager(proxy) if proxy and not proxy_bypass(parts.hostname or "") else urllib3.PoolManager()
 
 
-def checkout(word: str, folder: Path) -> Path:
-    """Clones a repository into a folder and gives the folder of it that is meant; raises BuildFailed, NotSupportedHere."""
+def checkout(word: str, folder: Path, *, keep_git: bool = False, checksum: str = "") -> Path:
+    """Clones a repository into a folder and gives the folder of it that is meant, without its `.git` unless that is wanted; `checksum` is the commit that it has to be at.
+
+    Raises BuildFailed, NotSupportedHere.
+    """
     try:
         from dulwich import porcelain
         from dulwich.errors import GitProtocolError, NotGitRepository
@@ -120,33 +133,34 @@ def checkout(word: str, folder: Path) -> Path:
         raise NotSupportedHere("a Git repository as a source needs dulwich", reason="dulwich", hint="pip install 'dockerlab[git]'") from None
     wanted = repository(word)
     exact = bool(_COMMIT.fullmatch(wanted.ref))
-    target = folder / "repository"
+    target, shown = folder / "repository", _without_user(wanted.url)
     try:
         with open(os.devnull, "wb") as nowhere:
             cloned = porcelain.clone(wanted.url, str(target), checkout=not exact, branch=None if exact or not wanted.ref else wanted.ref, errstream=nowhere)
             if exact:
                 porcelain.reset(cloned, "hard", wanted.ref)
+            head = cloned.head().decode()
             cloned.close()
     except (GitProtocolError, NotGitRepository, KeyError, OSError, ValueError) as error:
-        raise BuildFailed(f"unable to clone {wanted.url}{'#' + wanted.ref if wanted.ref else ''}: {str(error) or type(error).__name__}", hint="look at its address: git ls-remote URL") from error
+        said = (str(error) or type(error).__name__).replace(wanted.url, shown)
+        raise BuildFailed(f"unable to clone {shown}{'#' + wanted.ref if wanted.ref else ''}: {said}", hint="look at its address: git ls-remote URL") from error
+    if checksum and not head.startswith(checksum):
+        raise BuildFailed(f"expected checksum to match {checksum}, got {head}", hint="the branch has moved: look at it before you change the checksum")
+    if not keep_git:  # its settings may hold a password
+        shutil.rmtree(target / ".git")
     inner = Path(os.path.realpath(target / wanted.folder.lstrip("/")))
     if not inner.is_relative_to(os.path.realpath(target)) or not inner.is_dir():
-        raise BuildFailed(f"{wanted.folder}: no such folder in {wanted.url}", hint="write URL#branch:folder")
+        raise BuildFailed(f"{wanted.folder}: no such folder in {shown}", hint="write URL#branch:folder")
     return inner
 
 
-def cloned(word: str, folder: Path, *, keep_git: bool = False, checksum: str = "") -> Picked:
-    """Gives a repository's folder as a source of ADD, without its `.git` unless that is wanted; `checksum` is the commit that it has to be at. Raises BuildFailed."""
-    inner = checkout(word, folder)
-    if checksum:
-        from dulwich.repo import Repo
+def _without_user(url: str) -> str:
+    """Gives an address as it may be shown."""
+    return re.sub(r"://[^/@]*@", "://", url)
 
-        with Repo(str(folder / "repository")) as repo:
-            head = repo.head().decode()
-        if not head.startswith(checksum):
-            raise BuildFailed(f"expected checksum to match {checksum}, got {head}", hint="the branch has moved: look at it before you change the checksum")
-    if not keep_git:
-        shutil.rmtree(folder / "repository" / ".git")
-    found = Context(inner).look(".")
+
+def cloned(word: str, folder: Path, *, keep_git: bool = False, checksum: str = "") -> Picked:
+    """Gives a repository's folder as a source of ADD. Raises BuildFailed."""
+    found = Context(checkout(word, folder, keep_git=keep_git, checksum=checksum)).look(".")
     assert found is not None
     return found

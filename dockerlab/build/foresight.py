@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import posixpath
 from dataclasses import dataclass
 
 from dockerlab.build import instructions as ins
@@ -61,8 +61,11 @@ class Foresight(Builder):
             self._cold, self._first_miss = True, number
             self._add(step.original, f"the stage {base} would be made again")
             return
-        self._add(step.original, "")
+        supposed = isinstance(step, ins.From) and self._on_line(step)
+        self._add(step.original, f"line {step.line} would be another" if supposed else "")
         self._one(step, number, total)
+        if supposed:
+            self._cold, self._first_miss = True, number
 
     def _add(self, text: str, cause: str) -> None:
         known = self._memory.last(text)
@@ -79,7 +82,9 @@ class Foresight(Builder):
     def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
         key, known = self._looked_up(step)
         done = self._read(step, instruction, key)
-        if cause := self._supposed(step, instruction):
+        if trigger and self._cold:
+            self._missed(instruction.original, f"step {self._first_miss} would be done again")
+        elif cause := self._supposed(step, instruction):
             self._missed(instruction.original, cause)
         elif known:
             self._add(instruction.original, "")
@@ -94,24 +99,23 @@ class Foresight(Builder):
         self._cold, self._first_miss = True, self._first_miss or self._number
 
     def _supposed(self, step: Step, instruction: ins.Instruction) -> str:
-        if self.what_if == f"line:{instruction.line}":
-            return f"line {instruction.line} would be another"
+        if self._on_line(instruction):
+            return f"line {self.what_if[5:]} would be another"
         sources = step.transfer.sources if step.transfer else [mount.source for mount in step.mounts if mount.source and mount.type == "bind"]
-        if self.what_if and any(_holds(source, self.what_if) for source in sources):
+        if self.what_if and any(source.read == self._context.read and self._holds(source) for source in sources):
             return f"{self.what_if} would have another content"
         return ""
 
 
-def _holds(source: Picked, path: str) -> bool:
-    clean = path.removeprefix("./").strip("/")
-    if not source.is_dir:
-        return source.name == clean
-    return clean in set(_inside(source))
+    def _on_line(self, instruction: ins.Instruction) -> bool:
+        word, _, line = self.what_if.partition(":")
+        return word == "line" and line.isdigit() and instruction.line <= int(line) <= instruction.end_line
 
-
-def _inside(source: Picked) -> Iterator[str]:
-    prefix = "" if source.name in (".", "") else f"{source.name}/"
-    for entry, _ in source.inside:
-        yield f"{prefix}{entry.path}"
-
-
+    def _holds(self, source: Picked) -> bool:
+        """Tells whether a path, one that is not there yet perhaps, is or would be part of a source."""
+        clean = posixpath.normpath(self.what_if).strip("/")
+        name = posixpath.normpath(source.name)
+        if not source.is_dir:
+            return clean in (name, ".") or name.startswith(f"{clean}/")
+        inside = name in (".", clean) or clean == "." or clean.startswith(f"{name}/") or name.startswith(f"{clean}/")
+        return inside and not (clean != "." and self._context.ignores(clean))

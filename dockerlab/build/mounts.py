@@ -22,6 +22,8 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 def refused(mount: ins.Mount) -> str:
     """Gives why a mount cannot be had, "" where it can."""
     options = dict(mount.options)
+    if "$" in mount.type:
+        return "RUN --mount with a variable as its type"
     if mount.type == "ssh":
         return "RUN --mount=type=ssh"
     return "RUN --mount=type=secret,env" if mount.type == "secret" and "env" in options else ""
@@ -43,6 +45,8 @@ def prepared(scope: Preparer, step: ins.Run, mount: ins.Mount) -> RunMount | Non
     source = _source(scope, mount) if mount.type == "bind" or mount.from_ else None
     if mount.type == "bind":
         return RunMount("bind", target, source, writable=mount.read_only is False)
+    if options.get("sharing", "shared") not in ("shared", "private", "locked"):
+        raise _wrong(step, f'unsupported sharing "{options["sharing"]}"', options["sharing"], "write one of shared, private, locked")
     return RunMount("cache", target, source, mount.read_only is not True, ident or target, options.get("sharing", "shared"), _number(step, options, "mode", 8, 0o755), owner)
 
 

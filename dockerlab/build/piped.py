@@ -44,7 +44,7 @@ def context(data: bytes, dockerfile: str = "Dockerfile") -> Iterator[tuple[Conte
             raise InvalidRequest(f"Cannot locate specified Dockerfile: {dockerfile}", hint="put it into the archive, or name it with -f")
         text = place.read_bytes()
         _hide(folder, dockerfile)
-        yield Context(folder), text
+        yield Context(folder, lasting=False), text
 
 
 def _unpack(data: bytes, folder: Path) -> None:

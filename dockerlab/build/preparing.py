@@ -54,7 +54,7 @@ class Preparer:
 
     def source(self, word: str, *, numbers: bool = True) -> Source:
         """Opens what `from` names, for as long as the step lasts: a stage by its name, or number, a context with a name, else any image. Raises BuildFailed."""
-        if self.named(word) is None and (context := self.host.named(word)):
+        if context := self.host.named(word):
             return context
         return self.held.enter_context(self.host.files(self._other(word, numbers)))
 
@@ -92,7 +92,8 @@ class Preparer:
         used = {n: v for n, v in self.stage.args.items() if n not in env_map(self.stage.run.env)}
         told = [f"{name}={value}" for name, value in sorted(used.items()) if name not in PREDEFINED]
         prefix = f"|{len(told)} {' '.join(told)} " if told else ""
-        env = env_words({**used, **env_map(self.stage.run.env)})
+        proxies = {name: self.build_args[name] for name in PREDEFINED if name in self.build_args}
+        env = env_words({**proxies, **used, **env_map(self.stage.run.env)})
         laid = tuple(each for mount in step.mounts if (each := mounts.prepared(self, step, mount)))
         network = "" if step.network == "default" else step.network
         keys = (*(part for mount in laid for part in mount.key()), *([f"network={network}"] if network else []))
@@ -107,11 +108,13 @@ class Preparer:
     def _prepare_env(self, step: ins.Env) -> Step:
         variables = self.variables()
         pairs = {words.expand(n, variables, self.escape): words.expand(v, variables, self.escape) for n, v in step.pairs}
+        _no_blank("ENV", pairs)
         line = " ".join(f"{name}={value}" for name, value in pairs.items())
         return self._set(f"ENV {line}", env=env_words({**env_map(self.stage.run.env), **pairs}))
 
     def _prepare_label(self, step: ins.Label) -> Step:
         pairs = {self.expand(name): self.expand(value) for name, value in step.pairs}
+        _no_blank("LABEL", pairs)
         return self._set("LABEL " + " ".join(f"{n}={v}" for n, v in pairs.items()), labels={**self.stage.run.labels, **pairs})
 
     def _prepare_arg(self, step: ins.Arg) -> Step:
@@ -186,6 +189,11 @@ class Preparer:
 def settings_after(run: RunConfig, node: parser.Node) -> RunConfig:
     """Gives settings as one instruction changes them; raises DockerfileError. For `--change`: what only sets something asks neither host nor context."""
     return Preparer(cast(Host, None), cast(Context, None), {}, run).prepare(ins.instruction(node)).run
+
+
+def _no_blank(keyword: str, pairs: Mapping[str, str]) -> None:
+    if "" in pairs:
+        raise BuildFailed(f"{keyword} names can not be blank", hint="a variable stands before the =, and is not set")
 
 
 def _by(step: Step, author: str) -> Step:

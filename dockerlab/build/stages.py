@@ -55,7 +55,10 @@ def _reached(parts: Sequence[Part], wanted: int, base: Callable[[ins.From], str]
         reached.add(number)
         start, *rest = parts[number].steps
         below = base(start) if isinstance(start, ins.From) else ""
-        for word, by_number in ((below, False), *(each for step in (*rest, *triggers(below)) for each in _named(step))):
+        stage = next((part for part in reversed(parts[:number]) if part.name and part.name == below.lower()), None)
+        # What the stage or image below brings along is done here, and may name a stage that stands between.
+        brought = [step.trigger for step in stage.steps if isinstance(step, ins.Onbuild)] if stage else triggers(below)
+        for word, by_number in ((below, False), *(each for step in (*rest, *brought) for each in _named(step))):
             found = [part.number for part in parts[:number] if word and (word.lower() == part.name or (by_number and word == str(part.number)))]
             waiting += found[-1:]
     return [part for part in parts if part.number in reached]

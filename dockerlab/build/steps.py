@@ -48,7 +48,7 @@ class RunMount:
 
     def key(self) -> tuple[str, ...]:
         """Gives what of it makes another step: neither a cache's content nor a secret does."""
-        shown = self.source.digest() if self.source and self.type == "bind" else self.ident
+        shown = self.source.first if self.source and self.type == "bind" else self.ident
         return (self.type, self.target, shown, str(self.writable), f"{self.mode:o}", f"{self.owner[0]}:{self.owner[1]}")
 
 

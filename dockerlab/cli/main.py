@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from dockerlab.commands.call import Surface
 from dockerlab.commands.grammar import find, shown
@@ -172,10 +172,18 @@ def _command(words: list[str], program: str) -> str:
         return ""
 
 
+def _ended(number: int, _: object) -> NoReturn:
+    """Ends as the signal would, but tidily: a build has a container, and perhaps a secret, to take away."""
+    raise SystemExit(128 + number)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Does one command line and ends the process with docker's exit code."""
     words = sys.argv[1:] if argv is None else argv
     surface = Terminal()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup(1) ignores it
+            signal.signal(number, _ended)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # what a program wrote goes out as it came

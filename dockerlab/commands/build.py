@@ -49,16 +49,17 @@ def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Do
         found = Checked(call.engine.builds.check(text, name), text, name)
         return Outcome(found, exit_code=int(bool(found.advice)))
     origin = "\0".join(("cell", str(context), *(Reference.parse(tag).familiar_name for tag in call.flag("tag")[:1]))) if cell else ""
-    given = {key: value if equals else call.variables.get(key, "") for key, equals, value in (word.partition("=") for word in call.flag("build-arg"))}
+    words = [word.partition("=") for word in call.flag("build-arg")]
+    given = {key: value if equals else call.variables[key] for key, equals, value in words if equals or key in call.variables}
     with ExitStack() as stack:
         around = Around(_run(call), _secrets(call), contexts.named(call, stack), "none" if call.flag("force-rm") else "failed" if call.flag("rm") else "all")
         common: dict[str, Any] = {
             "name": name, "build_args": given, "no_cache": call.flag("no-cache"), "target": call.flag("target"), "origin": origin, "tags": tuple(call.flag("tag")), "around": around,
         }  # fmt: skip
+        common |= {"no_cache_filter": call.flag("no-cache-filter"), "labels": env_map(tuple(call.flag("label")))}
         if call.flag("explain") or call.flag("what-if"):
             return Outcome(Outlook(call.engine.builds.foresee(text, context, **common, what_if=_supposed(call.flag("what-if"), name))))
-        common |= {"no_cache_filter": call.flag("no-cache-filter"), "labels": env_map(tuple(call.flag("label"))), "reproducible": call.flag("reproducible")}
-        return Outcome(_built(call, lambda emit: call.engine.builds.build(text, context, **common, emit=emit)))
+        return Outcome(_built(call, lambda emit: call.engine.builds.build(text, context, **common, reproducible=call.flag("reproducible"), emit=emit)))
 
 
 def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image:
@@ -123,7 +124,10 @@ def _secrets(call: Call) -> dict[str, bytes]:
     """Gives the secrets of `--secret id=NAME[,src=FILE|,env=VARIABLE]`; raises InvalidArgument."""
     found = {}
     for word in call.flag("secret"):
-        parts = dict(part.partition("=")[::2] for part in next(csv.reader([word])))
+        try:
+            parts = dict(part.partition("=")[::2] for part in next(csv.reader([word]), []))
+        except csv.Error as error:
+            raise InvalidArgument(f"invalid secret {word!r}: {error}", hint="write --secret id=NAME,src=FILE") from error
         ident, source, variable = parts.pop("id", ""), parts.pop("src", parts.pop("source", "")), parts.pop("env", "")
         kind = parts.pop("type", "")
         if parts or kind not in ("", "file", "env"):
@@ -147,7 +151,7 @@ def _secrets(call: Call) -> dict[str, bytes]:
 def _supposed(word: str, name: str) -> str:
     """Gives a path of the context, or `line:N` for `Dockerfile:N`."""
     file, colon, line = word.rpartition(":")
-    return f"line:{int(line)}" if colon and file == name and line.isascii() and line.isdigit() else word
+    return f"line:{int(line)}" if colon and file in (name, "Dockerfile") and line.isascii() and line.isdigit() else word
 
 
 class Kept(Surface):

@@ -40,7 +40,8 @@ def opened(call: Call) -> Iterator[tuple[str, Path | Context, str]]:
             return
         if not path.exists():
             raise InvalidArgument(f"unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {normpath(path)}: no such file or directory")
-        yield _read(path), folder, Path(name).name or path.name
+        called = Path(name).name or path.name
+        yield _read(path), Context.open(folder, called, lasting=False) if fetching.is_git(where) else folder, called
 
 
 @contextmanager

@@ -13,12 +13,13 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dockerlab.build.context import Picked
 from dockerlab.build.steps import RunMount
+from dockerlab.engine import scratch
 from dockerlab.engine.mounts import MountWord
 from dockerlab.errors import BuildFailed
 from dockerlab.layers import archive, packing
@@ -35,25 +36,50 @@ CACHES = "build-mounts"
 
 @contextlib.contextmanager
 def laid(engine: Engine, mounts: Sequence[RunMount]) -> Iterator[tuple[MountWord, ...]]:
-    """Gives the mounts for one container, for as long as it runs; raises BuildFailed."""
+    """Gives the mounts for one container, for as long as it runs, outer ones first; raises BuildFailed."""
     with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=engine.content.ingest, prefix="mounts-", ignore_cleanup_errors=True))) if mounts else Path()
-        yield tuple(_word(engine, stack, mount, scratch / str(number)) for number, mount in enumerate(mounts))
+        folder = stack.enter_context(scratch.held(engine)) if mounts else Path()
+        caches = _caches(engine, stack, [mount for mount in mounts if mount.type == "cache"])
+        ordered = sorted(mounts, key=lambda mount: mount.target.count("/"))
+        yield tuple(_word(engine, mount, folder / str(number), caches, ordered) for number, mount in enumerate(ordered))
 
 
-def _word(engine: Engine, stack: contextlib.ExitStack, mount: RunMount, place: Path) -> MountWord:
+def _word(engine: Engine, mount: RunMount, place: Path, caches: Mapping[str, Path], others: Sequence[RunMount]) -> MountWord:
     if mount.type == "tmpfs":
         return MountWord("tmpfs", target=mount.target, tmpfs=f"size={mount.size}" if mount.size else "")
     if mount.type == "secret":
+        place.touch(0o600)
         place.write_bytes(mount.data)
         _owned(engine, place, mount)
         return MountWord("bind", str(place), mount.target, readonly=True)
     if mount.type == "cache":
-        folder = stack.enter_context(_cache(engine, mount))
-        return MountWord("bind", str(folder), mount.target, readonly=not mount.writable)
+        return MountWord("bind", str(caches[mount.ident]), mount.target, readonly=not mount.writable)
     assert mount.source is not None
     _copy(engine, mount.source, place)
+    for other in others:
+        if other.target.startswith(f"{mount.target}/"):
+            _make_room(place, other.target[len(mount.target) + 1 :], is_file=other.type == "secret" or bool(other.source and not other.source.is_dir and other.type == "bind"))
     return MountWord("bind", str(place), mount.target, readonly=not mount.writable)
+
+
+def _make_room(place: Path, inner: str, *, is_file: bool) -> None:
+    """Makes the place that another mount needs inside a copy, which may be read-only; never where a symlink of the copy leads out."""
+    spot = place / inner
+    if Path(os.path.realpath(spot)).is_relative_to(os.path.realpath(place)) and not os.path.lexists(spot):
+        with contextlib.suppress(FileExistsError, NotADirectoryError):
+            spot.parent.mkdir(parents=True, exist_ok=True)
+            spot.touch() if is_file else spot.mkdir()
+
+
+def _caches(engine: Engine, stack: contextlib.ExitStack, mounts: Sequence[RunMount]) -> dict[str, Path]:
+    """Gives the folder of each cache: every one is held once, as its strictest mount wants it, and always in the same order, so that nobody waits for each other."""
+    strict = ("shared", "private", "locked")
+    wanted: dict[str, RunMount] = {}
+    for mount in mounts:
+        other = wanted.get(mount.ident)
+        if other is None or strict.index(mount.sharing) > strict.index(other.sharing):
+            wanted[mount.ident] = mount
+    return {ident: stack.enter_context(_cache(engine, wanted[ident])) for ident in sorted(wanted)}
 
 
 def _owned(engine: Engine, place: Path, mount: RunMount) -> None:
@@ -115,6 +141,8 @@ def prune(engine: Engine, made: Callable[[float], bool], keep: int) -> int:
 def _copy(engine: Engine, source: Picked, place: Path) -> None:
     """Lays a source down as a folder or a file, through a tar, as everything else that becomes files here."""
     able = engine.capabilities
+    if not source.is_dir and source.itself[0].kind != "file":
+        raise BuildFailed(f"{source.name} cannot be mounted: it is no file and no folder", hint="name the folder that holds it")
     if not source.is_dir:
         shutil.copyfile(source.itself[1], place)
         os.chmod(place, stat.S_IMODE(source.itself[0].mode))

@@ -15,7 +15,7 @@ from dockerlab.build.cache import Cache
 from dockerlab.build.context import Context
 from dockerlab.build.foresight import Foreseen, Foresight
 from dockerlab.build.steps import Emit
-from dockerlab.engine import buildmounts
+from dockerlab.engine import buildmounts, scratch
 from dockerlab.engine.executing import Around, Executor
 from dockerlab.engine.settings import fixed_date
 from dockerlab.engine.tracing import Built, Trace
@@ -49,6 +49,7 @@ class Builds:
         references = [Reference.parse(tag) for tag in tags]
         parsed = _parsed(dockerfile, name)
         source = Context.open(context, name) if isinstance(context, Path) else context
+        scratch.sweep(self._engine)
         trace = self.last = Trace()
 
         def told(event: Event) -> None:
@@ -73,13 +74,13 @@ class Builds:
 
     def foresee(
         self, dockerfile: str, context: Path | Context, *, name: str = "Dockerfile", build_args: Mapping[str, str] | None = None, no_cache: bool = False, target: str = "",
-        tags: tuple[str, ...] = (), around: Around | None = None, origin: str = "", what_if: str = "",
+        no_cache_filter: Sequence[str] = (), labels: Mapping[str, str] | None = None, tags: tuple[str, ...] = (), around: Around | None = None, origin: str = "", what_if: str = "",
     ) -> list[Foreseen]:  # fmt: skip
         """Gives what `build` would do, step by step, and does nothing; `what_if` is a path of the context or `line:N` that is taken for changed. Raises as `build` does."""
         parsed, source = _parsed(dockerfile, name), Context.open(context, name) if isinstance(context, Path) else context
         with self._cache() as cache:
             foresight = Foresight(
-                Executor(self._engine, around or Around()), cache, source, build_args=build_args or {}, no_cache=no_cache,
+                Executor(self._engine, around or Around()), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
                 origin=origin or _origin(context, name, tags), emit=lambda _: None,
             )  # fmt: skip
             foresight.what_if = what_if

@@ -16,12 +16,12 @@ import msgspec
 
 from dockerlab.build.context import Context, Picked, Source
 from dockerlab.build.steps import Step, Transfer, Watched
-from dockerlab.engine import buildmounts
+from dockerlab.engine import buildmounts, scratch
 from dockerlab.engine.containers import Attach, Container, RunOptions
 from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.engine.images import Image, architecture, now
 from dockerlab.engine.settings import source_date
-from dockerlab.errors import BuildFailed, ContainerError, CorruptContent, DockerlabError, InvalidRequest, NotFound
+from dockerlab.errors import BuildFailed, ContainerError, CorruptContent, DockerlabError, InvalidRequest, NotFound, UnsafeArchive
 from dockerlab.layers import archive, index, packing
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
@@ -95,11 +95,8 @@ class Executor:
     @contextlib.contextmanager
     def files(self, image: str) -> Iterator[Source]:
         """Opens an image as something to copy from."""
-        with tempfile.TemporaryDirectory(dir=self._engine.content.ingest, prefix="from-") as scratch:
-            if image:
-                yield ImageFiles(self._engine.images.layers, self._engine.images.get(image).record, Path(scratch))
-            else:
-                yield Context(Path(scratch))
+        with scratch.held(self._engine) as folder:
+            yield ImageFiles(self._engine.images.layers, self._engine.images.get(image).record, folder) if image else Context(folder)
 
     def made(self, image: str) -> tuple[str, Sequence[Entry]]:
         """Gives when an image was made, and the table of the layer that its last step added."""
@@ -202,7 +199,7 @@ class Executor:
         draft = self._engine.content.draft()
         with self._engine.content.unless_failed(draft):
             target = work.Compressor(str(draft))
-            table = packing.pack(packing.clamped(items, source_date()), target.write)
+            table = packing.pack(packing.clamped(_checked(_whole(items)), source_date()), target.write)
             facts = {**target.close(), "index": index.encode(table).decode()}
         if table:
             return draft, facts
@@ -235,7 +232,10 @@ class Executor:
             yield from _folders(place, union, owner or (0, 0))
             yield from _unpacked(disk, place)
         else:
-            path = f"{place}/{posixpath.basename(source.name)}".lstrip("/") if into else place
+            name = posixpath.basename(source.name)
+            if into and name in ("", ".", ".."):
+                raise BuildFailed(f"cannot determine the name of a file from {source.name or 'its address'}", hint="write the file's name behind the last slash of the destination")
+            path = f"{place}/{name}".lstrip("/") if into else place
             yield from _folders(posixpath.dirname(path), union, owner or (0, 0))
             yield _placed(msgspec.structs.replace(itself, path=path), owner, transfer.mode), disk
 
@@ -255,7 +255,7 @@ class Executor:
             found = source.look(f"etc/{file}")
             text = Path(found.itself[1]).read_text(errors="surrogateescape") if found and found.itself[0].kind == "file" else ""
         rows = (line.split(":") for line in text.splitlines())
-        known = next((row[2] for row in rows if row[0] == word and len(row) > 2 and row[2].isdigit()), None)
+        known = next((row[2] for row in rows if row[0] == word and len(row) > 2 and row[2].isascii() and row[2].isdigit() and int(row[2]) <= LARGEST), None)
         if known is None:
             why = f"can't find {number} for {what} {word}: no such {what}: {word}"
             raise BuildFailed(f"unable to convert uid/gid chown string to host mapping: {why}", hint=f"use a number, or a name of the image's /etc/{file}")
@@ -267,6 +267,32 @@ def _failed(step: Step, code: int, container: str) -> BuildFailed:
     shown = " ".join(step.command)
     look = f"its container is kept: docker diff {container[:12]}, docker commit {container[:12]} look" if container else "run the last image by its id and try the command there"
     return BuildFailed(f"The command '{shown}' returned a non-zero code: {code}", exit_code=code, hint=look, container=container)
+
+
+def _checked(items: Iterator[packing.Item]) -> Iterator[packing.Item]:
+    """Yields what may be in a layer; raises BuildFailed for a name that could never be laid out again."""
+    for entry, disk in items:
+        try:
+            archive.safe(entry)
+        except UnsafeArchive as error:
+            raise BuildFailed(error.message, hint="give it a shorter name" if "255" in error.message else error.hint) from error
+        yield entry, disk
+
+
+def _whole(items: Iterator[packing.Item]) -> Iterator[packing.Item]:
+    """Yields the items; of the names of one file the first that is left is the file itself, where the name that the others link to was left out."""
+    files, moved = set[str](), dict[str, str]()
+    for entry, disk in items:
+        if entry.kind == "link":
+            target = moved.get(entry.link, entry.link)
+            if target in files:
+                entry = msgspec.structs.replace(entry, link=target)
+            else:
+                moved[entry.link] = entry.path
+                entry = msgspec.structs.replace(entry, kind="file", link="", size=os.stat(disk).st_size)
+        if entry.kind == "file":
+            files.add(entry.path)
+        yield entry, disk
 
 
 def _placed(entry: Entry, owner: tuple[int, int] | None, mode: int | None) -> Entry:
@@ -296,7 +322,8 @@ def _is_archive(place: str) -> bool:
 
 
 def _unpacked(place: str, prefix: str) -> Iterator[packing.Item]:
-    with tempfile.TemporaryDirectory(prefix="dockerlab-add-") as folder:
+    folder = tempfile.mkdtemp(prefix="dockerlab-add-")
+    try:
         with open(place, "rb") as file:
             try:
                 table = {e.path: e for e in archive.apply(opening.open_layer(file), folder, archive.Style(owners=False, devices=False)) if not e.marker}
@@ -306,3 +333,5 @@ def _unpacked(place: str, prefix: str) -> Iterator[packing.Item]:
             told = work.as_archived(entry, table.get(entry.path))
             link = f"{prefix}/{told.link}".lstrip("/") if told.kind == "link" else told.link
             yield msgspec.structs.replace(told, path=f"{prefix}/{told.path}".lstrip("/"), link=link), disk
+    finally:
+        work.remove(folder)  # as deep as the archive made it

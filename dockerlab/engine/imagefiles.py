@@ -58,9 +58,10 @@ class ImageFiles(Source):
         return [(each, Path(place).read_bytes() if each.entry and (place := self._places.get((each.layer, each.entry.path), "")) and each.entry.kind == "file" else None) for each in history]
 
     def _below(self, folder: str) -> Iterator[str]:
-        for path in self.union.children(folder):
-            yield path
-            yield from self._below(path)
+        waiting = list(reversed(list(self.union.children(folder))))
+        while waiting:
+            yield (path := waiting.pop())
+            waiting += reversed(list(self.union.children(path)))
 
     def _linked(self, top: str, below: Iterable[tuple[str, Seen]]) -> Iterator[Item]:
         """Yields what is in a folder, by the paths inside; names of one file stay names of one file."""
@@ -69,7 +70,7 @@ class ImageFiles(Source):
             inner = path[len(top) :].lstrip("/")
             key = (seen.layer, seen.entry.path)
             if seen.entry.kind == "file" and key in first:
-                yield msgspec.structs.replace(seen.entry, path=inner, kind="link", size=0, link=first[key]), ""
+                yield msgspec.structs.replace(seen.entry, path=inner, kind="link", size=0, link=first[key]), self._places.get(key, "")
             else:
                 first[key] = inner
                 yield self._item(inner, seen)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dockerlab.engine import buildmounts
+from dockerlab.engine import buildmounts, scratch
 from dockerlab.errors import DockerlabError, InUse, NotFound
 from dockerlab.linux import cgroups
 from dockerlab.oci.digest import ChainId, DiffId, Digest, short
@@ -83,7 +83,7 @@ class System:
             dead = [d for d in content.digests() if d not in blobs and content.path(d).stat().st_mtime < young]
             freed = content.remove(dead)
             self._engine.images.layers.forget(layers)
-            for path in (p for p in content.ingest.iterdir() if p.stat().st_mtime < young):
+            for path in (p for p in content.ingest.iterdir() if p.stat().st_mtime < young and not scratch.in_use(p)):
                 path.unlink() if path.is_file() else self._engine.world.call("remove", path=str(path))
             return freed
 

@@ -22,7 +22,7 @@ from dockerlab.layers.packing import OPAQUE_NAME, WHITEOUT
 from dockerlab.layers.removal import remove_entry
 from dockerlab.linux import syscalls
 
-__all__ = ["Style", "apply", "as_marker", "remove_entry"]
+__all__ = ["safe", "Style", "apply", "as_marker", "remove_entry"]
 
 _KEPT = 200
 
@@ -52,7 +52,7 @@ def apply(stream: tar.Reader, root: str, style: Style, *, limits: tar.Limits | N
     with _Target(root, style) as target:
         table: dict[str, Entry] = {}
         for entry, body in tar.read(stream, limits=limits):
-            entry = _safe(entry)
+            entry = safe(entry)
             marker = as_marker(entry) if style.whiteout else None
             if not style.whiteout:
                 _may_be_copied(entry, root)
@@ -66,7 +66,8 @@ def apply(stream: tar.Reader, root: str, style: Style, *, limits: tar.Limits | N
     return sorted(table.values(), key=lambda e: not e.marker)
 
 
-def _safe(entry: Entry) -> Entry:
+def safe(entry: Entry) -> Entry:
+    """Gives an entry whose names stay inside a root and can be names on a disk; raises UnsafeArchive."""
     for name, what in ((entry.path, "name"), (entry.link if entry.kind == "link" else "", "hard link target")):
         if name.startswith("/") or ".." in name.split("/") or "\0" in name:
             raise UnsafeArchive(f"archive entry leaves its root: {what} {name!r}", entry=entry.path, hint="make the archive from inside its root folder")

@@ -72,7 +72,7 @@ def linked(places: Iterable[tuple[str, str]], owner: Owner = _as_on_disk) -> Ite
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1 and key in first:
             owned = owner(path, place, status)
-            yield Entry(path, "link", stat.S_IMODE(status.st_mode), owned.uid, owned.gid, 0, status.st_mtime_ns // 10**9, first[key]), ""
+            yield Entry(path, "link", stat.S_IMODE(status.st_mode), owned.uid, owned.gid, 0, status.st_mtime_ns // 10**9, first[key]), place
             continue
         first[key] = path
         entry = describe(path, place, owner)

@@ -82,7 +82,7 @@ def test_a_build_that_is_ended_takes_its_secret_along(engine: Engine, folder: Pa
     (folder / "key").write_text("do-not-keep-me")
     env = {**os.environ, "DOCKERLAB_HOME": str(engine.home), "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-m", "dockerlab.cli", "build", "--secret", "id=s,src=key", "."]
-    with subprocess.Popen(words, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(words, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)) as process:
         deadline = time.monotonic() + 20
         while not [c for c in engine.containers.list() if c.state.running] and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -266,15 +266,7 @@ def with_tar(bench: Bench) -> None:
     # What the disk still has to take would slow down whoever comes first.
     os.sync()
 
-    def ours() -> None:
-        with drained() as target:
-            work.export(target, [str(tree)], on_disk=True)
-
-    def theirs() -> None:
-        with drained() as target:
-            subprocess.run(["tar", "-C", str(tree), "-cf", "-", "."], stdout=target, check=True, timeout=120)
-
-    bench.compare("packing 200 files of 5 MB, against GNU tar (speed)", ours, theirs, 0.8, rounds=9, rate=True)
+    _against_tar(bench, tree, "200 files of 5 MB", 0.8, rounds=9)
 
 
 def with_many_files(bench: Bench) -> None:
@@ -286,15 +278,19 @@ def with_many_files(bench: Bench) -> None:
         path.write_bytes(os.urandom(2000))
     os.sync()
 
+    _against_tar(bench, tree, "20,000 files of 2 kB", 0.3, rounds=5)
+
+
+def _against_tar(bench: Bench, tree: Path, what: str, target: float, *, rounds: int) -> None:
     def ours() -> None:
-        with drained() as target:
-            work.export(target, [str(tree)], on_disk=True)
+        with drained() as end:
+            work.export(end, [str(tree)], on_disk=True)
 
     def theirs() -> None:
-        with drained() as target:
-            subprocess.run(["tar", "-C", str(tree), "-cf", "-", "."], stdout=target, check=True, timeout=120)
+        with drained() as end:
+            subprocess.run(["tar", "-C", str(tree), "-cf", "-", "."], stdout=end, check=True, timeout=120)
 
-    bench.compare("packing 20,000 files of 2 kB, against GNU tar (speed)", ours, theirs, 0.3, rounds=5, rate=True)
+    bench.compare(f"packing {what}, against GNU tar (speed)", ours, theirs, target, rounds=rounds, rate=True)
 
 
 @contextlib.contextmanager

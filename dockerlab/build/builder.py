@@ -40,15 +40,13 @@ class Builder:
     ) -> None:  # fmt: skip
         self._host, self._cache, self._emit = host, cache, emit
         self._scope = Preparer(host, context, build_args)
-        self._digests, self._context = Digests(cache, str(context.folder)), context
-        if context.lasting:
-            context.read = self._digests.of
+        self._digests, self._context = Digests(cache, str(context.folder), lasting=context.lasting), context
+        context.read = self._digests.of
         self._scope.globals |= _platform(host.platform)
         self._memory = Memory(cache, origin)
         self._texts: list[str] = []
         self._first_miss = 0
         self._no_cache, self._cold_stages, self._labels = no_cache, {name.lower() for name in cold}, dict(labels or {})
-        self._args: dict[str, dict[str, str]] = {}
         # Nothing is taken from the cache at all; and: from some step on nothing can have been there.
         self._forced = self._cold = False
 
@@ -119,7 +117,7 @@ class Builder:
             image = self._scope.stage.image
             self._triggers(position, total)
             self._emit(StepEnded(position, self._scope.stage.image))
-            self._advise(position, step.line, advice.measured(step, Facts(self._scope.stage.run, base=(image, self._host.made(image)[0]))) if image else ())
+            self._advise(position, step.line, advice.measured(step, Facts(self._scope.stage.run, base=(image, self._host.created(image)))) if image else ())
         elif isinstance(step, ins.Arg) and not self._scope.stage.begun:
             self._global_args(step)
         else:
@@ -157,11 +155,9 @@ class Builder:
             raise BuildFailed(f"base name ({step.image}) should not be blank", hint="give the ARG a default")
         self._right_platform(step)
         self._leave_stage()
-        image, args = scope.named(name), dict[str, str]()
-        if image is None:
-            image = "" if name == "scratch" else self._host.resolve(name)
-        else:
-            args = dict(self._args[name.lower()])  # a stage on another knows what ARG has set there
+        below = scope.named(name)
+        image = below.image if below else "" if name == "scratch" else self._host.resolve(name)
+        args = dict(below.args) if below else {}  # a stage on another knows what ARG has set there
         run = self._host.settings(image) if image else RunConfig(env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",))
         scope.stage, scope.number = Stage(image, run, args, name=step.name, begun=True), self._numbers[step]
         self._forced = self._cold = self._no_cache or (bool(step.name) and step.name in self._cold_stages)
@@ -169,10 +165,8 @@ class Builder:
         self._memory.based(name, image)
 
     def _leave_stage(self) -> None:
-        stage = self._scope.stage
-        if stage.begun:
-            self._scope.stages[self._scope.number] = (stage.name, stage.image)
-            self._args[stage.name] = stage.args
+        if self._scope.stage.begun:
+            self._scope.stages[self._scope.number] = self._scope.stage
 
     def _right_platform(self, step: ins.From) -> None:
         wanted, own = words.expand(step.platform, self._scope.globals, self._scope.escape), self._host.platform
@@ -233,8 +227,7 @@ class Builder:
             return before
         stage = self._scope.stage
         used = {name: value for name, value in stage.args.items() if name not in PREDEFINED and name not in env_map(stage.run.env)}
-        sources = step.transfer.sources if step.transfer else [mount.source for mount in step.mounts if mount.source]
-        return Done(text=instruction.original, key=key, args=hashed(used) if step.command else {}, files=contents(sources))
+        return Done(text=instruction.original, key=key, args=hashed(used) if step.command else {}, files=contents(step.sources))
 
     def _looked_up(self, step: Step) -> tuple[str, str]:
         """Gives the step's key, and the image that it made before, "" for none."""
@@ -268,7 +261,7 @@ class Builder:
         except BuildFailed as error:
             self._emit(StepFailed(number, running[0] if running else "", bool(error.container)))
             raise
-        added = self._host.made(image)[1] if step.command or step.transfer else ()
+        added = self._host.added(image) if step.command or step.transfer else ()
         if added:
             self._emit(LayerCommitted(number, sum(entry.weight for entry in added)))
         self._unchanged(step)
@@ -277,8 +270,7 @@ class Builder:
 
     def _unchanged(self, step: Step) -> None:
         """Raises BuildFailed where a file of the context has changed since it was looked at: the image must not stand under what the file was."""
-        sources = [*(step.transfer.sources if step.transfer else ()), *(mount.source for mount in step.mounts if mount.source and mount.type == "bind")]
-        changed = [source.name for source in sources if source.read == self._context.read and source.digest() != source.first]
+        changed = [source.name for source in step.sources if source.read == self._context.read and source.digest() != source.first]
         if changed:
             raise BuildFailed(f"{changed[0]} changed while it was read", hint="stop the program that writes it, then try again")
 

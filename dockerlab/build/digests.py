@@ -28,9 +28,10 @@ def digest_of(place: str) -> str:
 
 
 class Digests:
-    """The digests of one folder's files, as far as they are known in a build cache."""
+    """The digests of one folder's files, as far as they are known in a build cache; of a folder that is not `lasting` none is remembered."""
 
-    def __init__(self, cache: Cache, folder: str) -> None:
+    def __init__(self, cache: Cache, folder: str, *, lasting: bool = True) -> None:
+        self._lasting = lasting
         self._cache, self._folder, self._origin = cache, folder, f"digests\0{folder}"
         self._known: Known | None = None
         self._now: Known = {}
@@ -42,26 +43,24 @@ class Digests:
         status = os.lstat(place)
         stamp = f"{status.st_dev:x} {status.st_ino:x} {status.st_size:x} {status.st_mtime_ns:x} {status.st_ctime_ns:x}"
         if self._known is None:
-            self._known = _decoded(self._cache.recall(self._origin))
+            self._known = _decoded(self._cache.recall(self._origin)) if self._lasting else {}
         for known in (self._now, self._known):
             if (found := known.get(name)) and found[0] == stamp:
                 return found[1]
         digest = digest_of(place)
         self._read += 1
-        fresh = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _FRESH_NS
-        self._now[name] = (stamp, digest)
-        if fresh:
+        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _FRESH_NS:
             self._known.pop(name, None)
-            self._now[name] = (f"{stamp} fresh", digest)
+        else:
+            self._now[name] = (stamp, digest)
         return digest
 
     def keep(self) -> None:
         """Remembers what was read."""
-        if not self._read or self._known is None:
+        if not (self._lasting and self._read) or self._known is None:
             return
-        settled = {name: found for name, found in self._now.items() if not found[0].endswith("fresh")}
-        whole = {**self._known, **settled}
-        self._cache.remember(self._origin, msgspec.json.encode(whole if len(whole) <= _MOST else settled).decode())
+        whole = {**self._known, **self._now}
+        self._cache.remember(self._origin, msgspec.json.encode(whole if len(whole) <= _MOST else self._now).decode())
 
 
 def _decoded(text: str) -> Known:

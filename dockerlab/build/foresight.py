@@ -101,11 +101,9 @@ class Foresight(Builder):
     def _supposed(self, step: Step, instruction: ins.Instruction) -> str:
         if self._on_line(instruction):
             return f"line {self.what_if[5:]} would be another"
-        sources = step.transfer.sources if step.transfer else [mount.source for mount in step.mounts if mount.source and mount.type == "bind"]
-        if self.what_if and any(source.read == self._context.read and self._holds(source) for source in sources):
+        if self.what_if and any(source.read == self._context.read and self._holds(source) for source in step.sources):
             return f"{self.what_if} would have another content"
         return ""
-
 
     def _on_line(self, instruction: ins.Instruction) -> bool:
         word, _, line = self.what_if.partition(":")

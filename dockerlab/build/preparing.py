@@ -34,7 +34,7 @@ class Preparer:
 
     def __init__(self, host: Host, context: Context, build_args: Mapping[str, str], run: RunConfig | None = None) -> None:
         self.host, self.context, self.build_args = host, context, dict(build_args)
-        self.stage, self.stages = Stage("", run or RunConfig()), dict[int, tuple[str, str]]()
+        self.stage, self.stages = Stage("", run or RunConfig()), dict[int, Stage]()
         self.number, self.escape = 0, "\\"
         self.globals: dict[str, str] = {}
         self.unused = set(build_args)
@@ -48,9 +48,9 @@ class Preparer:
         """Gives one word with its variables replaced; raises DockerfileError."""
         return words.expand(text, self.variables(), self.escape)
 
-    def named(self, name: str) -> str | None:
-        """Gives the image of a stage that has this name."""
-        return next((image for known, image in reversed(self.stages.values()) if known == name.lower()), None)
+    def named(self, name: str) -> Stage | None:
+        """Gives the last stage of this name."""
+        return next((stage for stage in reversed(self.stages.values()) if stage.name == name.lower()), None)
 
     def source(self, word: str, *, numbers: bool = True) -> Source:
         """Opens what `from` names, for as long as the step lasts: a stage by its name, or number, a context with a name, else any image. Raises BuildFailed."""
@@ -59,15 +59,14 @@ class Preparer:
         return self.held.enter_context(self.host.files(self._other(word, numbers)))
 
     def _other(self, word: str, numbers: bool) -> str:
-        image = self.named(word)
-        if image is not None:
-            return image
+        if stage := self.named(word):
+            return stage.image
         if numbers and re.fullmatch(r"[+-]?[0-9]+", word):
             if int(word) == self.number:
                 raise BuildFailed(f"invalid from flag value {word}: refers to current build stage", hint="name a stage that stands above this one")
             if int(word) not in self.stages:
                 raise BuildFailed(f"invalid from flag value {word}: index out of bounds", hint="count the FROM lines above this one from 0")
-            return self.stages[int(word)][1]
+            return self.stages[int(word)].image
         try:
             return self.host.resolve(word)
         except (NotFound, ValueError) as error:
@@ -185,6 +184,7 @@ class Preparer:
 
     def _prepare_onbuild(self, step: ins.Onbuild) -> Step:
         return self._set(f"ONBUILD {step.text}", on_build=(*self.stage.run.on_build, step.text))
+
 
 def settings_after(run: RunConfig, node: parser.Node) -> RunConfig:
     """Gives settings as one instruction changes them; raises DockerfileError. For `--change`: what only sets something asks neither host nor context."""

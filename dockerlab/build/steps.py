@@ -67,6 +67,11 @@ class Step:
     folder: str = ""
     author: str = ""
 
+    @property
+    def sources(self) -> tuple[Picked, ...]:
+        """What it reads and is known by."""
+        return self.transfer.sources if self.transfer else tuple(mount.source for mount in self.mounts if mount.source and mount.type == "bind")
+
 
 @dataclass(slots=True)
 class Stage:
@@ -122,8 +127,12 @@ class Host(Protocol):
         """Gives a secret that the build was given, None for one that it was not; raises BuildFailed."""
         ...
 
-    def made(self, image: str) -> tuple[str, Sequence[Entry]]:
-        """Gives when an image was made, and the table of the layer that its last step added, [] for none."""
+    def created(self, image: str) -> str:
+        """Gives when an image was made."""
+        ...
+
+    def added(self, image: str) -> Sequence[Entry]:
+        """Gives the table of the layer that an image's last step added, [] for none."""
         ...
 
     def alone(self, key: str) -> AbstractContextManager[object]:

@@ -29,7 +29,7 @@ from dockerlab.oci.digest import short
 from dockerlab.oci.reference import Reference
 from dockerlab.widgets.html import visible
 
-__all__ = ["build", "from_text", "told"]
+__all__ = ["Kept", "build", "from_text", "told"]
 
 _LARGEST_SECRET = 500 << 10
 _PROGRESS = ("auto", "plain", "json", "rawjson", "quiet")

@@ -7,7 +7,6 @@ file that only its owner reads, outside every layer. What a mount made of the im
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -98,10 +97,8 @@ def _cache(engine: Engine, mount: RunMount) -> Iterator[Path]:
     name = hashlib.sha256(mount.ident.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     for number in range(1000):
         place = folder / (f"{name}-{number}" if number else name)
-        with open(f"{place}.lock", "ab") as lock:
-            try:
-                fcntl.flock(lock, {"shared": fcntl.LOCK_SH, "locked": fcntl.LOCK_EX}.get(mount.sharing, fcntl.LOCK_EX | fcntl.LOCK_NB))
-            except BlockingIOError:
+        with locked(Path(f"{place}.lock"), shared=mount.sharing == "shared", wait=mount.sharing != "private") as held:
+            if not held:
                 continue
             if not place.exists():
                 draft = Path(tempfile.mkdtemp(dir=folder, prefix="draft-"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,10 +96,8 @@ class Builds:
         """Removes the caches of `RUN --mount` that nobody uses and for whose last use (seconds since 1970) `made` is true, oldest first, until `keep` bytes are left; gives the bytes."""
         return buildmounts.prune(self._engine, made, keep)
 
-    @contextmanager
-    def _cache(self) -> Iterator[Cache]:
-        with Cache(self._engine.home / "build-cache.db") as cache:
-            yield cache
+    def _cache(self) -> Cache:
+        return Cache(self._engine.home / "build-cache.db")
 
 
 def _parsed(dockerfile: str, name: str) -> parser.Dockerfile:

@@ -98,12 +98,16 @@ class Executor:
         with scratch.held(self._engine) as folder:
             yield ImageFiles(self._engine.images.layers, self._engine.images.get(image).record, folder) if image else Context(folder)
 
-    def made(self, image: str) -> tuple[str, Sequence[Entry]]:
-        """Gives when an image was made, and the table of the layer that its last step added."""
+    def created(self, image: str) -> str:
+        """Gives when an image was made."""
+        return self._engine.images.get(image).config.created
+
+    def added(self, image: str) -> Sequence[Entry]:
+        """Gives the table of the layer that an image's last step added."""
         found = self._engine.images.get(image)
-        layers, ids = found.manifest.layers, found.config.rootfs.diff_ids
-        added = layers and found.config.history and not found.config.history[-1].empty_layer
-        return found.config.created, self._engine.images.layers.table(layers[-1], ids[-1]) if added else ()
+        if not found.config.history or found.config.history[-1].empty_layer or not found.manifest.layers:
+            return ()
+        return self._engine.images.layers.table(*self._engine.images.layers.named(found.record)[-1])
 
     @contextlib.contextmanager
     def alone(self, key: str) -> Iterator[None]:

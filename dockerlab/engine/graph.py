@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.engine.images import Image
-from dockerlab.engine.views import size_words
 from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import RunConfig
 from dockerlab.oci.digest import DiffId, short
 from dockerlab.widgets import graph as view
-from dockerlab.widgets.html import cell, escape, table, visible
+from dockerlab.widgets.html import cell, escape, size_words, table, visible
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -80,10 +79,9 @@ class _Growing:
 
 
 def _plant(grown: dict[str, _Growing], image: Image, sizes: dict[str, int]) -> None:
-    made = [entry.created_by or entry.comment for entry in image.made]
     total, node, here = 0, None, grown
     for number, diff_id in enumerate(image.config.rootfs.diff_ids):
-        node = here.setdefault(diff_id, _Growing(short(diff_id), sizes[diff_id], made[number] if number < len(made) else ""))
+        node = here.setdefault(diff_id, _Growing(short(diff_id), sizes[diff_id], image.made_by(number)))
         total, here = total + sizes[diff_id], node.children
     if node is None:
         node = grown.setdefault("", _Growing("no layer", 0, "settings alone"))
@@ -100,9 +98,9 @@ def graph(engine: Engine, names: Sequence[str] = (), *, intermediate: bool = Fal
     images = [engine.images.get(name) for name in names] or sorted(engine.images.list(intermediate=intermediate), key=lambda image: image.config.created)
     sizes: dict[str, int] = {}
     for image in images:
-        for descriptor, diff_id in zip(image.manifest.layers, image.config.rootfs.diff_ids, strict=True):
+        for descriptor, diff_id in engine.images.layers.named(image.record):
             if diff_id not in sizes:
-                sizes[diff_id] = sum(entry.weight for entry in engine.images.layers.table(descriptor, diff_id) if entry.kind in ("file", "symlink"))
+                sizes[diff_id] = engine.images.layers.size(descriptor, diff_id)
     return Graph(images, sizes)
 
 

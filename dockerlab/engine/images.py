@@ -99,6 +99,10 @@ class Image:
         """The entries of its history that made a layer, base first."""
         return [entry for entry in self.config.history if not entry.empty_layer]
 
+    def made_by(self, layer: int) -> str:
+        """What made a layer, by its number from the base: the instruction, or the comment; "" where the history is too short to tell."""
+        return next((entry.created_by or entry.comment for entry in self.made[layer : layer + 1]), "")
+
     @cached_property
     def size(self) -> int:
         """The bytes of all layers' files."""

@@ -59,8 +59,7 @@ class Layers:
 
     def tables(self, record: Record) -> list[list[Entry]]:
         """Gives the tables of all layers of an image, base first."""
-        manifest, config = self._documents(record)
-        return [self.table(descriptor, diff_id) for descriptor, diff_id in zip(manifest.layers, config.rootfs.diff_ids, strict=True)]
+        return [self.table(descriptor, diff_id) for descriptor, diff_id in self.named(record)]
 
     def union(self, record: Record) -> UnionView:
         """Gives what a container of the image would see, without unpacking anything."""
@@ -83,7 +82,16 @@ class Layers:
 
     def sizes(self, record: Record) -> list[int]:
         """Gives the bytes that each layer adds, as docker counts them: files and symlinks, each hard link once, nothing for whiteouts."""
-        return [sum(entry.weight for entry in table if entry.kind in ("file", "symlink")) for table in self.tables(record)]
+        return [self.size(descriptor, diff_id) for descriptor, diff_id in self.named(record)]
+
+    def size(self, descriptor: Descriptor, diff_id: DiffId) -> int:
+        """Gives the same of one layer."""
+        return sum(entry.weight for entry in self.table(descriptor, diff_id) if entry.kind in ("file", "symlink"))
+
+    def named(self, record: Record) -> list[tuple[Descriptor, DiffId]]:
+        """Gives both names of each layer of an image, base first."""
+        manifest, config = self._documents(record)
+        return list(zip(manifest.layers, config.rootfs.diff_ids, strict=True))
 
     def _documents(self, record: Record) -> tuple[Manifest, ImageConfig]:
         store = self._engine.image_store

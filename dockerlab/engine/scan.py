@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.engine.imagefiles import ImageFiles
-from dockerlab.engine.views import size_words
 from dockerlab.errors import InvalidArgument
 from dockerlab.layers.audit import Found, audit, file_capabilities, reachers
 from dockerlab.layers.index import Entry
 from dockerlab.widgets import setid
+from dockerlab.widgets.html import size_words
 
 if TYPE_CHECKING:
     from dockerlab.engine.images import Image

@@ -12,24 +12,16 @@ from dockerlab.errors import NotFound
 from dockerlab.layers.union import Sighting, UnionView
 from dockerlab.widgets import changes, picture
 from dockerlab.widgets import union as view
-from dockerlab.widgets.html import visible
+from dockerlab.widgets.html import size_words, visible
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.images import Image
 
-__all__ = ["Changes", "Union", "size_words", "text_changes", "union"]
+__all__ = ["Changes", "Union", "text_changes", "union"]
 
 _SHOWN = 6
 _TEXT = 1 << 20
-
-
-def size_words(count: int) -> str:
-    """Gives bytes in docker's units."""
-    value, unit = float(count), 0
-    while value >= 1000 and unit < 4:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.3g}{('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
 
 
 class Union:
@@ -39,7 +31,7 @@ class Union:
         self.view = UnionView(tables)
         self.title = image.title
         self._sizes, self._total, self._hidden = sizes, sum(sizes), sum(self.view.hidden)
-        self._made = image.made
+        self._made_by = image.made_by
         wanted = [path.strip("/") for path in paths] or self.view.shadowed()
         for path in paths:
             if not self.view.history(path):
@@ -48,8 +40,7 @@ class Union:
         self.stack = view.Stack(self.title, tuple(f"/{path}" for path in shown), tuple(self._layer(n, shown) for n in range(self.view.depth)), cut)
 
     def _layer(self, number: int, paths: Sequence[str]) -> view.Layer:
-        entry = self._made[number] if number < len(self._made) else None
-        words = (entry.created_by or entry.comment) if entry else ""
+        words = self._made_by(number)
         marks = [self._mark(path, number) for path in paths]
         return view.Layer("base" if number == 0 else "layer", words, size_words(self._sizes[number]), tuple(m for m, _ in marks), tuple(n for _, n in marks))
 
@@ -146,8 +137,7 @@ def text_changes(engine: Engine, image: str, path: str) -> Changes:
         seen = ImageFiles(engine.images.layers, found.record, Path(folder)).versions(path.strip("/"))
     if not seen:
         raise NotFound(f"no layer of {found.title} knows {path}", kind="path", name=path, hint="give a path as the container sees it, as /etc/passwd")
-    made = [entry.created_by or entry.comment for entry in found.made]
-    return Changes(f"/{path.strip('/')}", [_version(sighting, data, made[sighting.layer] if sighting.layer < len(made) else "") for sighting, data in seen])
+    return Changes(f"/{path.strip('/')}", [_version(sighting, data, found.made_by(sighting.layer)) for sighting, data in seen])
 
 
 def _version(sighting: Sighting, data: bytes | None, made_by: str) -> changes.Version:

@@ -5,16 +5,14 @@ Plain values in, text, HTML or a picture out. A branch costs only its own layers
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dockerlab.widgets.html import attribute, bar, cell, escape, table, visible
+from dockerlab.widgets.html import bar, cell, escape, size_words, table, visible
+from dockerlab.widgets.picture import INK, embedded, saved, scaled, short
 
 __all__ = ["Label", "Node", "alt", "html", "img", "png", "rows", "text"]
 
-_INK = "#7a7a7a"
 _MOST = 200
 
 
@@ -63,9 +61,9 @@ def text(forest: Sequence[Node], words: str) -> str:
         if number == _MOST:
             lines.append("… and more layers; name an image to see its own")
             break
-        lines.append(f"{lead}{node.id}  {_amount(node.size):>7}  {visible(' '.join(node.made.split()))[:60]}".rstrip())
+        lines.append(f"{lead}{node.id}  {size_words(node.size):>7}  {visible(' '.join(node.made.split()))[:60]}".rstrip())
         follow = _follow(lead, node)
-        lines += [f"{follow}{'●' if label.names else '○'} {visible(label.shown)}{'' if label.names else ' (dangling)'}  {_amount(label.total)} in all" for label in node.images]
+        lines += [f"{follow}{'●' if label.names else '○'} {visible(label.shown)}{'' if label.names else ' (dangling)'}  {size_words(label.total)} in all" for label in node.images]
     return "\n".join(lines)
 
 
@@ -80,10 +78,10 @@ def html(forest: Sequence[Node], words: str) -> str:
     most = max((under + node.size for _, node, under in found), default=0) or 1
     body = []
     for lead, node, _ in found[:_MOST]:
-        marks = "<br>".join(f"{'●' if label.names else '○'} <b>{escape(label.shown)}</b>{'' if label.names else ' dangling'} · {_amount(label.total)} in all" for label in node.images)
+        marks = "<br>".join(f"{'●' if label.names else '○'} <b>{escape(label.shown)}</b>{'' if label.names else ' dangling'} · {size_words(label.total)} in all" for label in node.images)
         tree = f'<span style="white-space:pre;font-family:monospace">{escape(lead)}</span><code>{escape(node.id)}</code>'
         made = f"<code>{escape(' '.join(node.made.split())[:70])}</code>"
-        share = f"{bar(node.size / most, width_em=5)} {_amount(node.size)}"
+        share = f"{bar(node.size / most, width_em=5)} {size_words(node.size)}"
         body.append(f"<tr>{cell(tree)}{cell(share, style='white-space:nowrap')}{cell(marks, tint='seen' if marks else 'plain')}{cell(made)}</tr>")
     cut = f"<p>{len(found) - _MOST} more layers; name an image to see its own.</p>" if len(found) > _MOST else ""
     return table(["layer", "adds", "images that end here", "made by"], body, caption=words) + cut
@@ -91,7 +89,7 @@ def html(forest: Sequence[Node], words: str) -> str:
 
 def alt(forest: Sequence[Node], words: str) -> str:
     """Gives the picture in sentences, for those who do not see it."""
-    ends = [f"{visible(label.shown)} ends at {_amount(under + node.size)}" for _, node, under in rows(forest) for label in node.images]
+    ends = [f"{visible(label.shown)} ends at {size_words(under + node.size)}" for _, node, under in rows(forest) for label in node.images]
     return f"{visible(words)}. Each layer begins where the one below it ends: " + "; ".join(ends)
 
 
@@ -101,7 +99,7 @@ def png(forest: Sequence[Node], words: str) -> bytes:
     from matplotlib.figure import Figure
 
     found = list(rows(forest))[:_MOST]
-    scale, unit = _scale(max((under + node.size for _, node, under in found), default=0))
+    scale, unit = scaled(max((under + node.size for _, node, under in found), default=0))
     figure = Figure(figsize=(7.6, 0.9 + 0.36 * max(len(found), 1)), dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -109,39 +107,22 @@ def png(forest: Sequence[Node], words: str) -> bytes:
     for _, node, under in found:
         place, end = places[id(node)], (under + node.size) / scale
         named = bool(node.images)
-        axes.barh(place, node.size / scale, left=under / scale, height=0.62, color="#388bfd" if named else "#8b949e", edgecolor=_INK, hatch="" if named else "///")
+        axes.barh(place, node.size / scale, left=under / scale, height=0.62, color="#388bfd" if named else "#8b949e", edgecolor=INK, hatch="" if named else "///")
         for child in node.children:
             if id(child) in places:
-                axes.plot([end, end], [place, places[id(child)]], color=_INK, linewidth=0.8, zorder=0)
+                axes.plot([end, end], [place, places[id(child)]], color=INK, linewidth=0.8, zorder=0)
         if named:
-            axes.text(end, place, " " + _short(", ".join(label.shown for label in node.images)), va="center", fontsize=8, color=_INK)
-    axes.set_yticks(list(places.values()), [_short(" ".join(node.made.split()) or node.id, 34) for _, node, _ in found], fontsize=7)
-    axes.set_xlabel(unit, color=_INK)
-    axes.set_title(_short(words, 90), color=_INK, fontsize=10, loc="left")
-    axes.tick_params(colors=_INK)
+            axes.text(end, place, " " + short(", ".join(label.shown for label in node.images)), va="center", fontsize=8, color=INK)
+    axes.set_yticks(list(places.values()), [short(" ".join(node.made.split()) or node.id, 34) for _, node, _ in found], fontsize=7)
+    axes.set_xlabel(unit, color=INK)
+    axes.set_title(short(words, 90), color=INK, fontsize=10, loc="left")
+    axes.tick_params(colors=INK)
     axes.set_xlim(0, 1.4 * (max((under + node.size for _, node, under in found), default=0) / scale or 1))
     for spine in axes.spines.values():
-        spine.set_color(_INK)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", transparent=True, bbox_inches="tight")
-    return buffer.getvalue()
+        spine.set_color(INK)
+    return saved(figure)
 
 
 def img(forest: Sequence[Node], words: str) -> str:
     """Gives the picture as an `<img>` that carries its own bytes and its text alternative."""
-    return f'<img alt="{attribute(alt(forest, words))}" src="data:image/png;base64,{base64.b64encode(png(forest, words)).decode()}">'
-
-
-def _amount(count: int) -> str:
-    scale, unit = _scale(count)
-    return f"{count / scale:.3g}{unit.replace('bytes', 'B')}"
-
-
-def _scale(most: int) -> tuple[float, str]:
-    return next(((value, unit) for value, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if most >= value), (1, "bytes"))
-
-
-def _short(label: str, width: int = 44) -> str:
-    # Matplotlib reads $…$ as mathematics.
-    shown = visible(label)
-    return (shown if len(shown) <= width else shown[: width - 1] + "…").replace("$", r"\$")
+    return embedded(alt(forest, words), png(forest, words))

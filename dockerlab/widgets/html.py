@@ -10,7 +10,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["TINTS", "attribute", "bar", "cell", "escape", "table", "visible"]
+__all__ = ["TINTS", "attribute", "bar", "cell", "escape", "size_words", "table", "visible"]
 
 TINTS = {
     "plain": "",
@@ -44,6 +44,14 @@ def cell(content: str, *, tint: str = "plain", tag: str = "td", style: str = "",
     rules = ";".join(filter(None, [_BORDER, "padding:.3em .6em;text-align:left;vertical-align:top", TINTS[tint], style]))
     wide = f" colspan={str(columns)!r}" if columns > 1 else ""
     return f'<{tag}{f" scope={scope!r}" if scope else ""}{wide} style="{rules}">{content}</{tag}>'.replace("'", '"')
+
+
+def size_words(count: int) -> str:
+    """Gives bytes in docker's units."""
+    value, unit = float(count), 0
+    while value >= 1000 and unit < 4:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g}{('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
 
 
 def bar(share: float, *, width_em: float = 7.0) -> str:

@@ -6,12 +6,16 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dockerlab.widgets.html import attribute, visible
 
-__all__ = ["Bar", "alt", "img", "png"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-_INK = "#7a7a7a"  # four and a half to one against white, and about as much against a dark page
+__all__ = ["INK", "Bar", "alt", "embedded", "img", "png", "saved", "scaled", "short"]
+
+INK = "#7a7a7a"  # four and a half to one against white, and about as much against a dark page
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +42,45 @@ def png(title: str, bars: Sequence[Bar]) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     places = range(len(bars))
-    scale, unit = _scale(bars)
+    scale, unit = scaled(max((bar.seen + bar.hidden for bar in bars), default=0))
     seen, hidden = [b.seen / scale for b in bars], [b.hidden / scale for b in bars]
     axes.barh(places, seen, color="#388bfd", label="seen by a container")
     axes.barh(places, hidden, left=seen, color="#d29922", hatch="///", edgecolor="#7a5b14", label="carried, but hidden by a later layer")
-    axes.set_yticks(places, [f"{n} · {_short(b.label)}" for n, b in enumerate(bars)])
+    axes.set_yticks(places, [f"{n} · {short(b.label)}" for n, b in enumerate(bars)])
     axes.set_xlabel(unit)
-    axes.set_title(_short(title, 80), color=_INK, fontsize=10, loc="left")
-    axes.tick_params(colors=_INK)
-    axes.xaxis.label.set_color(_INK)
+    axes.set_title(short(title, 80), color=INK, fontsize=10, loc="left")
+    axes.tick_params(colors=INK)
+    axes.xaxis.label.set_color(INK)
     for spine in axes.spines.values():
-        spine.set_color(_INK)
-    axes.legend(labelcolor=_INK, framealpha=0, fontsize=8, loc="upper right", bbox_to_anchor=(1, -0.22), ncols=2)
+        spine.set_color(INK)
+    axes.legend(labelcolor=INK, framealpha=0, fontsize=8, loc="upper right", bbox_to_anchor=(1, -0.22), ncols=2)
+    return saved(figure)
+
+
+def img(title: str, bars: Sequence[Bar]) -> str:
+    """Gives the picture as an `<img>` that carries its own bytes and its text alternative."""
+    return embedded(alt(title, bars), png(title, bars))
+
+
+def saved(figure: Figure) -> bytes:
+    """Gives a figure as PNG on a transparent ground."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True, bbox_inches="tight")
     return buffer.getvalue()
 
 
-def img(title: str, bars: Sequence[Bar]) -> str:
-    """Gives the picture as an `<img>` that carries its own bytes and its text alternative."""
-    data = base64.b64encode(png(title, bars)).decode()
-    return f'<img alt="{attribute(alt(title, bars))}" src="data:image/png;base64,{data}">'
+def embedded(words: str, data: bytes) -> str:
+    """Gives a PNG as an `<img>` with what it shows in words."""
+    return f'<img alt="{attribute(words)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
 
 
-def _scale(bars: Sequence[Bar]) -> tuple[float, str]:
-    most = max((b.seen + b.hidden for b in bars), default=0)
-    return (1e6, "MB") if most >= 1e6 else (1e3, "kB") if most >= 1e3 else (1, "bytes")
+def scaled(most: int) -> tuple[float, str]:
+    """Gives the unit for an axis that ends at so many bytes, and its size."""
+    return next(((value, unit) for value, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if most >= value), (1, "bytes"))
 
 
-def _short(label: str, width: int = 44) -> str:
+def short(label: str, width: int = 44) -> str:
+    """Gives a label as matplotlib can draw it, cut where it is too long."""
     # Matplotlib reads $…$ as mathematics.
     shown = visible(label).replace("$", r"\$")
     return shown if len(shown) <= width else shown[: width - 1] + "…"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dockerlab.widgets.html import bar, cell, escape, table, visible
+from dockerlab.widgets.html import bar, cell, escape, size_words, table, visible
 
 __all__ = ["Step", "html", "summary", "text"]
 
@@ -38,7 +38,7 @@ def summary(steps: Sequence[Step]) -> str:
         parts.append(f"{counts['done']} done in {sum(step.seconds for step in steps):.1f} s")
     parts += [f"{counts['failed']} failed"] if counts["failed"] else []
     added = sum(step.size for step in steps if step.state == "done")
-    parts += [f"{_amount(added)} added"] if added else []
+    parts += [f"{size_words(added)} added"] if added else []
     return f"{len(steps)} step{'s' * (len(steps) != 1)}: {', '.join(parts) or 'nothing to do'}"
 
 
@@ -81,9 +81,4 @@ def _took(step: Step) -> str:
 
 
 def _size(step: Step) -> str:
-    return _amount(step.size) if step.size else ""
-
-
-def _amount(count: int) -> str:
-    value, unit = next(((count / scale, unit) for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= scale), (float(count), "B"))
-    return f"{value:.3g}{unit}"
+    return size_words(step.size) if step.size else ""

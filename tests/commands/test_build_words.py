@@ -8,24 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from dockerlab.commands.call import Outcome, Surface
+from dockerlab.commands.build import Kept
+from dockerlab.commands.call import Outcome
 from dockerlab.commands.run import perform
 from dockerlab.engine import Engine
 from dockerlab.errors import BuildFailed, DockerlabError, InvalidArgument
 from tests.conftest import strongest
 
 
-class Kept(Surface):
-    def __init__(self, stdin: bytes = b"") -> None:
-        self.text, self._stdin = "", stdin
-
-    def out(self, text: str) -> None:
-        self.text += text
-
-    err = out
-
-    def stdin(self) -> bytes:
-        return self._stdin
+class Nobody(Kept):
+    """Nobody could type here."""
 
     def check_terminal(self) -> None:
         raise InvalidArgument("the input device is not a TTY")
@@ -42,7 +34,7 @@ def build(make_engine: Callable[[str], Engine], tmp_path: Path) -> Build:
 
     def do(text: str, *options: str, variables: dict[str, str] | None = None) -> tuple[Outcome, str]:
         (folder / "Dockerfile").write_text(text)
-        surface = Kept()
+        surface = Nobody()
         return perform(["build", *options, "."], lambda: engine, surface, folder=folder, variables=variables), surface.text
 
     return do

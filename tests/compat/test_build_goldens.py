@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dockerlab.cli.main import complaint
-from dockerlab.commands.call import Surface
+from dockerlab.commands.build import Kept
 from dockerlab.commands.run import perform
 from dockerlab.engine import Engine
 from dockerlab.errors import DockerlabError
@@ -24,18 +24,6 @@ DIFFERENT = {
     "variables with words": "BuildKit takes ${C-unset} as well", "an unclosed variable": "said as BuildKit says it",
     "an arg is no part of another stage": "with BuildKit it is, where one stands on the other",
 }  # fmt: skip
-
-
-class Kept(Surface):
-    """Both streams together."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def out(self, text: str) -> None:
-        self.text += text
-
-    err = out
 
 
 @pytest.fixture(scope="module")

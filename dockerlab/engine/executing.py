@@ -30,6 +30,7 @@ from dockerlab.oci.digest import Digest
 from dockerlab.runtime.users import LARGEST
 from dockerlab.store import opening, work
 from dockerlab.store.files import locked
+from dockerlab.store.trees import remove
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -338,4 +339,4 @@ def _unpacked(place: str, prefix: str) -> Iterator[packing.Item]:
             link = f"{prefix}/{told.link}".lstrip("/") if told.kind == "link" else told.link
             yield msgspec.structs.replace(told, path=f"{prefix}/{told.path}".lstrip("/"), link=link), disk
     finally:
-        work.remove(folder)  # as deep as the archive made it
+        remove(folder)  # as deep as the archive made it

@@ -18,7 +18,7 @@ from dockerlab.linux import syscalls
 from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Mount
 from dockerlab.runtime import mounting
-from dockerlab.store import work
+from dockerlab.store import trees
 
 __all__ = ["Laid", "begin_fresh", "empty", "lay_in", "prepare", "take_back"]
 
@@ -74,8 +74,8 @@ def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str], store: str 
                 continue
             if mount.source not in fresh:
                 for name in os.listdir(place):
-                    work.remove(f"{place}/{name}")
-                work.copy(f"{mount.source}/.", place, store)
+                    trees.remove(f"{place}/{name}")
+                trees.copy(f"{mount.source}/.", place, store)
             laid[mount.destination] = {} if mount.source in fresh else dict(_states(place, _inner(mount, mounts)))
     return laid
 
@@ -93,7 +93,7 @@ def begin_fresh(root: str, mounts: Sequence[Mount], fresh: Sequence[str]) -> Non
     for mount in mounts:
         if mount.source in fresh and not os.listdir(mount.source):
             with _Place(root, mount.destination) as place:
-                work.copy(f"{place}/.", mount.source)
+                trees.copy(f"{place}/.", mount.source)
 
 
 def empty(root: str, mount: Mount) -> None:
@@ -105,7 +105,7 @@ def empty(root: str, mount: Mount) -> None:
         os.close(base)
     with _Place(root, mount.destination) as place:
         for name in os.listdir(place):
-            work.remove(f"{place}/{name}")
+            trees.remove(f"{place}/{name}")
         os.chmod(place, next((int(word[5:], 8) for word in mount.options if word.startswith("mode=")), 0o1777))
 
 
@@ -120,7 +120,7 @@ def take_back(root: str, mounts: Sequence[Mount], laid: Laid) -> None:
             after = dict(_states(place, inner))
             for path in sorted(path for path in before.keys() - after.keys() if not _within(path, inner)):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError), _Place(mount.source, os.path.dirname(path), follow=False) as folder:
-                    work.remove(f"{folder}/{os.path.basename(path)}")
+                    trees.remove(f"{folder}/{os.path.basename(path)}")
             for path in sorted(after, key=lambda path: path.split("/")):
                 if before.get(path) != after[path]:
                     with _Place(mount.source, os.path.dirname(path), follow=False) as folder:
@@ -173,7 +173,7 @@ def _carry(source: str, target: str) -> None:
         there = None
     if stat.S_ISDIR(status.st_mode):
         if there is not None and not stat.S_ISDIR(there.st_mode):
-            work.remove(target)
+            trees.remove(target)
             there = None
         if there is None:
             os.mkdir(target)
@@ -184,8 +184,8 @@ def _carry(source: str, target: str) -> None:
             os.close(folder)
         return
     if there is not None and stat.S_ISDIR(there.st_mode):
-        work.remove(target)
+        trees.remove(target)
     # A name that nobody can have prepared: a symlink there would be written through.
     draft = f"{target[: target.rindex('/')]}/.dockerlab-{secrets.token_hex(8)}"
-    work.copy_one(source, draft)
+    trees.copy_one(source, draft)
     os.rename(draft, target)

@@ -36,10 +36,10 @@ from dockerlab.runtime.sharing import SHARED, Shared
 from dockerlab.runtime.streams import Person
 from dockerlab.runtime.supervisor import NAMESPACES, Begun, Supervisor
 from dockerlab.runtime.watcher import EVERY, Watcher
-from dockerlab.store import work
 from dockerlab.store.containers import ContainerStore, State, new_id, now, started_at
-from dockerlab.store.files import publish, scratch_name
+from dockerlab.store.files import publish
 from dockerlab.store.journal import Journal
+from dockerlab.store.recycling import out_of_sight
 
 __all__ = ["Monitor"]
 
@@ -429,21 +429,8 @@ class Monitor(Supervisor):
             with contextlib.suppress(Exception):
                 self.store.discard(self.store.get(self.folder.name))
                 self.tell("destroy")
-            gone = [self._out_of_sight(path) for path in self.request["remove"]]
+            gone = [out_of_sight(path) for path in self.request["remove"]]
         self.say({"exit": code})
         self.connection.close()  # what is left to do nobody waits for
-        for path in gone:
-            work.remove(path)
-
-    @staticmethod
-    def _out_of_sight(path: str) -> str:
-        """Gives a snapshot's folder a name that nobody looks for: removing all that is in it may take longer than anybody waits."""
-        folder, _, _ = path.rpartition("/")
-        if os.path.basename(folder) != "active":
-            return path
-        gone = f"{os.path.dirname(folder)}/{scratch_name()}"
-        try:
-            os.rename(path, gone)
-        except OSError:
-            return path
-        return gone
+        for take_away in gone:
+            take_away()

@@ -188,10 +188,10 @@ def _link(name: str, folder: int) -> str:
 
 def _copy_up(root: int, source: str, volume: str) -> None:
     """A new, empty volume begins with what the image has at its place, as docker's named volumes do; /proc, /sys and /dev are no part of the image."""
-    from dockerlab.store import work
+    from dockerlab.store import trees
 
     if os.path.isdir(source) and os.stat(source).st_dev == os.fstat(root).st_dev and not os.listdir(volume):
-        work.copy(f"{source}/.", volume)
+        trees.copy(f"{source}/.", volume)
 
 
 def mask(k: Door, path: str) -> None:

@@ -101,7 +101,7 @@ class FolderSnapshotter:
             gone = self.root / scratch_name()
             with contextlib.suppress(FileNotFoundError):
                 os.rename(folder, gone)
-                self.work("remove", path=str(gone))
+                self.work("retire", path=str(gone))
 
     def usage(self, key: str) -> tuple[int, int]:
         """Gives the bytes and the files that an active snapshot holds of its own."""

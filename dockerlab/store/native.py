@@ -14,10 +14,14 @@ from dockerlab.store.snapshots import Mount, Stack, Work
 __all__ = ["NativeSnapshotter"]
 
 _LONG = 0.1  # seconds: what takes longer to copy is worth a spare copy
+_PATIENCE = 1.0  # seconds: most containers end, and give their copy back, sooner
 
 
 class NativeSnapshotter(FolderSnapshotter):
-    """Each snapshot is a complete tree. Nothing is hard-linked between them: a container could write through a link into an image."""
+    """Each snapshot is a complete tree. Nothing is hard-linked between them: a container could write through a link into an image.
+
+    A copy made ahead waits for the next container, and a container that has changed little gives its own back (`recycling`).
+    """
 
     name = "native"
 
@@ -61,7 +65,8 @@ class NativeSnapshotter(FolderSnapshotter):
         """Has a copy of a committed snapshot made for the next container, by default without waiting for it."""
         make = self.work if wait else self._later
         if make is not None:
-            make("spare", source=str(self.committed(chain_id) / "fs"), target=str(self._spare(chain_id)))
+            patience = 0 if wait else _PATIENCE
+            make("spare", source=str(self.committed(chain_id) / "fs"), target=str(self._spare(chain_id)), patience=patience)
 
     def _take_spare(self, chain_id: ChainId, place: Path) -> bool:
         spare = self._spare(chain_id)

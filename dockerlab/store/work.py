@@ -7,7 +7,6 @@ plain values, as JSON has them.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -17,7 +16,6 @@ import tempfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
@@ -25,14 +23,13 @@ import msgspec
 from dockerlab.layers import archive, diff, index, owners, packing, tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
-from dockerlab.store import exchange
-from dockerlab.store.files import locked, scratch_name
+from dockerlab.store import exchange, recycling, trees
 from dockerlab.store.opening import compression, open_layer
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["FUNCTIONS", "Compressor", "copy", "copy_one", "remove"]
+__all__ = ["FUNCTIONS", "Compressor"]
 
 _BLOCK = 1 << 20
 _SMALL, _AHEAD = 4 << 20, 8
@@ -274,103 +271,6 @@ def usage(path: str) -> list[int]:
     return [sum(sizes.values()), files]
 
 
-def remove(path: str) -> None:
-    """Removes a tree, following no symlink; what is not there is no error."""
-    parent, name = os.path.split(path)
-    descriptor = os.open(parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        archive.remove_entry(descriptor, name)
-    except FileNotFoundError:
-        return
-    finally:
-        os.close(descriptor)
-
-
-def folders(paths: list[str], like: str) -> None:
-    """Makes folders with the mode, owner and time of the folder `like`: the root of a container is its image's root."""
-    for path in paths:
-        os.mkdir(path, 0o755)
-        if like:
-            shutil.copystat(like, path)
-            status = os.stat(like)
-            os.chown(path, status.st_uid, status.st_gid)
-
-
-def copy(source: str, target: str, apart: str = "") -> None:
-    """Copies a tree with owners, modes, times, attributes, devices and hard links; a folder where something else is mounted stays empty.
-
-    The folder `apart` is left out: a store would be copied into itself.
-    """
-    made: dict[tuple[int, int], str] = {}
-    top = os.stat(source)
-    device = top.st_dev
-    os.chown(target, top.st_uid, top.st_gid)
-    left_out = os.stat(apart) if apart else None
-    settle = [(source, target)]
-    for folder, names, leaves in os.walk(source):
-        here = target + folder[len(source) :]
-        if left_out is not None:
-            names[:] = [name for name in names if not os.path.samestat(os.lstat(f"{folder}/{name}"), left_out)]
-        mounted = [name for name in names if os.lstat(f"{folder}/{name}").st_dev != device]
-        for name in mounted:
-            os.mkdir(f"{here}/{name}", 0o755)
-        names[:] = [name for name in names if name not in mounted]
-        for name in names + leaves:
-            old, new = f"{folder}/{name}", f"{here}/{name}"
-            copy_one(old, new, made)
-            if os.path.isdir(new) and not os.path.islink(new):
-                settle.append((old, new))
-    for old, new in reversed(settle):
-        shutil.copystat(old, new)
-
-
-def spare(source: str, target: str) -> None:
-    """Makes a copy of a tree under a name where it is found whole or not at all; one that is there, or under way, stays. Holds `<target>.lock` meanwhile."""
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    with locked(Path(f"{target}.lock"), wait=False) as held:
-        if not held or os.path.isdir(target):
-            return
-        draft = f"{os.path.dirname(target)}/{scratch_name()}"
-        os.mkdir(draft)
-        try:
-            copy(source, draft)
-            os.rename(draft, target)
-        except OSError:  # the disk is full, or the image is gone: whoever needs a copy makes one
-            remove(draft)
-
-
-def copy_one(old: str, new: str, made: dict[tuple[int, int], str] | None = None) -> None:
-    """Copies one thing, a folder without what it holds; a file that is in `made` already becomes a hard link."""
-    made = {} if made is None else made
-    status = os.lstat(old)
-    key = (status.st_dev, status.st_ino)
-    if stat.S_ISDIR(status.st_mode):
-        os.mkdir(new, 0o700)
-    elif key in made and linked(made[key], new):
-        return
-    elif stat.S_ISREG(status.st_mode):
-        shutil.copyfile(old, new, follow_symlinks=False)
-    elif stat.S_ISLNK(status.st_mode):
-        os.symlink(os.readlink(old), new)
-    else:
-        os.mknod(new, status.st_mode, status.st_rdev)
-    made[key] = new
-    os.chown(new, status.st_uid, status.st_gid, follow_symlinks=False)
-    if not stat.S_ISDIR(status.st_mode):
-        shutil.copystat(old, new, follow_symlinks=False)
-
-
-def linked(old: str, new: str) -> bool:
-    """Gives a file a second name; False on a file system without hard links."""
-    try:
-        os.link(old, new, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-            return False
-        raise
-    return True
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (unpack, read_index, changes, pack, repack, export, join, cleared, usage, remove, folders, copy, spare, exchange.look, exchange.take, exchange.lay)
-}  # fmt: skip
+_OURS = (unpack, read_index, changes, pack, repack, export, join, cleared, usage)
+_OTHERS = (recycling.retire, trees.remove, trees.folders, trees.copy, trees.spare, exchange.look, exchange.take, exchange.lay)
+FUNCTIONS: dict[str, Callable[..., Any]] = {function.__name__: function for function in (*_OURS, *_OTHERS)}

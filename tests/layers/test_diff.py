@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dockerlab.layers.diff import ENGINE_PATHS, Comparison, changes
 from dockerlab.linux import syscalls
-from dockerlab.store import work
+from dockerlab.store import trees
 
 Work = Callable[[str], None]
 
@@ -63,7 +63,7 @@ def both(place: Path, action: Work, make: Callable[[Path], None] = below) -> tup
     if refused:
         pytest.skip(refused)
     (place / "whole").mkdir()
-    work.copy(str(place / "base"), str(place / "whole"))
+    trees.copy(str(place / "base"), str(place / "whole"))
     (place / "copied").touch()
     action(str(place / "whole"))
     since = (place / "copied").stat().st_ctime_ns

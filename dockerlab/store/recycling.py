@@ -1,0 +1,123 @@
+"""A container's whole copy of its image, given to the next container when this one has ended.
+
+Most containers change a handful of files. Making those few as they were costs milliseconds; removing thousands of files and copying them again
+costs seconds (an ext4 without a journal walks past every inode that was freed in the last minutes, so the copy after a removal is the slowest of all).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dockerlab.store.files import scratch_name
+from dockerlab.store.trees import copy, copy_one, remove
+
+__all__ = ["out_of_sight", "retire"]
+
+_FEW = 200  # changed things: more are copied sooner than they are mended
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+class _TooManyError(Exception):
+    pass
+
+
+@dataclass
+class _Mending:
+    since: int  # nanoseconds: what changed from then on is the container's doing
+    left: int = _FEW
+    made: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def folder(self, used: int, source: str) -> None:
+        """Makes an open folder, with all below it, as the one at `source` is."""
+        # By its descriptor: a name that is changed into a symlink meanwhile leads nowhere.
+        here = f"/proc/self/fd/{used}"
+        with os.scandir(source) as listing:
+            wanted = {entry.name: entry.stat(follow_symlinks=False) for entry in listing}
+        with os.scandir(used) as listing:
+            found = {entry.name: entry.stat(follow_symlinks=False) for entry in listing}
+        for name in found.keys() - wanted.keys():
+            self._count()
+            remove(f"{here}/{name}")
+        for name, status in wanted.items():
+            now = found.get(name)
+            if now is None or not self._stands(now, status):
+                self._count()
+                if now is not None:
+                    remove(f"{here}/{name}")
+                self._again(f"{source}/{name}", f"{here}/{name}", stat.S_ISDIR(status.st_mode))
+            elif stat.S_ISDIR(status.st_mode):
+                below = os.open(name, _FOLDER, dir_fd=used)
+                try:
+                    self.folder(below, f"{source}/{name}")
+                finally:
+                    os.close(below)
+        if os.fstat(used).st_ctime_ns >= self.since:
+            _like(here, source)
+
+    def _stands(self, now: os.stat_result, wanted: os.stat_result) -> bool:
+        if stat.S_ISDIR(wanted.st_mode):
+            return stat.S_ISDIR(now.st_mode)
+        return stat.S_IFMT(now.st_mode) == stat.S_IFMT(wanted.st_mode) and now.st_ctime_ns < self.since
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise _TooManyError
+
+    def _again(self, old: str, new: str, folder: bool) -> None:
+        copy_one(old, new, self.made)
+        if folder:
+            copy(old, new)
+
+
+def _like(folder: str, source: str) -> None:
+    status = os.stat(source)
+    for name in os.listxattr(folder):
+        if name.startswith(("user.", "trusted.", "system.posix_acl")):  # dockerlab's own notes among them
+            os.removexattr(folder, name)
+    os.chown(folder, status.st_uid, status.st_gid)
+    shutil.copystat(source, folder)
+
+
+def out_of_sight(path: str) -> Callable[[], None]:
+    """Gives a snapshot's folder (or a volume's, which keeps its name) a name that nobody looks for; gives what takes it away, which may take longer than anybody waits."""
+    folder, _, _ = path.rpartition("/")
+    if os.path.basename(folder) == "active":
+        gone = f"{os.path.dirname(folder)}/{scratch_name()}"
+        with contextlib.suppress(OSError):
+            os.rename(path, gone)
+            return functools.partial(retire, gone)
+    return functools.partial(remove, path)
+
+
+def retire(path: str) -> None:
+    """Removes an active snapshot's folder that has been taken out of sight; a whole copy that little was changed in becomes its image's spare copy.
+
+    `path` is `<root>/<scratch name>` of a `NativeSnapshotter`, or of another snapshotter, whose folders are only removed.
+    """
+    with contextlib.suppress(OSError, _TooManyError):
+        _recycle(path)
+    remove(path)
+
+
+def _recycle(path: str) -> None:
+    root = os.path.dirname(path)
+    since = os.stat(f"{path}/copied").st_mtime_ns
+    with open(f"{path}/parents") as file:
+        parent = file.readline().strip()
+    spare = f"{root}/spare/{parent}"
+    if not parent or os.path.isdir(spare):
+        return
+    used = os.open(f"{path}/fs", _FOLDER)
+    try:
+        _Mending(since).folder(used, f"{root}/{parent}/fs")
+    finally:
+        os.close(used)
+    os.makedirs(os.path.dirname(spare), exist_ok=True)
+    os.rename(f"{path}/fs", spare)

@@ -14,6 +14,7 @@
     ├── DockerfileError             a line of a Dockerfile that cannot be understood
     ├── BuildFailed                 a step of a build that did not succeed
     ├── ContainerError              a container that could not be started
+    ├── RegistryError               what a registry refuses, or how it fails
     ├── Interrupted                 the person pressed stop
     └── NotSupportedHere            refused by this host, or not yet done by dockerlab
 
@@ -37,6 +38,7 @@ __all__ = [
     "InvalidRequest",
     "NotFound",
     "NotSupportedHere",
+    "RegistryError",
     "StoreError",
     "UnsafeArchive",
     "UsageError",
@@ -129,6 +131,14 @@ class UnsafeArchive(DockerlabError):
 
 class StoreError(DockerlabError):
     """The store's folder cannot be used as it is."""
+
+
+class RegistryError(DockerlabError):
+    """What a registry refuses: `code` is one of the distribution-spec's "Error Codes" (or ""), `status` the HTTP status (0 where no answer came), `detail` plain values."""
+
+    def __init__(self, message: str, *, code: str = "", status: int = 0, detail: object = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code, self.status, self.detail = code, status, detail
 
 
 class DockerfileError(DockerlabError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["Advised", "ArgumentsUnused", "CacheHit", "CacheMiss", "CheckOverridden", "Event", "ImageBuilt"]
 __all__ += ["LayerCommitted", "StepEnded", "StepFailed", "StepOutput", "StepRunning", "StepStarted", "TriggersStarted"]
+__all__ += ["HttpExchange", "LayerProgress", "LayerStatus", "TransferEnded", "TransferStarted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +125,62 @@ class ImageBuilt(Event):
 
     image: str
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpExchange(Event):
+    """One request and its answer, secrets replaced by names of variables; `sent` and `received` are the bytes of the bodies, `status` is 0 where no answer came."""
+
+    method: str
+    url: str
+    status: int
+    seconds: float
+    sent: int = 0
+    received: int = 0
+    request: tuple[tuple[str, str], ...] = ()
+    response: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStarted(Event):
+    """An image begins to travel: `way` is push or pull."""
+
+    way: str
+    registry: str
+    repository: str
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStatus(Event):
+    """What has become of a layer, in docker's words; `layer` is what docker calls it (diff_id on a push, digest on a pull), `size` its bytes as they travel.
+
+    `sent` are the bytes of it that did travel, `note` where it was mounted from.
+    """
+
+    layer: str
+    status: str
+    size: int = 0
+    sent: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerProgress(Event):
+    """So many of a layer's bytes have travelled."""
+
+    layer: str
+    done: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnded(Event):
+    """The manifest has arrived. `fresh`: the name did not stand for it here before (pull)."""
+
+    tag: str
+    digest: str
+    size: int
+    fresh: bool = True

@@ -1,0 +1,425 @@
+"""A registry, seen by its client (distribution-spec 1.1, and schema 2 as docker sends it)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import msgspec
+
+from dockerlab.errors import CorruptContent, RegistryError
+from dockerlab.events import Event, HttpExchange
+from dockerlab.oci.digest import Digest
+from dockerlab.oci.manifest import INDEX
+from dockerlab.oci.reference import DEFAULT_REGISTRY
+from dockerlab.registry.authentication import Tokens, challenges, scope
+from dockerlab.registry.keychain import Login
+from dockerlab.registry.protocol import MANIFESTS, MAX_MANIFEST, decode_errors
+from dockerlab.registry.transport import Reply, Transport, unreachable
+
+__all__ = ["Fetched", "Registry", "Wish"]
+
+_BLOCK = 1 << 20
+_SMALL = 1 << 20  # a blob up to here goes in one PUT
+_TRIES, _REDIRECTS = 5, 5
+_HUB_HOST = "registry-1.docker.io"
+_SHOWN = ("Location", "Range", "Content-Range", "Content-Type", "Content-Length", "Docker-Content-Digest", "WWW-Authenticate", "OCI-Subject", "Link", "Retry-After", "RateLimit-Remaining")
+Tell = Callable[[Event], object]
+Blocks = Callable[[int], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A manifest as it came: its bytes, media type and digest."""
+
+    raw: bytes
+    media_type: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one is allowed to ask: the scopes of a token, if it comes to tokens."""
+
+    repository: str = ""
+    actions: tuple[str, ...] = ("pull",)
+    besides: str = ""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes, in the token server's words."""
+        own = (scope(self.repository, *self.actions),) if self.repository else ()
+        return (*own, scope(self.besides, "pull")) if self.besides else own
+
+
+class Registry:
+    """One registry. `tell` hears every exchange; without it none is noted.
+
+    `insecure`: http, or https with any certificate, will do. `pause` waits so many seconds before something is tried again.
+    """
+
+    def __init__(
+        self, host: str, transport: Transport, *, login: Login | None = None, insecure: bool = False, tell: Tell | None = None, pause: Callable[[float], object] = time.sleep,
+    ) -> None:  # fmt: skip
+        self.host, self._transport, self._login, self._tell, self._pause = host, transport, login, tell, pause
+        self._insecure = insecure or is_local(host)
+        self._base = ""
+        self._told: list[Any] = []  # the challenges of the last refusal: the next request answers them at once
+        self._tokens = Tokens(self._ask)
+
+    # Asking.
+
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, Mapping[str, str], bytes]:
+        """Asks a server that grants tokens."""
+        with self._sent(method, url, headers, body, what="token") as reply:
+            return reply.status, reply.headers, _limited(reply, 1 << 20)
+
+    @property
+    def base(self) -> str:
+        """The registry's address, found out with the first request; raises RegistryError."""
+        if not self._base:
+            self._base = self._found()
+        return self._base
+
+    def _found(self) -> str:
+        host = _HUB_HOST if self.host == DEFAULT_REGISTRY else self.host
+        if not self._insecure:
+            return f"https://{host}"
+        for scheme in ("http", "https"):
+            try:
+                with self._sent("GET", f"{scheme}://{host}/v2/", {}, None, what="ping") as reply:
+                    if scheme == "http" and reply.status == 400:  # a server of https that heard http
+                        continue
+                    self._told = challenges(reply.headers.get("WWW-Authenticate", ""))
+                    return f"{scheme}://{host}"
+            except ConnectionError as error:
+                if scheme == "https" or not re.search("reset|closed", str(error)):
+                    raise unreachable("GET", f"{scheme}://{host}/v2/", error) from error
+        return f"https://{host}"
+
+    @contextlib.contextmanager
+    def _sent(self, method: str, url: str, headers: Mapping[str, str], body: Any, what: str = "") -> Iterator[Reply]:
+        """One exchange, and the note of it."""
+        began, reply, counted, trouble = time.perf_counter(), None, _Counted(), ""
+        try:
+            reply = self._transport.send(method, url, headers, body, verify=not self._insecure)
+            yield counted.around(reply) if self._tell else reply
+        except ConnectionError as error:
+            trouble = str(error)
+            raise
+        finally:
+            if reply is not None:
+                reply.close()
+            if self._tell:
+                self._note(method, url, headers, reply, time.perf_counter() - began, body, counted.bytes, what, trouble)
+
+    def _note(self, method: str, url: str, headers: Mapping[str, str], reply: Reply | None, seconds: float, body: Any, received: int, what: str, error: str) -> None:
+        assert self._tell
+        sent = len(body) if isinstance(body, bytes) else int(headers.get("Content-Length", 0)) if body is not None else 0
+        shown = tuple((name, reply.headers[name]) for name in _SHOWN if reply is not None and name in reply.headers)
+        self._tell(HttpExchange(method, _hidden(url), reply.status if reply else 0, seconds, sent, received, _redacted(headers), shown, error, what))
+
+    @contextlib.contextmanager
+    def call(
+        self, method: str, path: str, wish: Wish, *, headers: Mapping[str, str] | None = None, body: Callable[[], Any] | None = None, what: str = "",
+    ) -> Iterator[Reply]:  # fmt: skip
+        """Gives the answer to a request, which one is logged in for where need be; the body is made anew each time. Raises RegistryError for 401 and 429, and where nobody answers."""
+        url = urljoin(f"{self.base}/", path)
+        for attempt in range(2):
+            sent = dict(headers or {})
+            if self._told and _same_host(url, self.base):
+                sent["Authorization"] = self._tokens.answer(self._told, wish.scopes, self._login)
+            try:
+                with self._followed(method, url, sent, body() if body else None, what) as reply:
+                    if reply.status == 401 and attempt == 0:
+                        self._told = challenges(reply.headers.get("WWW-Authenticate", ""))
+                        if "Authorization" in sent:
+                            self._tokens.forget()
+                        if self._told:
+                            continue
+                    if reply.status in (401, 429):
+                        raise self.refused(reply, method, path)
+                    yield reply
+                    return
+            except ConnectionError as error:
+                raise unreachable(method, url, error) from error
+
+    @contextlib.contextmanager
+    def _followed(self, method: str, url: str, headers: dict[str, str], body: Any, what: str) -> Iterator[Reply]:
+        """Follows redirects of what only reads. A secret stays with the host that it is meant for; RFC 9110, section 15.4."""
+        for _ in range(_REDIRECTS):
+            with self._sent(method, url, headers, body, what) as reply:
+                if reply.status not in (301, 302, 303, 307, 308) or method not in ("GET", "HEAD"):
+                    yield reply
+                    return
+                target = urljoin(url, reply.headers.get("Location", ""))
+            if urlsplit(target).scheme not in ("http", "https") or (urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http" and not self._insecure):
+                raise ConnectionError(f"redirected to {_hidden(target)[:200]}, which is not followed")
+            if not _same_host(url, target):
+                headers.pop("Authorization", None)
+            url = target
+        raise ConnectionError("stopped after 5 redirects")
+
+    def refused(self, reply: Reply, method: str, path: str) -> RegistryError:
+        """Gives what a refusal says, in docker's words."""
+        told = decode_errors(_limited(reply, 1 << 16))
+        code, message = told[0] if told else ("", "")
+        if reply.status == 429:
+            return _too_many(reply, message)
+        words = {401: "unauthorized", 403: "denied", 404: "not found"}.get(reply.status, "")
+        lowered = code.lower().replace("_", " ")
+        text = f"{lowered}: {message}" if code and message else lowered or f"received unexpected HTTP status: {reply.status} {words}".strip()
+        hint = "docker login, with the registry's name" if reply.status in (401, 403) else ""
+        return RegistryError(text, code=code, status=reply.status, hint=hint)
+
+    # What the specification has.
+
+    def ping(self, wish: Wish | None = None) -> None:
+        """end-1; raises RegistryError where one may not enter."""
+        with self.call("GET", "/v2/", wish or Wish(), what="ping") as reply:
+            if reply.status >= 400:
+                raise self.refused(reply, "GET", "/v2/")
+
+    def manifest(self, name: str, reference: str, *, head: bool = False) -> Fetched | None:
+        """Gives a manifest, verified, or None where there is none; end-3. With `head` its bytes are left out."""
+        wish, path = Wish(name), f"/v2/{name}/manifests/{reference}"
+        with self.call("HEAD" if head else "GET", path, wish, headers={"Accept": ", ".join(MANIFESTS)}, what=f"manifest {reference}") as reply:
+            if reply.status == 404:
+                return None
+            if reply.status != 200:
+                raise self.refused(reply, "GET", path)
+            kind = reply.headers.get("Content-Type", "").partition(";")[0].strip()
+            told = reply.headers.get("Docker-Content-Digest", "")
+            if head:
+                return Fetched(b"", kind, Digest(told))
+            raw = _limited(reply, MAX_MANIFEST)
+        wanted = reference if ":" in reference else told
+        algorithm = wanted.partition(":")[0] if wanted.startswith("sha512:") else "sha256"
+        digest = f"{algorithm}:{hashlib.new(algorithm, raw).hexdigest()}"
+        if wanted and wanted != digest:
+            raise CorruptContent(f"the manifest is not what its digest says: {wanted[:80]}", expected=wanted, actual=digest, hint="try again; if it stays so, the registry is damaged")
+        return Fetched(raw, kind, Digest(digest))
+
+    def put_manifest(self, name: str, reference: str, raw: bytes, media_type: str) -> str:
+        """Pushes a manifest and gives the digest that the registry says it has; end-7."""
+        path, headers = f"/v2/{name}/manifests/{reference}", {"Content-Type": media_type, "Content-Length": str(len(raw))}
+        with self.call("PUT", path, Wish(name, ("pull", "push")), headers=headers, body=lambda: raw, what=f"manifest {reference}") as reply:
+            if reply.status not in (200, 201, 202):
+                raise self.refused(reply, "PUT", path)
+            return reply.headers.get("Docker-Content-Digest", "")
+
+    def has_blob(self, name: str, digest: str, *, push: bool = False) -> int | None:
+        """Gives a blob's size there, None where it is not; end-2."""
+        wish = Wish(name, ("pull", "push")) if push else Wish(name)
+        with self.call("HEAD", f"/v2/{name}/blobs/{digest}", wish, what=f"blob {digest}") as reply:
+            if reply.status == 200:
+                return int(reply.headers.get("Content-Length", 0) or 0)
+            if reply.status in (404, 405):
+                return None
+            raise self.refused(reply, "HEAD", digest)
+
+    def begin(self, name: str, *, mount: str = "", source: str = "") -> str:
+        """Begins an upload and gives its address; "" where the blob was mounted from another repository instead: end-4a, end-11."""
+        words = f"?{urlencode({'mount': mount, 'from': source})}" if mount else ""
+        path = f"/v2/{name}/blobs/uploads/{words}"
+        with self.call("POST", path, Wish(name, ("pull", "push"), source), headers={"Content-Length": "0"}, body=lambda: b"", what=f"upload {mount}".strip()) as reply:
+            if reply.status == 201 and mount:
+                return ""
+            if reply.status != 202:
+                raise self.refused(reply, "POST", path)
+            return _place(self.base, reply)
+
+    def upload(self, name: str, digest: str, size: int, opened: Callable[[], BinaryIO], *, place: str = "", progress: Callable[[int], object] | None = None) -> None:
+        """Uploads a blob, in one PUT where it is small, else by PATCH; after a cut it goes on where the registry says it stands. end-5, end-6, end-13."""
+        place = place or self.begin(name)
+        wish = Wish(name, ("pull", "push"))
+        if size <= _SMALL:
+            self._finished(wish, place, digest, opened, size, progress)
+            return
+        have = 0
+        for attempt in range(_TRIES):
+            try:
+                place = self._patched(wish, place, opened, have, size, progress)
+                break
+            except RegistryError as error:
+                if error.status not in (0, 416, 500, 502, 503, 504) or attempt == _TRIES - 1:
+                    raise
+                self._pause(0.2 * 2**attempt)
+                place, have = self._standing(wish, place)
+        self._finished(wish, place, digest, None, 0, None)
+
+    def _patched(self, wish: Wish, place: str, opened: Callable[[], BinaryIO], have: int, size: int, progress: Callable[[int], object] | None) -> str:
+        if have == size:
+            return place
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size - have), "Content-Range": f"{have}-{size - 1}"}
+        with self.call("PATCH", place, wish, headers=headers, body=lambda: _read(opened, have, progress), what="chunk") as reply:
+            if reply.status not in (202, 204):
+                raise self.refused(reply, "PATCH", place)
+            return _place(place, reply)
+
+    def _standing(self, wish: Wish, place: str) -> tuple[str, int]:
+        with self.call("GET", place, wish, what="how far") as reply:
+            if reply.status not in (202, 204):
+                raise self.refused(reply, "GET", place)
+            found = re.fullmatch(r"(?:bytes=)?0-(\d+)", reply.headers.get("Range", ""))
+            last = int(found[1]) if found else 0
+            # "0-0" is said for one byte and for none: the one is sent again, and its range tells which it was.
+            return _place(place, reply), last + 1 if last else 0
+
+    def _finished(self, wish: Wish, place: str, digest: str, opened: Callable[[], BinaryIO] | None, size: int, progress: Callable[[int], object] | None) -> None:
+        url = f"{place}{'&' if '?' in place else '?'}{urlencode({'digest': digest})}"
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        body: Callable[[], Any] = (lambda: _read(opened, 0, progress)) if opened and size else lambda: b""
+        with self.call("PUT", url, wish, headers=headers, body=body, what=f"blob {digest}") as reply:
+            if reply.status not in (201, 204):
+                raise self.refused(reply, "PUT", url)
+
+    def download(self, name: str, digest: str, size: int, target: Path, *, progress: Callable[[int], object] | None = None) -> None:
+        """Writes a blob to a file, verified while it comes; after a cut it goes on from there (RFC 9110, section 14). Raises RegistryError, CorruptContent."""
+        state = hashlib.new(digest.partition(":")[0])
+        have, path = 0, f"/v2/{name}/blobs/{digest}"
+        with open(target, "wb", buffering=0) as file:
+            for attempt in range(_TRIES):
+                headers = {"Range": f"bytes={have}-"} if have else {}
+                try:
+                    with self.call("GET", path, Wish(name), headers=headers, what=f"blob {digest}") as reply:
+                        if reply.status not in (200, 206):
+                            raise self.refused(reply, "GET", path)
+                        if have and reply.status == 200:  # a server that knows no ranges begins anew
+                            have, state = 0, hashlib.new(digest.partition(":")[0])
+                            file.seek(0)
+                            file.truncate()
+                        for block in reply.blocks():
+                            have += len(block)
+                            if have > size:
+                                raise CorruptContent(f"{digest[:19]} is longer than its descriptor says", expected=str(size), hint="the registry is damaged, or lies")
+                            state.update(block)
+                            file.write(block)
+                            if progress:
+                                progress(have)
+                    if have == size:
+                        break
+                    raise RegistryError(f"{digest[:19]} was cut short: {have} of {size} bytes", status=0, hint="try again")
+                except RegistryError as error:
+                    if error.status not in (0, 500, 502, 503, 504) or attempt == _TRIES - 1:
+                        raise
+                    self._pause(0.2 * 2**attempt)
+        if f"{digest.partition(':')[0]}:{state.hexdigest()}" != digest:
+            raise CorruptContent(f"filesystem layer verification failed for digest {digest}", expected=digest, actual=state.hexdigest(), hint="try again; if it stays so, the registry is damaged")
+
+    def tags(self, name: str) -> list[str]:
+        """Gives all tags, page by page; end-8. Raises NotFound's like as RegistryError with status 404."""
+        return [str(tag) for page in self._pages(f"/v2/{name}/tags/list", Wish(name)) for tag in page.get("tags") or []]
+
+    def catalog(self) -> list[str]:
+        """Gives all repositories, where the registry tells them."""
+        return [str(name) for page in self._pages("/v2/_catalog", Wish()) for name in page.get("repositories") or []]
+
+    def _pages(self, path: str, wish: Wish) -> Iterator[dict[str, Any]]:
+        for _ in range(1000):
+            with self.call("GET", path, wish, what="list") as reply:
+                if reply.status != 200:
+                    raise self.refused(reply, "GET", path)
+                page, link = msgspec.json.decode(_limited(reply, 16 << 20)), reply.headers.get("Link", "")
+            yield page if isinstance(page, dict) else {}
+            found = re.match(r'\s*<([^>]+)>\s*;\s*rel="?next"?', link)
+            if not found:
+                return
+            path = found[1]
+
+    def referrers(self, name: str, digest: str) -> list[dict[str, Any]]:
+        """Gives what has a manifest as its subject, by the API or by the tag that stands in for it; end-12a, "Referrers Tag Schema"."""
+        path = f"/v2/{name}/referrers/{digest}"
+        with self.call("GET", path, Wish(name), headers={"Accept": INDEX}, what="referrers") as reply:
+            if reply.status == 200:
+                return list(msgspec.json.decode(_limited(reply, MAX_MANIFEST)).get("manifests") or [])
+            if reply.status != 404:
+                raise self.refused(reply, "GET", path)
+        fetched = self.manifest(name, digest.replace(":", "-", 1)[:104])
+        return list(msgspec.json.decode(fetched.raw).get("manifests") or []) if fetched and fetched.media_type == INDEX else []
+
+
+class _Counted:
+    """Counts what is read of an answer."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._reply: Any = None
+
+    def around(self, reply: Reply) -> Any:
+        self._reply, self.status, self.headers = reply, reply.status, reply.headers
+        return self
+
+    def blocks(self) -> Iterator[bytes]:
+        for block in self._reply.blocks():
+            self.bytes += len(block)
+            yield block
+
+    def close(self) -> None:
+        pass
+
+
+def is_local(host: str) -> bool:
+    """Tells whether docker would speak http with it unasked: this machine."""
+    name = urlsplit(f"//{host}").hostname or ""
+    return name == "localhost" or name == "::1" or bool(re.fullmatch(r"127(\.\d{1,3}){3}", name))
+
+
+def _same_host(one: str, other: str) -> bool:
+    first, second = urlsplit(one), urlsplit(other)
+    return (first.scheme, first.netloc) == (second.scheme, second.netloc)
+
+
+def _place(base: str, reply: Reply) -> str:
+    return urljoin(base, reply.headers.get("Location", ""))
+
+
+def _read(opened: Callable[[], BinaryIO], start: int, progress: Callable[[int], object] | None) -> Iterator[bytes]:
+    with opened() as file:
+        file.seek(start)
+        done = start
+        while block := file.read(_BLOCK):
+            yield block
+            done += len(block)
+            if progress:
+                progress(done)
+
+
+def _limited(reply: Reply, limit: int) -> bytes:
+    blocks, size = [], 0
+    for block in reply.blocks():
+        size += len(block)
+        if size > limit:
+            raise CorruptContent(f"the registry's answer is longer than {limit} bytes", hint="it is not a document of the protocol")
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def _too_many(reply: Reply, message: str) -> RegistryError:
+    wait = reply.headers.get("Retry-After", "")
+    when = f"come back in {wait} seconds" if wait.isdigit() else f"come back at {wait[:40]}" if wait else "come back later"
+    limit = reply.headers.get("RateLimit-Limit", "").partition(";")[0]
+    allowed = f" (allowed are {limit} pulls in a window)" if limit.isdigit() else ""
+    return RegistryError(f"toomanyrequests: {message or 'too many requests'}{allowed}", code="TOOMANYREQUESTS", status=429, hint=f"{when}, log in for a higher limit, or set a mirror")
+
+
+def _hidden(url: str) -> str:
+    """Gives an address without what would let its reader in: passwords, signatures, tokens."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    query = "&".join(each if re.match(r"(digest|mount|from|n|last|service|scope|account|tag|artifactType)=", each) else f"{each.partition('=')[0]}=…" for each in parts.query.split("&") if each)
+    return f"{parts.scheme}://{host}{parts.path}{'?' if query else ''}{query}"
+
+
+def _redacted(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    shown = {"Authorization": lambda value: f"{value.partition(' ')[0]} {'$TOKEN' if value.startswith('Bearer') else '$LOGIN'}"}
+    return tuple((name, shown[name](value) if name in shown else value) for name, value in headers.items() if name != "User-Agent")
+
+

@@ -1,0 +1,309 @@
+"""What a registry keeps on disk, laid out as CNCF distribution lays it (its `paths.go`), so that `registry:2` reads what we wrote and the other way round.
+
+    docker/registry/v2/blobs/sha256/ab/abcd…/data                       every blob once
+    docker/registry/v2/repositories/NAME/_layers/sha256/…/link          this repository has the blob
+    docker/registry/v2/repositories/NAME/_manifests/revisions/sha256/…/link
+    docker/registry/v2/repositories/NAME/_manifests/tags/TAG/current/link
+    docker/registry/v2/repositories/NAME/_uploads/UUID/{data,startedat}
+
+A link is a file that holds a digest. Links and blobs appear by rename(2): whoever is killed leaves an upload, never a part of a blob. Who writes holds
+`gc.lock` shared, so that the collection of garbage (`garbage`) never takes a blob between its upload and the link to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dockerlab.errors import StoreError
+from dockerlab.oci.digest import Digest
+from dockerlab.oci.manifest import MANIFEST
+from dockerlab.registry.protocol import DIGEST, TAG, media_type, refusal
+from dockerlab.store.files import locked, publish
+
+__all__ = ["Referrer", "Repository", "Storage", "descriptors", "holding", "subject_of"]
+
+_DIGEST = re.compile(DIGEST)
+_USED_FOR = 5.0  # seconds that a count of all bytes is believed
+
+
+class Referrer(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A manifest that names another one as its `subject`, as the referrers list describes it."""
+
+    media_type: str
+    digest: str
+    size: int
+    artifact_type: str = ""
+    annotations: dict[str, str] = {}
+
+
+class _Subject(msgspec.Struct):
+    digest: str = ""
+
+
+class _Config(msgspec.Struct, rename="camel"):
+    media_type: str = ""
+
+
+class _Facts(msgspec.Struct, rename="camel"):
+    subject: _Subject | None = None
+    artifact_type: str = ""
+    config: _Config | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Storage:
+    """All of a registry's repositories; `quota` bounds the bytes of all blobs, 0 means no bound."""
+
+    def __init__(self, root: Path, *, quota: int = 0) -> None:
+        self.root, self.quota = root, quota
+        self.folder = root / "docker" / "registry" / "v2"
+        self.lock = self.folder / "gc.lock"
+        self._used = (-_USED_FOR, 0)
+        for name in ("blobs", "repositories"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def blob(self, digest: str) -> Path:
+        """Gives where a blob lies or would lie."""
+        algorithm, _, digits = digest.partition(":")
+        return self.folder / "blobs" / algorithm / digits[:2] / digits / "data"
+
+    def digests(self) -> Iterator[Digest]:
+        """Yields the digest of every blob."""
+        for place in (self.folder / "blobs").glob("*/*/*/data"):
+            yield Digest(f"{place.parts[-4]}:{place.parts[-2]}")
+
+    def repository(self, name: str) -> Repository:
+        """Gives a repository, whether it is there or not; `name` fits the specification's grammar."""
+        return Repository(self, name)
+
+    def repositories(self) -> list[str]:
+        """Gives the names of all repositories, sorted."""
+        top, found, folders = self.folder / "repositories", [], [""]
+        while folders:
+            name = folders.pop()
+            with contextlib.suppress(FileNotFoundError), os.scandir(top / name) as listing:
+                below = [entry.name for entry in listing if entry.is_dir(follow_symlinks=False)]
+                if "_manifests" in below or "_layers" in below:
+                    found.append(name)
+                folders += [f"{name}/{each}".lstrip("/") for each in below if not each.startswith("_")]
+        return sorted(found)
+
+    def room(self, size: int) -> None:
+        """Raises DENIED where so many bytes more are beyond the quota."""
+        if not self.quota:
+            return
+        when, used = self._used
+        if time.monotonic() - when > _USED_FOR:
+            used = sum(self.blob(digest).stat().st_size for digest in self.digests())
+            self._used = (time.monotonic(), used)
+        if used + size > self.quota:
+            raise refusal("DENIED", {"quota": self.quota, "used": used}, message="the registry's quota is used up")
+        self._used = (self._used[0], used + size)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds garbage collection off for the block."""
+        with locked(self.lock, shared=True):
+            yield
+
+
+@contextlib.contextmanager
+def holding() -> Iterator[None]:
+    """Turns a full or read-only disk into the protocol's words."""
+    try:
+        yield
+    except StoreError as error:
+        raise refusal("UNAVAILABLE", error.message, status=507) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise refusal("UNAVAILABLE", os.strerror(error.errno), status=507 if error.errno != errno.EROFS else 503) from error
+        raise
+
+
+class Repository:
+    """One repository: which blobs it has, its manifests and tags."""
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        self.storage, self.name = storage, name
+        self.folder = storage.folder / "repositories" / name
+        self._tags = self.folder / "_manifests" / "tags"
+
+    def exists(self) -> bool:
+        """Tells whether anything was ever pushed here."""
+        return (self.folder / "_manifests").is_dir() or (self.folder / "_layers").is_dir()
+
+    # Blobs.
+
+    def _link(self, kind: str, digest: str) -> Path:
+        algorithm, _, digits = digest.partition(":")
+        return self.folder / kind / algorithm / digits / "link"
+
+    def has(self, digest: str) -> Path | None:
+        """Gives where a blob of this repository lies, or None."""
+        place = self.storage.blob(digest)
+        if (self._link("_layers", digest).exists() or self._link("_manifests/revisions", digest).exists()) and place.exists():
+            return place
+        return None
+
+    def take(self, digest: str, draft: Path | None = None) -> bool:
+        """Links a blob, which is there already or which the draft holds; False where neither is."""
+        place = self.storage.blob(digest)
+        with holding(), self.storage.writing():
+            if place.exists():
+                os.utime(place)  # as good as new: nothing young is garbage
+            elif draft is None:
+                return False
+            else:
+                self.storage.room(draft.stat().st_size)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(draft, place)
+            _write_link(self._link("_layers", digest), digest)
+        return True
+
+    def forget_blob(self, digest: str) -> bool:
+        """Takes a blob out of this repository; False where it is not in it."""
+        return _unlink(self._link("_layers", digest))
+
+    # Manifests.
+
+    def digest_of(self, reference: str) -> str:
+        """Gives the digest that a tag or a digest stands for here, or ""."""
+        if _DIGEST.fullmatch(reference):
+            return reference if self._link("_manifests/revisions", reference).exists() else ""
+        try:
+            digest = (self._tags / reference / "current" / "link").read_text().strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        return digest if _DIGEST.fullmatch(digest) and self._link("_manifests/revisions", digest).exists() else ""
+
+    def manifest(self, digest: str) -> bytes | None:
+        """Gives a manifest's bytes as they were pushed, or None."""
+        if not self._link("_manifests/revisions", digest).exists():
+            return None
+        try:
+            return self.storage.blob(digest).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def put_manifest(self, digest: str, raw: bytes, tags: tuple[str, ...]) -> None:
+        """Keeps a manifest and points tags at it."""
+        place = self.storage.blob(digest)
+        with holding(), self.storage.writing():
+            if place.exists():
+                os.utime(place)
+            else:
+                self.storage.room(len(raw))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                publish(place, raw)
+            _write_link(self._link("_manifests/revisions", digest), digest)
+            for tag in tags:
+                algorithm, _, digits = digest.partition(":")
+                _write_link(self._tags / tag / "index" / algorithm / digits / "link", digest)
+                _write_link(self._tags / tag / "current" / "link", digest)
+
+    def tags(self) -> list[str]:
+        """Gives the tags, in the order of their bytes."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._tags) as listing:
+            return sorted(entry.name for entry in listing if re.fullmatch(TAG, entry.name) and self.digest_of(entry.name))
+        return []
+
+    def forget_tag(self, tag: str) -> bool:
+        """Takes a tag away; False where there is none."""
+        if not _unlink(self._tags / tag / "current" / "link"):
+            return False
+        shutil.rmtree(self._tags / tag, ignore_errors=True)
+        return True
+
+    def forget_manifest(self, digest: str) -> bool:
+        """Takes a manifest away with every tag on it; False where it is not here."""
+        if not _unlink(self._link("_manifests/revisions", digest)):
+            return False
+        for entry in self._tags.glob("*/current/link"):
+            with contextlib.suppress(FileNotFoundError):
+                if entry.read_text().strip() == digest:
+                    self.forget_tag(entry.parts[-3])
+        return True
+
+    def revisions(self) -> Iterator[Digest]:
+        """Yields the digests of all manifests, tagged or not."""
+        for link in (self.folder / "_manifests" / "revisions").glob("*/*/link"):
+            yield Digest(f"{link.parts[-3]}:{link.parts[-2]}")
+
+    def layers(self) -> Iterator[Digest]:
+        """Yields the digests of the blobs that are linked here."""
+        for link in (self.folder / "_layers").glob("*/*/link"):
+            yield Digest(f"{link.parts[-3]}:{link.parts[-2]}")
+
+    def referrers(self, subject: str) -> list[Referrer]:
+        """Gives the manifests here whose subject is that digest, whether or not it exists."""
+        found = []
+        for digest in sorted(self.revisions()):
+            about, referrer = _facts(str(self.storage.blob(digest)), digest)
+            if about == subject and referrer is not None:
+                found.append(referrer)
+        return found
+
+
+@lru_cache(maxsize=1 << 14)
+def _read_facts(place: str, digest: str) -> tuple[str, Referrer | None]:
+    raw = Path(place).read_bytes()
+    return subject_of(raw, digest)
+
+
+def _facts(place: str, digest: str) -> tuple[str, Referrer | None]:
+    # A manifest never changes, so that what was read once stays true; one that is gone is not remembered.
+    try:
+        return _read_facts(place, digest)
+    except FileNotFoundError:
+        return "", None
+
+
+def subject_of(raw: bytes, digest: str) -> tuple[str, Referrer | None]:
+    """Gives the digest of a manifest's subject and the manifest as a referrer; ("", None) where it has none."""
+    try:
+        facts = msgspec.json.decode(raw, type=_Facts)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "", None
+    if facts.subject is None or not facts.subject.digest:
+        return "", None
+    kind = media_type(raw)
+    artifact = facts.artifact_type or (facts.config.media_type if facts.config and kind == MANIFEST else "")
+    return facts.subject.digest, Referrer(kind, digest, len(raw), artifact, facts.annotations or {})
+
+
+def _write_link(place: Path, digest: str) -> None:
+    while True:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            publish(place, digest.encode())
+            return
+        except FileNotFoundError:  # somebody takes the folder away at this moment
+            continue
+
+
+def _unlink(place: Path) -> bool:
+    try:
+        place.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    with contextlib.suppress(OSError):
+        place.parent.rmdir()
+    return True
+
+
+def descriptors(raw: bytes) -> list[dict[str, Any]]:
+    """Gives what a manifest points at: config, layers, manifests; the subject, which need not exist, is not among them."""
+    document = msgspec.json.decode(raw)
+    listed = [document.get("config"), *(document.get("layers") or []), *(document.get("manifests") or [])]
+    return [each for each in listed if isinstance(each, dict)]

@@ -1,0 +1,219 @@
+"""How a request gets to a registry: through a socket (urllib3), or by calling an application of this process."""
+
+from __future__ import annotations
+
+import io
+import os
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from dockerlab.errors import RegistryError
+
+if TYPE_CHECKING:
+    import urllib3
+
+__all__ = ["Direct", "Reply", "Sockets", "Transport", "unreachable"]
+
+_BLOCK = 1 << 18
+Stream = Iterable[bytes]
+
+
+class Reply(Protocol):
+    """An answer whose body has yet to be read; a context manager that ends with the connection given back."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; names in any case."""
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yields the body; raises ConnectionError where it is cut short."""
+
+    def close(self) -> None:
+        """Ends it, read or not."""
+
+
+class Transport(Protocol):
+    """Something that carries one request. It follows no redirect and tries nothing again: who asks knows what may be repeated."""
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream | None, *, verify: bool = True) -> Reply:
+        """Gives the answer; raises ConnectionError with the reason in its text. A `Stream` comes with a Content-Length among the headers."""
+
+
+def unreachable(method: str, url: str, error: BaseException) -> RegistryError:
+    """Gives docker's words for a registry that does not answer."""
+    parts = urlsplit(url)
+    verb = method.capitalize()
+    return RegistryError(f'{verb} "{url}": {error}', hint=f"see whether a registry runs at {parts.netloc}, and whether it speaks {parts.scheme}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    reply: Any
+
+    @property
+    def status(self) -> int:
+        return int(self.reply.status)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.reply.headers  # type: ignore[no-any-return]
+
+    def blocks(self) -> Iterator[bytes]:
+        import urllib3.exceptions as trouble
+
+        try:
+            while block := self.reply.read(_BLOCK, decode_content=False):
+                yield block
+        except (trouble.HTTPError, OSError) as error:
+            raise ConnectionError(_reason(error)) from error
+
+    def close(self) -> None:
+        # What is unread would have to be read before the connection serves another request.
+        if self.reply.length_remaining in (0, None) and self.reply._fp is not None and self.reply._fp.isclosed():
+            self.reply.release_conn()
+        else:
+            self.reply.drain_conn() if (self.reply.length_remaining or 0) < _BLOCK else self.reply.close()
+
+
+class Sockets:
+    """HTTP/1.1 by urllib3, with the environment's proxies; `authorities` is a file of certificates that are trusted besides the system's."""
+
+    def __init__(self, *, timeout: float = 30.0, authorities: str = "", agent: str = "dockerlab") -> None:
+        self._timeout, self._authorities, self._agent = timeout, authorities, agent
+        self._pools: dict[tuple[str, bool], urllib3.PoolManager] = {}
+
+    def _pool(self, proxy: str, verify: bool) -> urllib3.PoolManager:
+        import urllib3
+
+        key = proxy, verify
+        if key not in self._pools:
+            context = ssl.create_default_context() if verify else ssl._create_unverified_context()
+            if self._authorities and verify:
+                context.load_verify_locations(self._authorities)
+            options: dict[str, Any] = {"ssl_context": context, "timeout": urllib3.Timeout(connect=min(self._timeout, 10), read=self._timeout), "maxsize": 8, "blocksize": _BLOCK}
+            self._pools[key] = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+        return self._pools[key]
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream | None, *, verify: bool = True) -> Reply:
+        """See Transport."""
+        import urllib3
+        import urllib3.exceptions as trouble
+
+        sent = {"User-Agent": self._agent, "Accept-Encoding": "identity", **headers}
+        if body is not None and not isinstance(body, bytes):
+            body = _file(body)
+        try:
+            pool = self._pool(_proxy(url), verify)
+            reply = pool.request(method, url, headers=sent, body=body, preload_content=False, decode_content=False, redirect=False, retries=urllib3.Retry(0, read=False, redirect=False))
+        except (trouble.HTTPError, OSError) as error:
+            raise ConnectionError(_reason(error)) from error
+        return _Answered(reply)
+
+
+def _file(blocks: Stream) -> Any:
+    return _Blocks(blocks) if not hasattr(blocks, "read") else blocks
+
+
+class _Blocks:
+    """What http.client sends block by block, with no chunked coding, as the length is told."""
+
+    def __init__(self, blocks: Stream) -> None:
+        self._blocks, self._left = iter(blocks), b""
+
+    def read(self, size: int = -1) -> bytes:
+        block, self._left = self._left or next(self._blocks, b""), b""
+        if 0 <= size < len(block):
+            block, self._left = block[:size], block[size:]
+        return block
+
+
+def _proxy(url: str) -> str:
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    parts = urlsplit(url)
+    if not parts.hostname or parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.hostname):
+        return ""
+    return getproxies_environment().get(parts.scheme, "")
+
+
+def _reason(error: BaseException) -> str:
+    """Gives what Go would say: docker's users know those words."""
+    text = str(error)
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, ssl.SSLCertVerificationError):
+            return f"x509: certificate cannot be verified: {inner.verify_message}"
+        if isinstance(inner, ssl.SSLError):
+            return "http: server gave HTTP response to HTTPS client" if "WRONG_VERSION_NUMBER" in str(inner) else f"tls: {inner.reason}"
+        if isinstance(inner, OSError) and inner.errno:
+            return f"connect: {os.strerror(inner.errno).lower()}"
+        inner = inner.__cause__ or inner.__context__ or next((each for each in inner.args if isinstance(each, BaseException)), None) or getattr(inner, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = None
+    if "timed out" in text:
+        return "i/o timeout"
+    if "resolve" in text or "Name or service" in text:
+        return "lookup: no such host"
+    return text.rpartition("): ")[2] or text
+
+
+class _Called:
+    """An in-process application's answer."""
+
+    def __init__(self, begun: tuple[int, list[tuple[str, str]]], body: Any) -> None:
+        from urllib3 import HTTPHeaderDict
+
+        self._begun, self._body = begun, body
+        self._headers = HTTPHeaderDict(begun[1])
+
+    @property
+    def status(self) -> int:
+        return self._begun[0]
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._headers
+
+    def blocks(self) -> Iterator[bytes]:
+        yield from self._body
+
+    def close(self) -> None:
+        if hasattr(self._body, "close"):
+            self._body.close()
+            self._body = []
+
+
+class Direct:
+    """Calls WSGI applications by the host that they stand for; other hosts go to `beyond`, or are not reachable."""
+
+    def __init__(self, applications: Mapping[str, Callable[..., Any]], beyond: Transport | None = None) -> None:
+        self._applications, self._beyond = dict(applications), beyond
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream | None, *, verify: bool = True) -> Reply:
+        """See Transport."""
+        parts = urlsplit(url)
+        application = self._applications.get(parts.netloc)
+        if application is None:
+            if self._beyond is None:
+                raise ConnectionError("connect: no route to host")
+            return self._beyond.send(method, url, headers, body, verify=verify)
+        source = io.BytesIO(body or b"") if body is None or isinstance(body, bytes) else _file(body)
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": method, "PATH_INFO": unquote(parts.path), "QUERY_STRING": parts.query, "SERVER_NAME": parts.hostname, "SERVER_PORT": str(parts.port or 80),
+            "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.url_scheme": parts.scheme, "wsgi.input": source, "REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": parts.netloc,
+        }  # fmt: skip
+        for key, value in headers.items():
+            name = key.upper().replace("-", "_")
+            environ[name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"] = value
+        if isinstance(body, bytes):
+            environ.setdefault("CONTENT_LENGTH", str(len(body)))
+        begun: list[Any] = []
+        result = application(environ, lambda status, told, *_: begun.append((int(status.split()[0]), told)))
+        return _Called(begun[0], result)

@@ -129,7 +129,10 @@ class ImageBuilt(Event):
 
 @dataclass(frozen=True, slots=True)
 class HttpExchange(Event):
-    """One request and its answer, secrets replaced by names of variables; `sent` and `received` are the bytes of the bodies, `status` is 0 where no answer came."""
+    """One request and its answer, secrets replaced by names of variables; `sent` and `received` are the bytes of the bodies, `status` is 0 where no answer came.
+
+    `about` says what it was for: a layer's label, config, manifest.
+    """
 
     method: str
     url: str
@@ -140,7 +143,7 @@ class HttpExchange(Event):
     request: tuple[tuple[str, str], ...] = ()
     response: tuple[tuple[str, str], ...] = ()
     error: str = ""
-    what: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,32 @@ class Terminal(Surface):
         self.out(question)
         return sys.stdin.readline().strip().lower() == "y"
 
+    def live(self) -> Callable[[list[str]], None] | None:
+        """Draws over the lines before, with ECMA-48's cursor-up, on a terminal."""
+        if not sys.stdout.isatty():
+            return None
+        drawn = 0
+
+        def draw(lines: list[str]) -> None:
+            nonlocal drawn
+            width = os.get_terminal_size(1).columns or 80
+            up = f"\x1b[{drawn}A" if drawn else ""
+            self.out(up + "".join(f"\r\x1b[2K{line[: width - 1]}\n" for line in lines))
+            drawn = len(lines)
+
+        return draw
+
+    def asked(self, question: str, *, secret: bool) -> str:
+        """Asks on the terminal."""
+        if not sys.stdin.isatty():
+            raise InvalidArgument("Cannot perform an interactive login from a non TTY device", hint="docker login -u NAME --password-stdin")
+        if secret:
+            import getpass
+
+            return getpass.getpass(question)
+        self.out(question)
+        return sys.stdin.readline().strip()
+
     def binary(self) -> int:
         """Gives standard output, unless a person would see the bytes."""
         if sys.stdout.isatty():

@@ -42,6 +42,19 @@ class Surface:
         """Shows text in place of what was shown so before."""
         raise NotImplementedError
 
+    wide = False  # whether there is room below a command's output for a view
+
+    def below(self, value: object) -> None:
+        """Shows a view below a command's output, where there is room for one."""
+
+    def live(self) -> Callable[[list[str]], None] | None:
+        """Gives what shows lines in the place of the ones before, None where nothing can be changed any more."""
+        return None
+
+    def asked(self, question: str, *, secret: bool) -> str:
+        """Reads an answer from a person, unseen where it is `secret`; raises InvalidArgument where nobody could type it."""
+        raise NotImplementedError
+
     def agreed(self, question: str) -> bool:
         """Asks a person whether to go on."""
         raise NotImplementedError

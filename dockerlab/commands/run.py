@@ -23,6 +23,7 @@ __all__ = ["perform", "told", "verb"]
 
 _VERBS = {
     "build": "build:build", "run": "containers:run", "create": "containers:create", "start": "containers:start", "rm": "containers:rm", "ps": "containers:ps",
+    "push": "distribution:push", "pull": "distribution:pull", "login": "distribution:login", "logout": "distribution:logout",
     "save": "archives:save", "load": "archives:load", "logs": "logs:logs", "stats": "stats:stats", "events": "events:events",
     "commit": "containers:commit", "cp": "copying:cp", "diff": "containers:diff", "export": "containers:export", "images": "images:images",
     "rmi": "images:rmi", "tag": "images:tag", "history": "images:history", "import": "images:import_", "layers": "images:layers", "graph": "images:graph",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dockerlab.engine.builds import Builds
 from dockerlab.engine.containers import Container, Containers, RunOptions
+from dockerlab.engine.distribution import Distribution
 from dockerlab.engine.execution import ExecOptions
 from dockerlab.engine.images import Image, Images
 from dockerlab.engine.networks import Networks
@@ -50,6 +51,7 @@ class Engine:
         self.say: Callable[[str], object] = lambda text: None
         self.journal = Journal(self.home)
         self.images = Images(self)
+        self.distribution = Distribution(self)
         self.containers = Containers(self)
         self.builds = Builds(self)
         self.volumes = Volumes(self)

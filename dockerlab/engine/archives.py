@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from dockerlab.errors import CorruptContent, InvalidReference, NotFound
 from dockerlab.layers import tar
 from dockerlab.layers.index import Entry
-from dockerlab.oci import bundle
+from dockerlab.oci import bundle, platforms
 from dockerlab.oci.config import ImageConfig
 from dockerlab.oci.digest import DiffId, ImageId, digest_of, short
 from dockerlab.oci.manifest import CONFIG, INDEX, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, MANIFEST, SCHEMA_2, SCHEMA_2_LIST, Descriptor, Index, Manifest
@@ -235,7 +235,7 @@ def _from_layout(engine: Engine, parts: _Parts, descriptor: Descriptor) -> Image
     for _ in range(_NESTED):
         if descriptor.media_type not in (INDEX, SCHEMA_2_LIST):
             break
-        descriptor = _platform(engine, Index.decode(raw))
+        descriptor = platforms.pick(Index.decode(raw), platforms.parsed("", platforms.architecture()))
         raw = _checked(parts, descriptor)
     manifest = Manifest.decode(raw)
     if descriptor.media_type not in (MANIFEST, SCHEMA_2):
@@ -246,16 +246,6 @@ def _from_layout(engine: Engine, parts: _Parts, descriptor: Descriptor) -> Image
     for layer, diff_id in zip(manifest.layers, config.rootfs.diff_ids, strict=True):
         _layer(engine, parts, bundle.blob(layer.digest), diff_id, wanted=layer)
     return engine.image_store.add(document, raw)
-
-
-def _platform(engine: Engine, index: Index) -> Descriptor:
-    from dockerlab.engine.images import architecture
-
-    wanted = {"os": "linux", "architecture": architecture()}
-    found = [each for each in index.manifests if each.platform and {key: each.platform.get(key) for key in wanted} == wanted]
-    if not found:
-        raise NotFound(f"no match for platform in manifest: not found: linux/{architecture()}", kind="platform", name=architecture(), hint="the archive holds the image for other machines only")
-    return found[0]
 
 
 def _checked(parts: _Parts, descriptor: Descriptor) -> bytes:

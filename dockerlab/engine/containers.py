@@ -178,7 +178,7 @@ class Containers:
 
 
 def _own_architecture() -> str:
-    from dockerlab.engine.images import architecture
+    from dockerlab.oci.platforms import architecture
 
     return architecture()
 

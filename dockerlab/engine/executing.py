@@ -19,7 +19,7 @@ from dockerlab.build.steps import Step, Transfer, Watched
 from dockerlab.engine import buildmounts, scratch
 from dockerlab.engine.containers import Attach, Container, RunOptions
 from dockerlab.engine.imagefiles import ImageFiles
-from dockerlab.engine.images import Image, architecture, now
+from dockerlab.engine.images import Image, now
 from dockerlab.engine.settings import source_date
 from dockerlab.errors import BuildFailed, ContainerError, CorruptContent, DockerlabError, InvalidRequest, NotFound, UnsafeArchive
 from dockerlab.layers import archive, index, packing
@@ -27,6 +27,7 @@ from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import History, RunConfig
 from dockerlab.oci.digest import Digest
+from dockerlab.oci.platforms import architecture
 from dockerlab.runtime.users import LARGEST
 from dockerlab.store import opening, work
 from dockerlab.store.files import locked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,10 +20,12 @@ from dockerlab.engine.layers import Layers
 from dockerlab.engine.scan import Audit
 from dockerlab.engine.settings import source_date
 from dockerlab.errors import NotFound, NotSupportedHere
+from dockerlab.events import Event
 from dockerlab.layers import index
 from dockerlab.oci.config import History, ImageConfig, RootFS, RunConfig
 from dockerlab.oci.digest import DiffId, ImageId, short
 from dockerlab.oci.manifest import CONFIG, Descriptor, Manifest
+from dockerlab.oci.platforms import architecture
 from dockerlab.oci.reference import Reference
 from dockerlab.store.files import locked
 from dockerlab.store.images import Record
@@ -33,15 +34,9 @@ from dockerlab.store.work import Compressor
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
 
-__all__ = ["HistoryLine", "Image", "Images", "architecture", "now"]
+__all__ = ["HistoryLine", "Image", "Images", "now"]
 
 MAX_LAYERS = 127
-
-
-def architecture() -> str:
-    """Gives this machine's name in Go's words, as image configs have it."""
-    machine = platform.machine()
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def now() -> str:
@@ -229,6 +224,14 @@ class Images:
     def load(self, file: BinaryIO) -> Iterator[str]:
         """Takes in the images of a tar that docker, skopeo or `save` has written; yields docker's line for each. Raises CorruptContent, UnsafeArchive, NotFound, InvalidReference."""
         return archives.load(self._engine, file)
+
+    def push(self, name: str, *, all_tags: bool = False, tell: Callable[[Event], object] | None = None) -> Iterator[Event]:
+        """Sends an image to the registry that its name says, or all tags of it; yields what happens, and `tell` hears every HTTP exchange. Raises NotFound, RegistryError."""
+        return self._engine.distribution.push(name, all_tags=all_tags, tell=tell)
+
+    def pull(self, name: str, *, platform: str = "", all_tags: bool = False, tell: Callable[[Event], object] | None = None) -> Iterator[Event]:
+        """Fetches an image from the registry that its name says; yields what happens, and `tell` hears every HTTP exchange. Raises NotFound, RegistryError, CorruptContent."""
+        return self._engine.distribution.pull(name, platform=platform, all_tags=all_tags, tell=tell)
 
     def scan(self, name: str, *, known: Iterable[str] | None = None) -> Audit:
         """Gives the files of an image that give rights to whoever runs or writes them; `known` are paths that are accepted. Raises NotFound, InvalidReference."""

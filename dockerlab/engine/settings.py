@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import ipaddress
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from dockerlab.errors import StoreError
 from dockerlab.store.files import explain
 
-__all__ = ["Settings", "fixed_date", "host_environment", "looked_at", "source_date"]
+__all__ = ["RegistrySettings", "Settings", "fixed_date", "host_environment", "looked_at", "source_date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,54 @@ class Settings:
         if folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
             os.chmod(folder, 0o700)
         return cls(folder, _runtime_folder(folder), os.environ.get("DOCKERLAB_NETWORK", "bridge"))
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """What is said about registries: `config` is docker's folder for a person, `document` what `daemon.json` in the store's folder says, in docker's words."""
+
+    config: Path
+    home: Path
+    document: Mapping[str, Any]
+
+    @classmethod
+    def find(cls, home: Path) -> RegistrySettings:
+        """Gives the settings; raises StoreError for a file that cannot be read. $DOCKER_CONFIG, `insecure-registries` and `registry-mirrors` are docker's."""
+        path = home / "daemon.json"
+        try:
+            document = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            document = {}
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read {path}: {error}", hint="mend the file, or remove it") from error
+        config = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+        return cls(Path(config), home, document if isinstance(document, dict) else {})
+
+    def _listed(self, key: str, variable: str) -> tuple[str, ...]:
+        said = self.document.get(key)
+        own = [str(each) for each in said] if isinstance(said, list) else []
+        return (*os.environ.get(variable, "").replace(",", " ").split(), *own)
+
+    @property
+    def mirrors(self) -> tuple[str, ...]:
+        """The registries that are asked before Docker Hub: `registry-mirrors`, or $DOCKERLAB_MIRROR."""
+        return tuple(each.partition("://")[2].strip("/") if "://" in each else each for each in self._listed("registry-mirrors", "DOCKERLAB_MIRROR"))
+
+    def insecure(self, host: str) -> bool:
+        """Tells whether http, or a certificate that nobody vouches for, will do: `insecure-registries`, or $DOCKERLAB_INSECURE_REGISTRIES; names or networks."""
+        name = urlsplit(f"//{host}").hostname or ""
+        for each in self._listed("insecure-registries", "DOCKERLAB_INSECURE_REGISTRIES"):
+            if each in (host, name):
+                return True
+            with contextlib.suppress(ValueError):
+                if ipaddress.ip_address(name) in ipaddress.ip_network(each):
+                    return True
+        return any(each.startswith("http://") and each[7:].strip("/") == host for each in self._listed("registry-mirrors", "DOCKERLAB_MIRROR"))
+
+    def authorities(self, host: str) -> tuple[Path, ...]:
+        """Gives the certificates that are trusted for a registry besides the system's: `certs.d/HOST/*.crt`, as docker keeps them."""
+        folders = (self.home / "certs.d" / host, self.config / "certs.d" / host, Path("/etc/docker/certs.d") / host)
+        return tuple(path for folder in folders for path in sorted(folder.glob("*.crt"))) if "/" not in host and host not in (".", "..") else ()
 
 
 def _data_folder() -> str:

@@ -7,13 +7,16 @@ import contextlib
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from dockerlab.commands.call import Surface
 from dockerlab.engine.options import Attach
+from dockerlab.engine.settings import looked_at
 from dockerlab.engine.watching import watch
 from dockerlab.errors import InvalidArgument
 from dockerlab.magics import terminal
+from dockerlab.widgets.html import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from dockerlab.runtime.world import Session
 
 __all__ = ["Cell"]
+
+_DRAWN = 0.15  # seconds between two pictures of the same progress
 
 
 class Cell(Surface):
@@ -61,6 +66,40 @@ class Cell(Surface):
         if self._body is None:
             raise InvalidArgument(question.splitlines()[0].removeprefix("WARNING! "), hint="say so with -f")
         return self._body.strip().lower() == "y"
+
+    wide = True
+
+    def below(self, value: object) -> None:
+        """Displays it."""
+        self.aside(value)
+
+    def live(self) -> Callable[[list[str]], None] | None:
+        """Replaces one display again and again; a front end that cannot shows the last one."""
+        from IPython.display import HTML, display
+
+        handle: Any = None
+        last = 0.0
+
+        def draw(lines: list[str]) -> None:
+            nonlocal handle, last
+            if handle is not None and time.monotonic() - last < _DRAWN:
+                return
+            last = time.monotonic()
+            shown = HTML(f"<pre style='margin:0'>{escape(chr(10).join(lines))}</pre>")
+            if handle is None:
+                handle = display(shown, display_id=True)
+            else:
+                handle.update(shown)
+
+        return draw if looked_at() else None
+
+    def asked(self, question: str, *, secret: bool) -> str:
+        """Asks below the cell, where somebody looks on."""
+        import getpass
+
+        if not looked_at():
+            raise InvalidArgument("nobody is here to be asked", hint="write the password below a %%container login cell with --password-stdin")
+        return getpass.getpass(question) if secret else input(question)
 
     def binary(self) -> int:
         """A cell has no place for raw bytes."""

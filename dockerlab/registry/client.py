@@ -7,6 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +25,7 @@ from dockerlab.registry.keychain import Login
 from dockerlab.registry.protocol import MANIFESTS, MAX_MANIFEST, decode_errors
 from dockerlab.registry.transport import Reply, Transport, unreachable
 
-__all__ = ["Fetched", "Registry", "Wish"]
+__all__ = ["Fetched", "Registry", "Wish", "about"]
 
 _BLOCK = 1 << 20
 _SMALL = 1 << 20  # a blob up to here goes in one PUT
@@ -32,6 +33,8 @@ _TRIES, _REDIRECTS = 5, 5
 _HUB_HOST = "registry-1.docker.io"
 _SHOWN = ("Location", "Range", "Content-Range", "Content-Type", "Content-Length", "Docker-Content-Digest", "WWW-Authenticate", "OCI-Subject", "Link", "Retry-After", "RateLimit-Remaining")
 Tell = Callable[[Event], object]
+# What the exchanges of this thread are about, in the words of whoever asks.
+about: ContextVar[str] = ContextVar("about", default="")
 Blocks = Callable[[int], Iterator[bytes]]
 
 
@@ -78,7 +81,7 @@ class Registry:
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, Mapping[str, str], bytes]:
         """Asks a server that grants tokens."""
-        with self._sent(method, url, headers, body, what="token") as reply:
+        with self._sent(method, url, headers, body) as reply:
             return reply.status, reply.headers, _limited(reply, 1 << 20)
 
     @property
@@ -90,11 +93,9 @@ class Registry:
 
     def _found(self) -> str:
         host = _HUB_HOST if self.host == DEFAULT_REGISTRY else self.host
-        if not self._insecure:
-            return f"https://{host}"
-        for scheme in ("http", "https"):
+        for scheme in ("http", "https") if self._insecure else ("https",):
             try:
-                with self._sent("GET", f"{scheme}://{host}/v2/", {}, None, what="ping") as reply:
+                with self._sent("GET", f"{scheme}://{host}/v2/", {}, None) as reply:
                     if scheme == "http" and reply.status == 400:  # a server of https that heard http
                         continue
                     self._told = challenges(reply.headers.get("WWW-Authenticate", ""))
@@ -102,10 +103,10 @@ class Registry:
             except ConnectionError as error:
                 if scheme == "https" or not re.search("reset|closed", str(error)):
                     raise unreachable("GET", f"{scheme}://{host}/v2/", error) from error
-        return f"https://{host}"
+        raise AssertionError("https is the last that is tried")
 
     @contextlib.contextmanager
-    def _sent(self, method: str, url: str, headers: Mapping[str, str], body: Any, what: str = "") -> Iterator[Reply]:
+    def _sent(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Iterator[Reply]:
         """One exchange, and the note of it."""
         began, reply, counted, trouble = time.perf_counter(), None, _Counted(), ""
         try:
@@ -118,17 +119,17 @@ class Registry:
             if reply is not None:
                 reply.close()
             if self._tell:
-                self._note(method, url, headers, reply, time.perf_counter() - began, body, counted.bytes, what, trouble)
+                self._note(method, url, headers, reply, time.perf_counter() - began, body, counted.bytes, trouble)
 
-    def _note(self, method: str, url: str, headers: Mapping[str, str], reply: Reply | None, seconds: float, body: Any, received: int, what: str, error: str) -> None:
+    def _note(self, method: str, url: str, headers: Mapping[str, str], reply: Reply | None, seconds: float, body: Any, received: int, error: str) -> None:
         assert self._tell
         sent = len(body) if isinstance(body, bytes) else int(headers.get("Content-Length", 0)) if body is not None else 0
         shown = tuple((name, reply.headers[name]) for name in _SHOWN if reply is not None and name in reply.headers)
-        self._tell(HttpExchange(method, _hidden(url), reply.status if reply else 0, seconds, sent, received, _redacted(headers), shown, error, what))
+        self._tell(HttpExchange(method, _hidden(url), reply.status if reply else 0, seconds, sent, received, _redacted(headers), shown, error, about.get()))
 
     @contextlib.contextmanager
     def call(
-        self, method: str, path: str, wish: Wish, *, headers: Mapping[str, str] | None = None, body: Callable[[], Any] | None = None, what: str = "",
+        self, method: str, path: str, wish: Wish, *, headers: Mapping[str, str] | None = None, body: Callable[[], Any] | None = None,
     ) -> Iterator[Reply]:  # fmt: skip
         """Gives the answer to a request, which one is logged in for where need be; the body is made anew each time. Raises RegistryError for 401 and 429, and where nobody answers."""
         url = urljoin(f"{self.base}/", path)
@@ -137,7 +138,7 @@ class Registry:
             if self._told and _same_host(url, self.base):
                 sent["Authorization"] = self._tokens.answer(self._told, wish.scopes, self._login)
             try:
-                with self._followed(method, url, sent, body() if body else None, what) as reply:
+                with self._followed(method, url, sent, body() if body else None) as reply:
                     if reply.status == 401 and attempt == 0:
                         self._told = challenges(reply.headers.get("WWW-Authenticate", ""))
                         if "Authorization" in sent:
@@ -152,10 +153,10 @@ class Registry:
                 raise unreachable(method, url, error) from error
 
     @contextlib.contextmanager
-    def _followed(self, method: str, url: str, headers: dict[str, str], body: Any, what: str) -> Iterator[Reply]:
+    def _followed(self, method: str, url: str, headers: dict[str, str], body: Any) -> Iterator[Reply]:
         """Follows redirects of what only reads. A secret stays with the host that it is meant for; RFC 9110, section 15.4."""
         for _ in range(_REDIRECTS):
-            with self._sent(method, url, headers, body, what) as reply:
+            with self._sent(method, url, headers, body) as reply:
                 if reply.status not in (301, 302, 303, 307, 308) or method not in ("GET", "HEAD"):
                     yield reply
                     return
@@ -181,16 +182,20 @@ class Registry:
 
     # What the specification has.
 
-    def ping(self, wish: Wish | None = None) -> None:
+    def ping(self) -> None:
         """end-1; raises RegistryError where one may not enter."""
-        with self.call("GET", "/v2/", wish or Wish(), what="ping") as reply:
+        with self.call("GET", "/v2/", Wish()) as reply:
             if reply.status >= 400:
                 raise self.refused(reply, "GET", "/v2/")
+
+    def greet(self) -> None:
+        """Finds out where the registry is and what it wants to know, once, before several threads ask at the same time. Raises RegistryError where nobody answers."""
+        _ = self.base
 
     def manifest(self, name: str, reference: str, *, head: bool = False) -> Fetched | None:
         """Gives a manifest, verified, or None where there is none; end-3. With `head` its bytes are left out."""
         wish, path = Wish(name), f"/v2/{name}/manifests/{reference}"
-        with self.call("HEAD" if head else "GET", path, wish, headers={"Accept": ", ".join(MANIFESTS)}, what=f"manifest {reference}") as reply:
+        with self.call("HEAD" if head else "GET", path, wish, headers={"Accept": ", ".join(MANIFESTS)}) as reply:
             if reply.status == 404:
                 return None
             if reply.status != 200:
@@ -210,7 +215,7 @@ class Registry:
     def put_manifest(self, name: str, reference: str, raw: bytes, media_type: str) -> str:
         """Pushes a manifest and gives the digest that the registry says it has; end-7."""
         path, headers = f"/v2/{name}/manifests/{reference}", {"Content-Type": media_type, "Content-Length": str(len(raw))}
-        with self.call("PUT", path, Wish(name, ("pull", "push")), headers=headers, body=lambda: raw, what=f"manifest {reference}") as reply:
+        with self.call("PUT", path, Wish(name, ("pull", "push")), headers=headers, body=lambda: raw) as reply:
             if reply.status not in (200, 201, 202):
                 raise self.refused(reply, "PUT", path)
             return reply.headers.get("Docker-Content-Digest", "")
@@ -218,7 +223,7 @@ class Registry:
     def has_blob(self, name: str, digest: str, *, push: bool = False) -> int | None:
         """Gives a blob's size there, None where it is not; end-2."""
         wish = Wish(name, ("pull", "push")) if push else Wish(name)
-        with self.call("HEAD", f"/v2/{name}/blobs/{digest}", wish, what=f"blob {digest}") as reply:
+        with self.call("HEAD", f"/v2/{name}/blobs/{digest}", wish) as reply:
             if reply.status == 200:
                 return int(reply.headers.get("Content-Length", 0) or 0)
             if reply.status in (404, 405):
@@ -229,7 +234,7 @@ class Registry:
         """Begins an upload and gives its address; "" where the blob was mounted from another repository instead: end-4a, end-11."""
         words = f"?{urlencode({'mount': mount, 'from': source})}" if mount else ""
         path = f"/v2/{name}/blobs/uploads/{words}"
-        with self.call("POST", path, Wish(name, ("pull", "push"), source), headers={"Content-Length": "0"}, body=lambda: b"", what=f"upload {mount}".strip()) as reply:
+        with self.call("POST", path, Wish(name, ("pull", "push"), source), headers={"Content-Length": "0"}, body=lambda: b"") as reply:
             if reply.status == 201 and mount:
                 return ""
             if reply.status != 202:
@@ -259,13 +264,13 @@ class Registry:
         if have == size:
             return place
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size - have), "Content-Range": f"{have}-{size - 1}"}
-        with self.call("PATCH", place, wish, headers=headers, body=lambda: _read(opened, have, progress), what="chunk") as reply:
+        with self.call("PATCH", place, wish, headers=headers, body=lambda: _read(opened, have, progress)) as reply:
             if reply.status not in (202, 204):
                 raise self.refused(reply, "PATCH", place)
             return _place(place, reply)
 
     def _standing(self, wish: Wish, place: str) -> tuple[str, int]:
-        with self.call("GET", place, wish, what="how far") as reply:
+        with self.call("GET", place, wish) as reply:
             if reply.status not in (202, 204):
                 raise self.refused(reply, "GET", place)
             found = re.fullmatch(r"(?:bytes=)?0-(\d+)", reply.headers.get("Range", ""))
@@ -277,7 +282,7 @@ class Registry:
         url = f"{place}{'&' if '?' in place else '?'}{urlencode({'digest': digest})}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         body: Callable[[], Any] = (lambda: _read(opened, 0, progress)) if opened and size else lambda: b""
-        with self.call("PUT", url, wish, headers=headers, body=body, what=f"blob {digest}") as reply:
+        with self.call("PUT", url, wish, headers=headers, body=body) as reply:
             if reply.status not in (201, 204):
                 raise self.refused(reply, "PUT", url)
 
@@ -289,7 +294,7 @@ class Registry:
             for attempt in range(_TRIES):
                 headers = {"Range": f"bytes={have}-"} if have else {}
                 try:
-                    with self.call("GET", path, Wish(name), headers=headers, what=f"blob {digest}") as reply:
+                    with self.call("GET", path, Wish(name), headers=headers) as reply:
                         if reply.status not in (200, 206):
                             raise self.refused(reply, "GET", path)
                         if have and reply.status == 200:  # a server that knows no ranges begins anew
@@ -324,7 +329,7 @@ class Registry:
 
     def _pages(self, path: str, wish: Wish) -> Iterator[dict[str, Any]]:
         for _ in range(1000):
-            with self.call("GET", path, wish, what="list") as reply:
+            with self.call("GET", path, wish) as reply:
                 if reply.status != 200:
                     raise self.refused(reply, "GET", path)
                 page, link = msgspec.json.decode(_limited(reply, 16 << 20)), reply.headers.get("Link", "")
@@ -337,7 +342,7 @@ class Registry:
     def referrers(self, name: str, digest: str) -> list[dict[str, Any]]:
         """Gives what has a manifest as its subject, by the API or by the tag that stands in for it; end-12a, "Referrers Tag Schema"."""
         path = f"/v2/{name}/referrers/{digest}"
-        with self.call("GET", path, Wish(name), headers={"Accept": INDEX}, what="referrers") as reply:
+        with self.call("GET", path, Wish(name), headers={"Accept": INDEX}) as reply:
             if reply.status == 200:
                 return list(msgspec.json.decode(_limited(reply, MAX_MANIFEST)).get("manifests") or [])
             if reply.status != 404:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -83,9 +84,9 @@ class _Answered:
 
 
 class Sockets:
-    """HTTP/1.1 by urllib3, with the environment's proxies; `authorities` is a file of certificates that are trusted besides the system's."""
+    """HTTP/1.1 by urllib3, with the environment's proxies; `authorities` are files of certificates that are trusted besides the system's."""
 
-    def __init__(self, *, timeout: float = 30.0, authorities: str = "", agent: str = "dockerlab") -> None:
+    def __init__(self, *, timeout: float = 30.0, authorities: Sequence[Path] = (), agent: str = "dockerlab") -> None:
         self._timeout, self._authorities, self._agent = timeout, authorities, agent
         self._pools: dict[tuple[str, bool], urllib3.PoolManager] = {}
 
@@ -95,8 +96,8 @@ class Sockets:
         key = proxy, verify
         if key not in self._pools:
             context = ssl.create_default_context() if verify else ssl._create_unverified_context()
-            if self._authorities and verify:
-                context.load_verify_locations(self._authorities)
+            for path in self._authorities if verify else ():
+                context.load_verify_locations(path)
             options: dict[str, Any] = {"ssl_context": context, "timeout": urllib3.Timeout(connect=min(self._timeout, 10), read=self._timeout), "maxsize": 8, "blocksize": _BLOCK}
             self._pools[key] = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
         return self._pools[key]

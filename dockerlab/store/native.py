@@ -54,6 +54,7 @@ class NativeSnapshotter(FolderSnapshotter):
                 if parents:
                     self.work("copy", source=str(self.committed(parents[-1]) / "fs"), target=str(folder / "fs"))
                     if time.monotonic() - begun > _LONG:
+                        (self.committed(parents[-1]) / "large").touch()
                         self.make_spare(parents[-1])
             (folder / "copied").touch()
         return self.mounts(key)
@@ -65,6 +66,8 @@ class NativeSnapshotter(FolderSnapshotter):
         """Has a copy of a committed snapshot made for the next container, by default without waiting for it."""
         make = self.work if wait else self._later
         if make is not None:
+            if wait:
+                (self.committed(chain_id) / "large").touch()
             patience = 0 if wait else _PATIENCE
             make("spare", source=str(self.committed(chain_id) / "fs"), target=str(self._spare(chain_id)), patience=patience)
 
@@ -78,7 +81,8 @@ class NativeSnapshotter(FolderSnapshotter):
                 pass
             if not _renamed(spare, place):
                 return False
-        self.make_spare(chain_id)
+        if (self.committed(chain_id) / "large").exists():
+            self.make_spare(chain_id)
         return True
 
     def prune(self, keep: set[ChainId]) -> int:

@@ -13,8 +13,10 @@ import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from dockerlab.store.files import scratch_name
+from dockerlab.errors import DockerlabError
+from dockerlab.store.files import locked, scratch_name
 from dockerlab.store.trees import copy, copy_one, remove
 
 __all__ = ["out_of_sight", "retire"]
@@ -92,7 +94,8 @@ def out_of_sight(path: str) -> Callable[[], None]:
         gone = f"{os.path.dirname(folder)}/{scratch_name()}"
         with contextlib.suppress(OSError):
             os.rename(path, gone)
-            return functools.partial(retire, gone)
+            # From now on whoever needs a copy waits for this one.
+            return functools.partial(_taken_away, gone, _begun(gone))
     return functools.partial(remove, path)
 
 
@@ -101,23 +104,40 @@ def retire(path: str) -> None:
 
     `path` is `<root>/<scratch name>` of a `NativeSnapshotter`, or of another snapshotter, whose folders are only removed.
     """
-    with contextlib.suppress(OSError, _TooManyError):
-        _recycle(path)
+    _taken_away(path, _begun(path))
+
+
+def _begun(path: str) -> tuple[contextlib.ExitStack, str]:
+    """Gives the lock on making the image's spare copy and that copy's place; "" where there is nothing to be made."""
+    held = contextlib.ExitStack()
+    try:
+        if not os.path.exists(f"{path}/copied"):
+            return held, ""
+        with open(f"{path}/parents") as file:
+            parent = file.readline().strip()
+        spare = Path(os.path.dirname(path)) / "spare" / parent
+        spare.parent.mkdir(exist_ok=True)
+        if not parent or not held.enter_context(locked(spare.with_name(f"{parent}.lock"), wait=False)) or spare.exists():
+            return held, ""
+    except (OSError, DockerlabError):
+        return held, ""
+    return held, str(spare)
+
+
+def _taken_away(path: str, begun: tuple[contextlib.ExitStack, str]) -> None:
+    held, spare = begun
+    with held, contextlib.suppress(OSError, _TooManyError):
+        if spare:
+            _recycle(path, spare)
     remove(path)
 
 
-def _recycle(path: str) -> None:
-    root = os.path.dirname(path)
+def _recycle(path: str, spare: str) -> None:
+    root, parent = os.path.dirname(path), os.path.basename(spare)
     since = os.stat(f"{path}/copied").st_mtime_ns
-    with open(f"{path}/parents") as file:
-        parent = file.readline().strip()
-    spare = f"{root}/spare/{parent}"
-    if not parent or os.path.isdir(spare):
-        return
     used = os.open(f"{path}/fs", _FOLDER)
     try:
         _Mending(since).folder(used, f"{root}/{parent}/fs")
     finally:
         os.close(used)
-    os.makedirs(os.path.dirname(spare), exist_ok=True)
     os.rename(f"{path}/fs", spare)

@@ -1,0 +1,160 @@
+"""Verbs that speak to registries: push, pull, login, logout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dockerlab.commands.call import Call, Outcome
+from dockerlab.engine.transferring import Transfer
+from dockerlab.errors import InvalidArgument, RegistryError
+from dockerlab.events import Event, LayerProgress, LayerStatus, TransferEnded, TransferStarted
+from dockerlab.oci.reference import DEFAULT_REGISTRY, Reference
+from dockerlab.registry.keychain import HUB, Login
+from dockerlab.widgets import transfer as view
+
+__all__ = ["login", "logout", "pull", "push"]
+
+
+class _Screen:
+    """The layers' lines: in place where the surface can, else each as it comes."""
+
+    def __init__(self, call: Call) -> None:
+        self._call, self._live = call, call.surface.live()
+        self._states: dict[str, tuple[str, int, int]] = {}
+
+    def take(self, event: Event) -> None:
+        """Shows what an event changes."""
+        if isinstance(event, LayerStatus) and event.layer:
+            self._states[event.layer] = (f"{event.status} {event.note}".strip(), 0, event.size)
+        elif isinstance(event, LayerProgress):
+            doing = "Pushing" if self._states.get(event.layer, ("",))[0] in ("Preparing", "Waiting") else "Downloading"
+            known = self._states.get(event.layer, ("", 0, 0))[0]
+            self._states[event.layer] = (known if known in ("Pushing", "Downloading") else doing, event.done, event.size)
+        if self._live:
+            self._live(view.meters(self._states))
+        elif line := view.line(event):
+            self._call.out(line)
+
+
+def _followed(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> TransferEnded | None:
+    """Shows a transfer as it goes, one image after another; gives how the last one ended."""
+    screen, ended = _Screen(call), None
+    for event in events:
+        transfer.hear(event)
+        if isinstance(event, TransferStarted):
+            screen = _Screen(call)
+            if not quiet and event.way == "pull":
+                call.out(view.line(event))
+        elif isinstance(event, TransferEnded):
+            ended = event
+            if not quiet:
+                _close(call, event, transfer)
+        elif not quiet:
+            screen.take(event)
+    return ended
+
+
+def _close(call: Call, event: TransferEnded, transfer: Transfer) -> None:
+    if transfer.story.way == "push":
+        call.out(view.ended(event))
+        return
+    name = Reference.parse(call.args[0])
+    familiar = f"{name.familiar_name}@{name.digest}" if name.digest else f"{name.familiar_name}:{event.tag}"
+    call.out(f"Digest: {event.digest}")
+    call.out(f"Status: {'Downloaded newer image' if event.fresh else 'Image is up to date'} for {familiar}")
+
+
+def _default_tag(call: Call, reference: Reference) -> None:
+    if not reference.tag and not reference.digest and not call.flag("all-tags") and not call.flag("quiet"):
+        call.out("Using default tag: latest")
+
+
+def push(call: Call) -> Outcome:
+    """docker push."""
+    reference = Reference.parse(call.args[0])
+    if call.flag("all-tags") and reference.tag:
+        raise InvalidArgument("tag can't be used with --all-tags/-a", hint="leave out the tag, or --all-tags")
+    _default_tag(call, reference)
+    transfer = Transfer(reference.familiar if call.flag("all-tags") else reference.tagged().familiar)
+    if not call.flag("quiet"):
+        call.out(f"The push refers to repository [{'docker.io/' if reference.registry == DEFAULT_REGISTRY else ''}{_path(reference)}]")
+    events = call.engine.images.push(call.args[0], all_tags=call.flag("all-tags"), tell=transfer.heard if call.surface.wide or call.flag("explain") else None)
+    _followed(call, events, transfer, quiet=call.flag("quiet"))
+    if call.flag("quiet"):
+        call.out(f"{'docker.io/' if reference.registry == DEFAULT_REGISTRY else ''}{_path(reference)}:{reference.tagged().tag}")
+    return _shown(call, transfer)
+
+
+def _path(reference: Reference) -> str:
+    return reference.repository if reference.registry == DEFAULT_REGISTRY else f"{reference.registry}/{reference.repository}"
+
+
+def _shown(call: Call, transfer: Transfer) -> Outcome:
+    if call.flag("explain"):
+        return Outcome(transfer)
+    call.surface.below(transfer)
+    return Outcome()
+
+
+def pull(call: Call) -> Outcome:
+    """docker pull."""
+    reference = Reference.parse(call.args[0])
+    if call.flag("all-tags") and (reference.tag or reference.digest):
+        raise InvalidArgument("tag can't be used with --all-tags/-a", hint="leave out the tag, or --all-tags")
+    _default_tag(call, reference)
+    transfer = Transfer(reference.familiar if call.flag("all-tags") else reference.tagged().familiar)
+    told = transfer.heard if call.surface.wide or call.flag("explain") else None
+    events = call.engine.images.pull(call.args[0], platform=call.flag("platform"), all_tags=call.flag("all-tags"), tell=told)
+    _followed(call, events, transfer, quiet=call.flag("quiet"))
+    call.out(str(reference) if call.flag("all-tags") else str(reference.tagged()))
+    return _shown(call, transfer)
+
+
+def _server(call: Call) -> str:
+    """Gives the registry that was named, as a host; Docker Hub where none was."""
+    name = call.args[0] if call.args else ""
+    host = name.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return DEFAULT_REGISTRY if not host or host in ("index.docker.io", "docker.io", "registry-1.docker.io") else host
+
+
+def login(call: Call) -> Outcome:
+    """docker login."""
+    host, user, password = _server(call), call.flag("username"), call.flag("password")
+    if call.flag("password-stdin"):
+        if password:
+            raise InvalidArgument("--password and --password-stdin are mutually exclusive")
+        if not user:
+            raise InvalidArgument("Must provide --username with --password-stdin", hint="docker login -u NAME --password-stdin")
+        password = call.surface.stdin().decode(errors="replace").rstrip("\r\n")
+    elif password:
+        call.surface.err("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n")
+    user = user or call.surface.asked("Username: ", secret=False)
+    password = password or call.surface.asked("Password: ", secret=True)
+    if not user or not password:
+        raise InvalidArgument(f"{'password' if user else 'username'} is empty", hint="docker login -u NAME --password-stdin, with the password on standard input")
+    keychain = call.engine.distribution.keychain
+    try:
+        call.engine.distribution.login(host, Login(user, password))
+    except RegistryError as error:
+        if error.status == 401:
+            address = HUB if host == DEFAULT_REGISTRY else f"{call.engine.distribution.registry(host).base}/v2/"
+            raise RegistryError(f"login attempt to {address} failed with status: 401 Unauthorized", code=error.code, status=401, hint="look at the name and the password") from error
+        raise
+    if keychain.plain(host):
+        call.surface.err(
+            f"WARNING! Your password will be stored unencrypted in {keychain.path}.\nConfigure a credential helper to remove this warning. See\n"
+            "https://docs.docker.com/engine/reference/commandline/login/#credentials-store\n\n"
+        )
+    call.out("Login Succeeded")
+    return Outcome()
+
+
+def logout(call: Call) -> Outcome:
+    """docker logout."""
+    host = _server(call)
+    shown = HUB if host == DEFAULT_REGISTRY else host
+    if call.engine.distribution.keychain.remove(host):
+        call.out(f"Removing login credentials for {shown}")
+    else:
+        call.out(f"Not logged in to {shown}")
+    return Outcome()

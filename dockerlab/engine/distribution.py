@@ -1,0 +1,252 @@
+"""Images and registries: `push`, `pull`, `login`. What to send is decided here; how it travels is `registry.transfer`'s."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dockerlab.engine.images import now
+from dockerlab.engine.settings import RegistrySettings
+from dockerlab.errors import CorruptContent, InvalidRequest, NotFound, RegistryError
+from dockerlab.events import Event, TransferEnded, TransferStarted
+from dockerlab.oci import platforms
+from dockerlab.oci.config import ImageConfig
+from dockerlab.oci.digest import DiffId, Digest, short
+from dockerlab.oci.manifest import INDEX, MANIFEST, SCHEMA_2, SCHEMA_2_LIST, Descriptor, Index, Manifest
+from dockerlab.oci.reference import DEFAULT_REGISTRY, Reference
+from dockerlab.registry.client import Fetched, Registry, Tell, about
+from dockerlab.registry.keychain import Keychain, Login
+from dockerlab.registry.transfer import Cargo, Parcel, fetched_layers, push
+from dockerlab.registry.transport import Sockets, Transport
+from dockerlab.store.places import Places
+from dockerlab.store.work import read_index
+from dockerlab.version import __version__
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+    from dockerlab.engine.images import Image
+
+__all__ = ["Distribution"]
+
+_NESTED = 8  # indexes within an index
+_TOUCHED = 10.0  # seconds between two signs that a draft is still needed
+
+
+class Distribution:
+    """An engine's way to registries. `transport` is sockets unless another is put in its place."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.places = Places(engine.home)
+        self.transport: Transport | None = None
+
+    @property
+    def settings(self) -> RegistrySettings:
+        """What this person and this store say about registries."""
+        return RegistrySettings.find(self._engine.home)
+
+    @property
+    def keychain(self) -> Keychain:
+        """Where logins are kept: docker's own file."""
+        return Keychain(self.settings.config)
+
+    def registry(self, host: str, tell: Tell | None = None, login: Login | None = None) -> Registry:
+        """Gives a registry, logged in where this person is."""
+        settings = self.settings
+        carrier = self.transport or Sockets(authorities=settings.authorities(host), agent=f"dockerlab/{__version__}")
+        return Registry(host, carrier, login=login or self.keychain.get(host), insecure=settings.insecure(host), tell=tell)
+
+    # Push.
+
+    def push(self, name: str, *, all_tags: bool = False, tell: Tell | None = None) -> Iterator[Event]:
+        """Sends an image, or all tags of a repository; yields what happens. Raises NotFound, RegistryError."""
+        reference = Reference.parse(name)
+        registry = self.registry(reference.registry, tell)
+        for tag, image in self._chosen(reference, all_tags):
+            for event in push(registry, reference.repository, tag, self._cargo(image, reference)):
+                yield event
+                if isinstance(event, TransferEnded):
+                    repository = f"{reference.registry}/{reference.repository}"
+                    self.places.note(repository, [event.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers)])
+                    self._engine.journal.note("image", "push", image.id, {"name": f"{reference.familiar_name}:{tag}"})
+
+    def _chosen(self, reference: Reference, all_tags: bool) -> list[tuple[str, Image]]:
+        images = self._engine.images
+        if not all_tags:
+            try:
+                return [(reference.tagged().tag, images.get(str(reference.tagged())))]
+            except NotFound:
+                raise NotFound(
+                    f"An image does not exist locally with the tag: {reference.familiar_name}", kind="image", name=reference.familiar, hint="give an image that name: docker tag IMAGE NAME",
+                ) from None  # fmt: skip
+        start = f"{reference.registry}/{reference.repository}:"
+        found = [(name.removeprefix(start), images.get(name)) for record in self._engine.image_store.records() for name in record.names if name.startswith(start)]
+        if not found:
+            raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}", kind="image", name=reference.familiar, hint="docker images shows what is here")
+        return sorted(found, key=lambda pair: pair[0])
+
+    def _cargo(self, image: Image, reference: Reference) -> Cargo:
+        content, manifest = self._engine.content, image.manifest
+        own = f"{reference.registry}/{reference.repository}"
+
+        def parcel(descriptor: Descriptor, label: str) -> Parcel:
+            if descriptor.digest not in content:
+                raise NotFound(f"blob {short(descriptor.digest)} is missing", kind="blob", name=descriptor.digest, hint="run `docker system check`")
+            known = [place.partition("/") for place in self.places.of(descriptor.digest) if place != own]
+            sources = tuple(name for host, _, name in known if host == reference.registry)
+            return Parcel(descriptor.digest, descriptor.size, content.path(descriptor.digest), label, sources)
+
+        pairs = zip(manifest.layers, image.config.rootfs.diff_ids, strict=True)
+        layers = tuple(parcel(layer, short(diff_id)) for layer, diff_id in pairs)
+        raw = content.read(image.record.manifest.digest)
+        return Cargo(raw, image.record.manifest.media_type, parcel(manifest.config, ""), layers[::-1])
+
+    # Pull.
+
+    def pull(self, name: str, *, platform: str = "", all_tags: bool = False, tell: Tell | None = None) -> Iterator[Event]:
+        """Fetches an image, or all tags of a repository; yields what happens. Raises NotFound, RegistryError, CorruptContent."""
+        reference = Reference.parse(name)
+        wanted = platforms.parsed(platform, platforms.architecture())
+        registry = self._nearest(reference, tell)
+        if not all_tags:
+            yield from _Pull(self._engine, registry, reference.tagged(), wanted).run()
+            return
+        for tag in registry.tags(reference.repository):
+            yield from _Pull(self._engine, registry, Reference(reference.registry, reference.repository, tag), wanted).run()
+
+    def _nearest(self, reference: Reference, tell: Tell | None) -> Registry:
+        """Gives the registry, or for Docker Hub's images a mirror that has this one (docker's registry-mirrors)."""
+        for mirror in self.settings.mirrors if reference.registry == DEFAULT_REGISTRY else ():
+            with contextlib.suppress(RegistryError):
+                near = self.registry(mirror, tell)
+                if near.manifest(reference.repository, str(reference.tagged().digest or reference.tagged().tag), head=True):
+                    return near
+        return self.registry(reference.registry, tell)
+
+    # Login.
+
+    def login(self, host: str, login: Login, tell: Tell | None = None) -> None:
+        """Finds out whether the registry lets this person in, and remembers it; raises RegistryError."""
+        registry = self.registry(host, tell, login)
+        registry.ping()
+        self.keychain.put(host, login)
+
+
+@dataclass
+class _Pull:
+    """One tag, or one digest."""
+
+    engine: Engine
+    registry: Registry
+    reference: Reference
+    wanted: dict[str, str]
+    touched: float = field(default_factory=time.monotonic)
+
+    def run(self) -> Iterator[Event]:
+        name, tag = self.reference.repository, str(self.reference.digest or self.reference.tag)
+        self.registry.greet()
+        about.set("manifest")
+        fetched = self.registry.manifest(name, tag)
+        if fetched is None:
+            raise NotFound(
+                f"manifest for {self.reference.familiar} not found: manifest unknown: manifest unknown", kind="manifest", name=self.reference.familiar, hint="look at the name and the tag",
+            )  # fmt: skip
+        yield TransferStarted("pull", self.registry.host, name, tag)
+        chosen = self._for_this_machine(name, fetched)
+        manifest, raw_config = self._documents(name, chosen)
+        config = ImageConfig.decode(raw_config)
+        if len(config.rootfs.diff_ids) != len(manifest.layers):
+            raise CorruptContent(f"invalid manifest, layers length mismatch: expected {len(manifest.layers)}, got {len(config.rootfs.diff_ids)}", hint="the image is damaged in the registry")
+        yield from self._layers(name, manifest, config.rootfs.diff_ids)
+        yield self._named(fetched, chosen, manifest, raw_config)
+
+    def _for_this_machine(self, name: str, fetched: Fetched) -> Fetched:
+        for _ in range(_NESTED):
+            if fetched.media_type not in (INDEX, SCHEMA_2_LIST):
+                break
+            descriptor = platforms.pick(Index.decode(fetched.raw), self.wanted)
+            found = self.registry.manifest(name, descriptor.digest)
+            if found is None:
+                raise NotFound(f"manifest {short(descriptor.digest)} of the index is not in the registry", kind="manifest", name=descriptor.digest)
+            fetched = found
+        if fetched.media_type not in (MANIFEST, SCHEMA_2):
+            raise InvalidRequest(
+                f"media type {fetched.media_type[:80]!r} is no image's", hint="images of schema 1 have to be pushed again by a newer docker; other artifacts are not images",
+            )  # fmt: skip
+        return fetched
+
+    def _documents(self, name: str, chosen: Fetched) -> tuple[Manifest, bytes]:
+        manifest, content = Manifest.decode(chosen.raw), self.engine.content
+        if manifest.media_type and manifest.media_type != chosen.media_type:
+            raise CorruptContent(f"the manifest says that it is {manifest.media_type[:80]}, the registry that it is {chosen.media_type[:80]}")
+        about.set("config")
+        if manifest.config.digest in content:
+            return manifest, content.read(manifest.config.digest)
+        draft = content.draft()
+        with content.unless_failed(draft):
+            self.registry.download(name, manifest.config.digest, manifest.config.size, draft)
+        raw = draft.read_bytes()
+        draft.unlink()
+        return manifest, raw
+
+    def _layers(self, name: str, manifest: Manifest, diff_ids: tuple[DiffId, ...]) -> Iterator[Event]:
+        content, drafts = self.engine.content, dict[int, Path]()
+        with contextlib.ExitStack() as stack:
+            wanted: list[tuple[Digest, int, Path | None]] = []
+            for number, layer in enumerate(manifest.layers):
+                if self._here(layer, diff_ids[number]):
+                    wanted.append((layer.digest, layer.size, None))
+                    continue
+                drafts[number] = content.draft()
+                stack.callback(drafts[number].unlink, missing_ok=True)
+                wanted.append((layer.digest, layer.size, drafts[number]))
+
+            def taken(number: int) -> None:
+                layer, draft = manifest.layers[number], drafts[number]
+                with content.unless_failed(draft):
+                    facts = read_index(str(draft))
+                    if facts["diff_id"] != diff_ids[number]:
+                        why, hint = f"layer {short(layer.digest)} is not what the image's config says", "the image is damaged in the registry"
+                        raise CorruptContent(why, expected=diff_ids[number], actual=facts["diff_id"], hint=hint)
+                    self.engine.images.layers.adopt(draft, {**facts, "digest": layer.digest, "size": layer.size})
+
+            for event in fetched_layers(self.registry, name, wanted, taken):
+                self._stay_fresh(drafts.values())
+                yield event
+
+    def _here(self, layer: Descriptor, diff_id: DiffId) -> bool:
+        """Tells whether a layer is in the store, and is the one that the config means: only its own bytes say that, not the registry."""
+        path = self.engine.content.path(layer.digest)
+        try:
+            if path.stat().st_size != layer.size:
+                return False
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        return bool(read_index(str(path))["diff_id"] == diff_id)
+
+    def _stay_fresh(self, drafts: Iterable[Path]) -> None:
+        if time.monotonic() - self.touched < _TOUCHED:
+            return
+        self.touched = time.monotonic()
+        self.engine.content.keep_fresh()
+        for draft in drafts:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(draft)
+
+    def _named(self, fetched: Fetched, chosen: Fetched, manifest: Manifest, raw_config: bytes) -> Event:
+        engine, reference = self.engine, self.reference
+        before = next((record.id for record in engine.image_store.records() if str(reference) in record.names), "") if not reference.digest else ""
+        known = any(record.manifest.digest == chosen.digest for record in engine.image_store.records())
+        name = None if reference.digest else reference
+        image = engine.image_store.add(raw_config, chosen.raw, name=name, when=now())
+        repository = f"{reference.registry}/{reference.repository}"
+        engine.distribution.places.note(repository, [fetched.digest, chosen.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)])
+        engine.journal.note("image", "pull", image, {"name": reference.familiar_name})
+        fresh = before != image if name else not known
+        return TransferEnded(reference.tag, fetched.digest, len(fetched.raw), fresh)

@@ -1,0 +1,186 @@
+"""An image between a store and a registry: what travels, what need not, several layers at a time.
+
+Push and pull yield what happens as it happens; the threads that carry blobs say it to a queue, so that whoever listens hears one thing after another.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dockerlab.errors import CorruptContent, Interrupted, RegistryError
+from dockerlab.events import Event, LayerProgress, LayerStatus, TransferEnded, TransferStarted
+from dockerlab.oci.digest import Digest, digest_of
+from dockerlab.registry.client import Registry, about
+
+__all__ = ["Cargo", "Parcel", "fetched_layers", "push"]
+
+# How many layers travel at once: docker's own numbers.
+_UPLOADS, _DOWNLOADS = 5, 3
+_EACH = 1 << 19  # bytes between two words about progress
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A blob to be sent: `label` is what people call it, `sources` are other repositories of the same registry that are said to have it."""
+
+    digest: Digest
+    size: int
+    path: Path
+    label: str = ""
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cargo:
+    """An image to be sent: layers newest first, as docker tells them."""
+
+    manifest: bytes
+    media_type: str
+    config: Parcel
+    layers: tuple[Parcel, ...]
+
+
+class Crew:
+    """Threads that carry, and one queue of what they say."""
+
+    def __init__(self, width: int) -> None:
+        self._said: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(width, thread_name_prefix="transfer")
+        self.stopped = threading.Event()
+        self._open = 0
+
+    def say(self, event: Event) -> None:
+        """Says what happened, from any thread; raises Interrupted in a thread that is to stop."""
+        self._said.put(event)
+        if self.stopped.is_set():
+            raise Interrupted("the transfer was stopped")
+
+    def begin(self, job: Callable[..., Any], *words: Any) -> Future[Any]:
+        """Has a job done by the next free thread."""
+        self._open += 1
+        future = self._pool.submit(job, *words)
+        future.add_done_callback(lambda _: self._said.put(None))
+        return future
+
+    def heard(self, jobs: Sequence[Future[Any]]) -> Iterator[Event]:
+        """Yields what is said until all jobs are done or one fails, whose error is raised."""
+        while self._open:
+            event = self._said.get()
+            if event is not None:
+                yield event
+                continue
+            self._open -= 1
+            for job in jobs:
+                if job.done() and not job.cancelled() and (error := job.exception()):
+                    raise error
+        while not self._said.empty():
+            if (event := self._said.get()) is not None:
+                yield event
+
+    def end(self) -> None:
+        """Lets nobody begin anything more, and waits for who is under way."""
+        self.stopped.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _progress(crew: Crew, label: str, size: int) -> Callable[[int], None]:
+    told = 0
+
+    def tell(done: int) -> None:
+        nonlocal told
+        if crew.stopped.is_set():
+            raise Interrupted("the transfer was stopped")
+        if label and (done - told >= _EACH or done == size):
+            told = done
+            crew.say(LayerProgress(label, done, size))
+
+    return tell
+
+
+def push(registry: Registry, name: str, tag: str, cargo: Cargo, crew: Crew | None = None) -> Iterator[Event]:
+    """Sends an image; yields TransferStarted, LayerStatus, LayerProgress, TransferEnded. Raises RegistryError."""
+    crew = crew or Crew(_UPLOADS)
+    try:
+        yield TransferStarted("push", registry.host, name, tag)
+        unique = list({parcel.digest: parcel for parcel in cargo.layers}.values())
+        for parcel in cargo.layers:
+            yield LayerStatus(parcel.label, "Preparing", parcel.size)
+        for parcel in unique[_UPLOADS:]:
+            yield LayerStatus(parcel.label, "Waiting", parcel.size)
+        about.set("")
+        registry.greet()
+        yield from crew.heard([crew.begin(_sent, registry, name, parcel, crew) for parcel in unique])
+        yield from crew.heard([crew.begin(_sent, registry, name, cargo.config, crew)])
+        about.set("manifest")
+        told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
+        digest = digest_of(cargo.manifest)
+        if told and told.startswith("sha256:") and told != digest:
+            raise CorruptContent("the registry has kept another manifest than was sent", expected=digest, actual=told)
+        yield TransferEnded(tag, digest, len(cargo.manifest))
+    finally:
+        crew.end()
+
+
+def _sent(registry: Registry, name: str, parcel: Parcel, crew: Crew) -> None:
+    """Has a blob be there: it is, or another repository gives it, or it is sent."""
+    about.set(parcel.label or "config")
+    if registry.has_blob(name, parcel.digest, push=True) is not None:
+        crew.say(LayerStatus(parcel.label, "Layer already exists", parcel.size))
+        return
+    place = ""
+    for source in parcel.sources:
+        place = registry.begin(name, mount=parcel.digest, source=source)
+        if not place:
+            crew.say(LayerStatus(parcel.label, "Mounted from", parcel.size, note=source))
+            return
+    registry.upload(name, parcel.digest, parcel.size, lambda: open(parcel.path, "rb", buffering=0), place=place, progress=_progress(crew, parcel.label, parcel.size))
+    crew.say(LayerStatus(parcel.label, "Pushed", parcel.size, parcel.size))
+
+
+def fetched_layers(
+    registry: Registry, name: str, wanted: Sequence[tuple[Digest, int, Path | None]], taken: Callable[[int], None],
+) -> Iterator[Event]:  # fmt: skip
+    """Fetches layers, base first, each (digest, size, draft to write or None for one that is here); `taken(number)` is called in order when one has come whole.
+
+    Yields LayerStatus and LayerProgress. Raises RegistryError, CorruptContent, and what `taken` raises.
+    """
+    crew, labels = Crew(_DOWNLOADS), [digest.partition(":")[2][:12] for digest, _, _ in wanted]
+    try:
+        jobs: dict[int, Future[Any]] = {}
+        missing = [number for number, (_, _, draft) in enumerate(wanted) if draft is not None]
+        for number, (_, size, draft) in enumerate(wanted):
+            yield LayerStatus(labels[number], "Pulling fs layer" if draft else "Already exists", size)
+        for number in missing[_DOWNLOADS:]:
+            yield LayerStatus(labels[number], "Waiting", wanted[number][1])
+        for number in missing:
+            jobs[number] = crew.begin(_fetched, registry, name, wanted[number], labels[number], crew)
+        left = list(missing)
+        for event in crew.heard(list(jobs.values())):
+            yield event
+            while left and jobs[left[0]].done() and not jobs[left[0]].exception():
+                yield from _laid(left.pop(0), wanted, labels, taken)
+        for number in left:
+            yield from _laid(number, wanted, labels, taken)
+    finally:
+        crew.end()
+
+
+def _laid(number: int, wanted: Sequence[tuple[Digest, int, Path | None]], labels: list[str], taken: Callable[[int], None]) -> Iterator[Event]:
+    taken(number)
+    yield LayerStatus(labels[number], "Pull complete", wanted[number][1], wanted[number][1])
+
+
+def _fetched(registry: Registry, name: str, layer: tuple[Digest, int, Path | None], label: str, crew: Crew) -> None:
+    digest, size, draft = layer
+    if draft is None:
+        raise RegistryError("nowhere to put a layer")
+    about.set(label)
+    registry.download(name, digest, size, draft, progress=_progress(crew, label, size))
+    crew.say(LayerStatus(label, "Verifying Checksum", size))
+    crew.say(LayerStatus(label, "Download complete", size, size))

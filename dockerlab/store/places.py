@@ -1,0 +1,47 @@
+"""Where blobs and manifests are known to be: in which repositories of which registries. A memory: what it says may be outdated, and losing it costs a transfer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from dockerlab.store.files import locked, publish
+
+__all__ = ["Places"]
+
+_KEPT, _EACH = 5000, 5
+
+
+class Places:
+    """The file `places.json`: digest → repositories (`registry/name`), newest first."""
+
+    def __init__(self, root: Path) -> None:
+        self._path, self._lock = root / "places.json", root / "places.lock"
+
+    def _read(self) -> dict[str, list[str]]:
+        try:
+            document = json.loads(self._path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return {str(key): [str(each) for each in value] for key, value in document.items() if isinstance(value, list)} if isinstance(document, dict) else {}
+
+    def note(self, repository: str, digests: Iterable[str]) -> None:
+        """Remembers that a repository has these."""
+        with locked(self._lock):
+            known = self._read()
+            for digest in digests:
+                known[digest] = [repository, *(each for each in known.pop(digest, []) if each != repository)][:_EACH]
+            publish(self._path, json.dumps(dict(list(known.items())[-_KEPT:])).encode())
+
+    def forget(self, repository: str, digest: str) -> None:
+        """Remembers no more that a repository has this."""
+        with locked(self._lock):
+            known = self._read()
+            if repository in known.get(digest, []):
+                known[digest] = [each for each in known[digest] if each != repository]
+                publish(self._path, json.dumps(known).encode())
+
+    def of(self, digest: str) -> tuple[str, ...]:
+        """Gives the repositories that are known to have it."""
+        return tuple(self._read().get(digest, ()))

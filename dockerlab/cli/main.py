@@ -26,6 +26,7 @@ from dockerlab.errors import (
     InvalidArgument,
     InvalidRequest,
     NotFound,
+    RegistryError,
     UsageError,
 )  # fmt: skip
 
@@ -181,9 +182,9 @@ def complaint(error: DockerlabError, command: str, program: str) -> str:
     if isinstance(error, UsageError):
         return shown(error) + hint + "\n"
     words = str(error).removesuffix(hint)
-    if isinstance(error, NotFound) and error.kind == "image to pull":
+    if isinstance(error, NotFound) and error.kind in ("image to pull", "image to push"):
         return words + hint + "\n"
-    if isinstance(error, _DAEMONS) and not isinstance(error, ExecError):
+    if isinstance(error, _DAEMONS if command.endswith("push") else (*_DAEMONS, RegistryError)) and not isinstance(error, ExecError):
         words = f"Error response from daemon: {words}"
     if _of_start(error, command):
         verb = command.rpartition(" ")[2]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dockerlab.commands.call import Call, Outcome
+from dockerlab.commands.following import Screen, closing
 from dockerlab.engine.transferring import Transfer
 from dockerlab.errors import InvalidArgument, RegistryError
-from dockerlab.events import Event, LayerProgress, LayerStatus, TransferEnded, TransferStarted
+from dockerlab.events import Event, TransferEnded, TransferStarted
 from dockerlab.oci.reference import DEFAULT_REGISTRY, Reference
 from dockerlab.registry.keychain import HUB, Login
 from dockerlab.widgets import transfer as view
@@ -15,34 +16,13 @@ from dockerlab.widgets import transfer as view
 __all__ = ["login", "logout", "pull", "push"]
 
 
-class _Screen:
-    """The layers' lines: in place where the surface can, else each as it comes."""
-
-    def __init__(self, call: Call) -> None:
-        self._call, self._live = call, call.surface.live()
-        self._states: dict[str, tuple[str, int, int]] = {}
-
-    def take(self, event: Event) -> None:
-        """Shows what an event changes."""
-        if isinstance(event, LayerStatus) and event.layer:
-            self._states[event.layer] = (f"{event.status} {event.note}".strip(), 0, event.size)
-        elif isinstance(event, LayerProgress):
-            doing = "Pushing" if self._states.get(event.layer, ("",))[0] in ("Preparing", "Waiting") else "Downloading"
-            known = self._states.get(event.layer, ("", 0, 0))[0]
-            self._states[event.layer] = (known if known in ("Pushing", "Downloading") else doing, event.done, event.size)
-        if self._live:
-            self._live(view.meters(self._states))
-        elif line := view.line(event):
-            self._call.out(line)
-
-
 def _followed(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> TransferEnded | None:
     """Shows a transfer as it goes, one image after another; gives how the last one ended."""
-    screen, ended = _Screen(call), None
+    screen, ended = Screen(call.out, call.surface.live()), None
     for event in events:
         transfer.hear(event)
         if isinstance(event, TransferStarted):
-            screen = _Screen(call)
+            screen = Screen(call.out, call.surface.live())
             if not quiet and event.way == "pull":
                 call.out(view.line(event))
         elif isinstance(event, TransferEnded):
@@ -58,10 +38,8 @@ def _close(call: Call, event: TransferEnded, transfer: Transfer) -> None:
     if transfer.story.way == "push":
         call.out(view.ended(event))
         return
-    name = Reference.parse(call.args[0])
-    familiar = f"{name.familiar_name}@{name.digest}" if name.digest else f"{name.familiar_name}:{event.tag}"
-    call.out(f"Digest: {event.digest}")
-    call.out(f"Status: {'Downloaded newer image' if event.fresh else 'Image is up to date'} for {familiar}")
+    for line in closing(event, Reference.parse(call.args[0])):
+        call.out(line)
 
 
 def _default_tag(call: Call, reference: Reference) -> None:

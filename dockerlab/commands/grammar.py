@@ -34,6 +34,7 @@ GROUPS = {
     "container": "Manage containers",
     "image": "Manage images",
     "network": "Manage networks",
+    "registry": "Serve and tend a registry",
     "system": "Manage Docker",
     "volume": "Manage volumes",
 }

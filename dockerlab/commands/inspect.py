@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -57,7 +58,7 @@ def _sized(call: Call, container: Container) -> dict[str, Any]:
 
 def _image(call: Call, name: str) -> dict[str, Any]:
     try:
-        return image_facts(call.engine.images.get(name))
+        return _of_image(call, name)
     except NotFound as error:
         raise NotFound(f"Error response from daemon: no such image: {name}: {error.message}") from None
 
@@ -68,7 +69,7 @@ def _any(call: Call, name: str) -> dict[str, Any]:
     if call.flag("size"):
         call.surface.err("WARNING: --size ignored for image\n")
     with suppress(NotFound, InvalidRequest):
-        return image_facts(call.engine.images.get(name))
+        return _of_image(call, name)
     with suppress(NotFound):
         return networks.facts(call, call.engine.networks.get(name))
     with suppress(NotFound):
@@ -128,12 +129,17 @@ def _limits(container: Container) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def image_facts(image: Image) -> dict[str, Any]:
-    """Gives an image's facts."""
+def _of_image(call: Call, name: str) -> dict[str, Any]:
+    image = call.engine.images.get(name)
+    return image_facts(image, [where.familiar for where, _ in call.engine.distribution.digests(image.id)])
+
+
+def image_facts(image: Image, digests: Sequence[str] = ()) -> dict[str, Any]:
+    """Gives an image's facts; `digests` are the names by digest that registries know it by."""
     config = image.config
     references = [Reference.parse(name) for name in image.record.names]
     return {
-        "Id": image.id, "RepoTags": [r.familiar for r in references], "RepoDigests": [], "Parent": image.record.parent,
+        "Id": image.id, "RepoTags": [r.familiar for r in references], "RepoDigests": list(digests), "Parent": image.record.parent,
         "Comment": config.history[-1].comment if config.history else "", "Created": config.created, "DockerVersion": "", "Author": config.author,
         "Config": _config(config.config), "Architecture": config.architecture, "Os": config.os, "Size": image.size, "VirtualSize": image.size,
         "RootFS": {"Type": "layers", "Layers": list(config.rootfs.diff_ids)}, "Metadata": {"LastTagTime": Time(image.record.tagged or EMPTY_TIME)},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dockerlab.commands.call import Call, Outcome, Surface
+from dockerlab.commands.following import followed
 from dockerlab.commands.grammar import Command, find, parse
 from dockerlab.commands.help import help_text, index_text
 from dockerlab.commands.specs import COMMANDS
@@ -35,6 +37,7 @@ _VERBS = {
     "exec": "lifecycle:exec_", **{name: f"lifecycle:{name}" for name in ("attach", "pause", "unpause", "stop", "kill", "wait", "restart", "rename", "top", "update")},
     "port": "ports:port", **{f"network {name}": f"networks:{name}" for name in ("connect", "create", "disconnect", "inspect", "ls", "prune", "rm")},
     **{f"volume {name}": f"volumes:{name}" for name in ("create", "inspect", "ls", "rm")},
+    "registry serve": "registry:serve", "registry gc": "registry:gc",
     "shim install": "system:shim_install", "shim remove": "system:shim_remove",
 }  # fmt: skip
 _MANAGED = {"container ls": "ps", "image ls": "images", "image rm": "rmi", "image build": "build"}
@@ -65,6 +68,7 @@ def perform(
     with told():
         lab = engine()
         lab.say = surface.note
+        lab.follow = functools.partial(followed, surface)
         call = Call(parsed, lab, surface, folder, program, variables or {})
         return verb(command)(call) or Outcome()
 

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from dockerlab.engine.networks import Networks
 from dockerlab.engine.settings import Settings
 from dockerlab.engine.system import System
 from dockerlab.engine.volumes import Volumes
+from dockerlab.events import Event
 from dockerlab.linux import probe
 from dockerlab.linux.probe import Finding, situation
+from dockerlab.oci.reference import Reference
 from dockerlab.runtime import sandbox
 from dockerlab.runtime.sandbox import Capabilities, Sandbox
 from dockerlab.runtime.world import World
@@ -49,6 +52,8 @@ class Engine:
         self.container_store = ContainerStore(self.home)
         # Where a person is told what takes long; whoever has a place to show it puts that here.
         self.say: Callable[[str], object] = lambda text: None
+        # The same for what is pulled because it is not here: (why, name, what happens) are told as they come.
+        self.follow: Callable[[str, Reference, Iterable[Event]], object] = lambda why, reference, events: deque(events, maxlen=0)
         self.journal = Journal(self.home)
         self.images = Images(self)
         self.distribution = Distribution(self)

@@ -18,6 +18,7 @@ from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
 from dockerlab.oci.config import RunConfig
 from dockerlab.oci.digest import ChainId
+from dockerlab.oci.reference import Reference
 from dockerlab.runtime import hostfiles
 from dockerlab.runtime.generate import Options, Volume, generate
 from dockerlab.store.containers import Record, new_id
@@ -44,10 +45,16 @@ class Containers:
         """Gives a container by name, id or start of an id; raises NotFound."""
         return Container(self._engine, self._engine.container_store.find(name))
 
+    def _image(self, name: str, policy: str) -> Image:
+        images = self._engine.images
+        if policy == "always":
+            self._engine.follow("", Reference.parse(name).tagged(), images.pull(name))
+        return images.get(name) if policy == "never" else images.resolve(name)
+
     def create(self, image: str, command: Sequence[str] = (), options: RunOptions | None = None) -> Container:
         """Makes a container without starting it; raises NotFound, AlreadyExists, InvalidArgument, NotSupportedHere."""
         chosen = options or RunOptions()
-        source = self._engine.images.get(image) if chosen.pull == "never" else self._engine.images.resolve(image)
+        source = self._image(image, chosen.pull)
         actual = f"{source.config.os}/{source.config.architecture}"
         if chosen.platform and chosen.platform != actual:
             raise InvalidRequest(f"image with reference {image} was found but does not match the specified platform: wanted {chosen.platform}, actual: {actual}", hint="leave out --platform")

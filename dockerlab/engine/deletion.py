@@ -53,7 +53,21 @@ class Deletion:
         for name in names:
             self._images.untag(name)
             self._journal.note("image", "untag", ident, {"name": ident})
-            yield "Untagged", Reference.parse(name).familiar
+            reference = Reference.parse(name)
+            yield "Untagged", reference.familiar
+            yield from self._undigest(ident, reference)
+
+    def _undigest(self, ident: ImageId, gone: Reference) -> Iterator[Told]:
+        """Forgets under which digest a repository has the image, with its last tag from there."""
+        record = next((r for r in self._images.records() if r.id == ident), None)
+        here = [Reference.parse(name) for name in record.names] if record else []
+        if any((each.registry, each.repository) == (gone.registry, gone.repository) for each in here):
+            return
+        distribution = self._engine.distribution
+        for reference, _ in distribution.digests(ident):
+            if (reference.registry, reference.repository) == (gone.registry, gone.repository):
+                distribution.places.forget(str(reference), f"image {ident}")
+                yield "Untagged", reference.familiar
 
     def _refuse_last_name(self, image: Image, name: str) -> None:
         for container in self._containers.records():

@@ -73,6 +73,7 @@ class Distribution:
                 if isinstance(event, TransferEnded):
                     repository = f"{reference.registry}/{reference.repository}"
                     self.places.note(repository, [event.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers)])
+                    self.places.note(f"{repository}@{event.digest}", [f"image {image.id}"])
                     self._engine.journal.note("image", "push", image.id, {"name": f"{reference.familiar_name}:{tag}"})
 
     def _chosen(self, reference: Reference, all_tags: bool) -> list[tuple[str, Image]]:
@@ -82,12 +83,12 @@ class Distribution:
                 return [(reference.tagged().tag, images.get(str(reference.tagged())))]
             except NotFound:
                 raise NotFound(
-                    f"An image does not exist locally with the tag: {reference.familiar_name}", kind="image", name=reference.familiar, hint="give an image that name: docker tag IMAGE NAME",
+                    f"An image does not exist locally with the tag: {reference.familiar_name}", kind="image to push", name=reference.familiar, hint="give an image that name: docker tag IMAGE NAME",
                 ) from None  # fmt: skip
         start = f"{reference.registry}/{reference.repository}:"
         found = [(name.removeprefix(start), images.get(name)) for record in self._engine.image_store.records() for name in record.names if name.startswith(start)]
         if not found:
-            raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}", kind="image", name=reference.familiar, hint="docker images shows what is here")
+            raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}", kind="image to push", name=reference.familiar, hint="docker images shows what is here")
         return sorted(found, key=lambda pair: pair[0])
 
     def _cargo(self, image: Image, reference: Reference) -> Cargo:
@@ -128,6 +129,14 @@ class Distribution:
                     return near
         return self.registry(reference.registry, tell)
 
+    def digests(self, image: str) -> list[tuple[Reference, str]]:
+        """Gives under which names by digest a registry is known to have an image, as docker's RepoDigests; with the digest."""
+        found = []
+        for place in self.places.of(f"image {image}"):
+            reference = Reference.parse(place)
+            found.append((reference, str(reference.digest)))
+        return found
+
     # Login.
 
     def login(self, host: str, login: Login, tell: Tell | None = None) -> None:
@@ -151,19 +160,28 @@ class _Pull:
         name, tag = self.reference.repository, str(self.reference.digest or self.reference.tag)
         self.registry.greet()
         about.set("manifest")
-        fetched = self.registry.manifest(name, tag)
-        if fetched is None:
-            raise NotFound(
-                f"manifest for {self.reference.familiar} not found: manifest unknown: manifest unknown", kind="manifest", name=self.reference.familiar, hint="look at the name and the tag",
-            )  # fmt: skip
+        fetched = self._manifest(name, tag)
         yield TransferStarted("pull", self.registry.host, name, tag)
         chosen = self._for_this_machine(name, fetched)
         manifest, raw_config = self._documents(name, chosen)
         config = ImageConfig.decode(raw_config)
         if len(config.rootfs.diff_ids) != len(manifest.layers):
             raise CorruptContent(f"invalid manifest, layers length mismatch: expected {len(manifest.layers)}, got {len(config.rootfs.diff_ids)}", hint="the image is damaged in the registry")
-        yield from self._layers(name, manifest, config.rootfs.diff_ids)
+        if not self._complete(manifest):
+            yield from self._layers(name, manifest, config.rootfs.diff_ids)
         yield self._named(fetched, chosen, manifest, raw_config)
+
+    def _manifest(self, name: str, tag: str) -> Fetched:
+        try:
+            fetched = self.registry.manifest(name, tag, strict=True)
+            assert fetched
+            return fetched
+        except RegistryError as error:
+            if error.status != 404:
+                raise
+            whole = error.code == "NAME_UNKNOWN"
+            what = f"repository {self.reference.familiar_name}" if whole else f"manifest for {self.reference.familiar}"
+            raise RegistryError(f"{what} not found: {error.message}", code=error.code, status=404, hint="look at the name and the tag") from error
 
     def _for_this_machine(self, name: str, fetched: Fetched) -> Fetched:
         for _ in range(_NESTED):
@@ -219,6 +237,11 @@ class _Pull:
                 self._stay_fresh(drafts.values())
                 yield event
 
+    def _complete(self, manifest: Manifest) -> bool:
+        """Tells whether the image is here with all its layers: docker has no line for any of them then."""
+        known = any(str(record.id) == manifest.config.digest for record in self.engine.image_store.records())
+        return known and all(layer.digest in self.engine.content for layer in manifest.layers)
+
     def _here(self, layer: Descriptor, diff_id: DiffId) -> bool:
         """Tells whether a layer is in the store, and is the one that the config means: only its own bytes say that, not the registry."""
         path = self.engine.content.path(layer.digest)
@@ -247,6 +270,7 @@ class _Pull:
         image = engine.image_store.add(raw_config, chosen.raw, name=name, when=now())
         repository = f"{reference.registry}/{reference.repository}"
         engine.distribution.places.note(repository, [fetched.digest, chosen.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)])
+        engine.distribution.places.note(f"{repository}@{fetched.digest}", [f"image {image}"])
         engine.journal.note("image", "pull", image, {"name": reference.familiar_name})
         fresh = before != image if name else not known
         return TransferEnded(reference.tag, fetched.digest, len(fetched.raw), fresh)

@@ -19,14 +19,14 @@ from dockerlab.engine.deletion import Deletion, Told
 from dockerlab.engine.layers import Layers
 from dockerlab.engine.scan import Audit
 from dockerlab.engine.settings import source_date
-from dockerlab.errors import NotFound, NotSupportedHere
+from dockerlab.errors import NotFound, NotSupportedHere, RegistryError
 from dockerlab.events import Event
 from dockerlab.layers import index
 from dockerlab.oci.config import History, ImageConfig, RootFS, RunConfig
 from dockerlab.oci.digest import DiffId, ImageId, short
 from dockerlab.oci.manifest import CONFIG, Descriptor, Manifest
 from dockerlab.oci.platforms import architecture
-from dockerlab.oci.reference import Reference
+from dockerlab.oci.reference import DEFAULT_REGISTRY, Reference
 from dockerlab.store.files import locked
 from dockerlab.store.images import Record
 from dockerlab.store.work import Compressor
@@ -135,18 +135,25 @@ class Images:
         return Image(self._engine, self._engine.image_store.find(name))
 
     def resolve(self, name: str) -> Image:
-        """Gives a local image, or makes it by a recipe; raises NotFound with what can be had."""
-        try:
+        """Gives a local image, or makes it by a recipe, or pulls it; raises NotFound with what can be had, RegistryError."""
+        with contextlib.suppress(NotFound):
             return self.get(name)
-        except NotFound:
-            reference = str(Reference.parse(name).tagged())
-            if recipe := recipes.find(reference):
-                return self._made(reference, recipe)
-            familiar = Reference.parse(name).tagged().familiar
-            raise NotFound(
-                f"Unable to find image '{familiar}' locally", kind="image to pull", name=name,
-                hint="dockerlab cannot pull from a registry yet: `busybox`, `debian` and `ubuntu` are made on this machine, `docker import` takes any root file system",
-            ) from None  # fmt: skip
+        reference = Reference.parse(name).tagged()
+        if not (reference.registry == DEFAULT_REGISTRY and self._engine.distribution.settings.mirrors) and (recipe := recipes.find(str(reference))):
+            return self._made(str(reference), recipe)
+        return self._pulled(name, reference)
+
+    def _pulled(self, name: str, reference: Reference) -> Image:
+        missing = f"Unable to find image '{reference.familiar}' locally"
+        try:
+            self._engine.follow(missing, reference, self.pull(name))
+        except RegistryError as error:
+            if error.status and error.status != 429:
+                raise
+            why = f"no registry could be asked ({error.message.rpartition(': ')[2]})"
+            hint = f"{why}; without one `busybox`, `debian` and `ubuntu` are made on this machine, and `docker import` takes any root file system"
+            raise NotFound(missing, kind="image to pull", name=name, hint=hint) from error
+        return self.get(name)
 
     def _made(self, name: str, recipe: recipes.Recipe) -> Image:
         with locked(self._engine.settings.runtime / "recipe.lock"):

@@ -192,11 +192,11 @@ class Registry:
         """Finds out where the registry is and what it wants to know, once, before several threads ask at the same time. Raises RegistryError where nobody answers."""
         _ = self.base
 
-    def manifest(self, name: str, reference: str, *, head: bool = False) -> Fetched | None:
-        """Gives a manifest, verified, or None where there is none; end-3. With `head` its bytes are left out."""
+    def manifest(self, name: str, reference: str, *, head: bool = False, strict: bool = False) -> Fetched | None:
+        """Gives a manifest, verified, or None where there is none (with `strict` the registry's refusal is raised); end-3. With `head` its bytes are left out."""
         wish, path = Wish(name), f"/v2/{name}/manifests/{reference}"
         with self.call("HEAD" if head else "GET", path, wish, headers={"Accept": ", ".join(MANIFESTS)}) as reply:
-            if reply.status == 404:
+            if reply.status == 404 and not strict:
                 return None
             if reply.status != 200:
                 raise self.refused(reply, "GET", path)

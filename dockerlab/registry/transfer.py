@@ -22,6 +22,7 @@ __all__ = ["Cargo", "Parcel", "fetched_layers", "push"]
 
 # How many layers travel at once: docker's own numbers.
 _UPLOADS, _DOWNLOADS = 5, 3
+_WHOLE = "Download complete"
 _EACH = 1 << 19  # bytes between two words about progress
 
 
@@ -160,13 +161,13 @@ def fetched_layers(
             yield LayerStatus(labels[number], "Waiting", wanted[number][1])
         for number in missing:
             jobs[number] = crew.begin(_fetched, registry, name, wanted[number], labels[number], crew)
-        left = list(missing)
+        left, whole = list(missing), set[str]()
         for event in crew.heard(list(jobs.values())):
             yield event
-            while left and jobs[left[0]].done() and not jobs[left[0]].exception():
+            if isinstance(event, LayerStatus) and event.status == _WHOLE:
+                whole.add(event.layer)
+            while left and labels[left[0]] in whole:
                 yield from _laid(left.pop(0), wanted, labels, taken)
-        for number in left:
-            yield from _laid(number, wanted, labels, taken)
     finally:
         crew.end()
 
@@ -183,4 +184,4 @@ def _fetched(registry: Registry, name: str, layer: tuple[Digest, int, Path | Non
     about.set(label)
     registry.download(name, digest, size, draft, progress=_progress(crew, label, size))
     crew.say(LayerStatus(label, "Verifying Checksum", size))
-    crew.say(LayerStatus(label, "Download complete", size, size))
+    crew.say(LayerStatus(label, _WHOLE, size, size))

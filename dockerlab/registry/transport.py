@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,18 @@ def unreachable(method: str, url: str, error: BaseException) -> RegistryError:
     """Gives docker's words for a registry that does not answer."""
     parts = urlsplit(url)
     verb = method.capitalize()
-    return RegistryError(f'{verb} "{url}": {error}', hint=f"see whether a registry runs at {parts.netloc}, and whether it speaks {parts.scheme}")
+    why = _dialled(parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443), str(error))
+    return RegistryError(f'{verb} "{url}": {why}', hint=f"see whether a registry runs at {parts.netloc}, and whether it speaks {parts.scheme}")
+
+
+def _dialled(host: str, port: int, why: str) -> str:
+    if not why.startswith(("connect:", "lookup")):
+        return why
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError:
+        return f"dial tcp: lookup {host}: no such host"
+    return f"dial tcp {f'[{address}]' if ':' in str(address) else address}:{port}: {why}"
 
 
 @dataclass(frozen=True, slots=True)

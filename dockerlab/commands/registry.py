@@ -1,0 +1,61 @@
+"""dockerlab registry: a registry of one's own."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from dockerlab.commands.call import Call, Outcome
+from dockerlab.commands.columns import human_size
+from dockerlab.errors import InvalidArgument
+
+__all__ = ["gc", "serve"]
+
+
+def _needed() -> None:
+    try:
+        import cheroot  # noqa: F401
+    except ImportError as error:
+        raise InvalidArgument("the registry's server needs cheroot", hint="pip install 'dockerlab[registry]'") from error
+
+
+def serve(call: Call) -> Outcome:
+    """dockerlab registry serve."""
+    _needed()
+    from dockerlab.registry import serving
+    from dockerlab.registry.access import Htpasswd
+    from dockerlab.registry.server import RegistryApp
+    from dockerlab.registry.storage import Storage
+
+    host, _, port = call.flag("listen").rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise InvalidArgument(f'invalid argument "{call.flag("listen")}" for "--listen"', hint="write HOST:PORT, or :PORT for every address of this machine")
+    if bool(call.flag("tls-cert")) != bool(call.flag("tls-key")):
+        raise InvalidArgument("--tls-cert and --tls-key belong together")
+    storage = Storage((call.folder / (call.args[0] if call.args else "registry")).absolute(), quota=call.flag("quota"))
+    access = Htpasswd(call.folder / call.flag("htpasswd")) if call.flag("htpasswd") else None
+    app = RegistryApp(storage, access=access, read_only=call.flag("read-only"), log=None if call.flag("quiet") else serving.access_log)
+    certificate = call.folder / call.flag("tls-cert") if call.flag("tls-cert") else None
+    listening = serving.Listening(
+        host.strip("[]") or "0.0.0.0", int(port), processes=max(call.flag("processes"), 1), certificate=certificate, key=call.folder / call.flag("tls-key") if certificate else None,
+    )  # fmt: skip
+    serving.serve(app, listening, partial(_ready, call, storage.root, bool(certificate)))
+    return Outcome()
+
+
+def _ready(call: Call, root: Path, secure: bool, host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
+    call.out(f"registry of {root}: listening at {'https' if secure else 'http'}://{shown}:{port}/v2/")
+
+
+def gc(call: Call) -> Outcome:
+    """dockerlab registry gc."""
+    from dockerlab.registry.garbage import collect
+    from dockerlab.registry.storage import Storage
+
+    root = call.folder / call.args[0]
+    if not (root / "docker" / "registry" / "v2").is_dir():
+        raise InvalidArgument(f"{root} holds no registry", hint="name the folder that `registry serve` was given, or /var/lib/registry")
+    told = collect(Storage(root), untagged=call.flag("delete-untagged"), young=0 if call.flag("now") else 3600)
+    call.out(f"{told.blobs} blobs with {human_size(told.size)} freed; {told.manifests} manifests, {told.links} links and {told.uploads} uploads removed")
+    return Outcome()

@@ -1,0 +1,164 @@
+"""Who may do what at a registry: a file of names and hashed passwords (htpasswd, as Apache and CNCF distribution have it), or tokens that somebody else signs.
+
+Sources: RFC 7617 (Basic), CNCF distribution "Token Authentication Implementation" (JWT, ES256, claim `access`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dockerlab.errors import InvalidArgument
+from dockerlab.registry.messages import Request
+from dockerlab.registry.protocol import refusal
+
+__all__ = ["Htpasswd", "TokenAccess", "granted"]
+
+_REMEMBERED = 300.0  # seconds that a password which was right is not hashed again
+_DECOY = b"$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
+_LEEWAY = 60  # seconds that clocks may differ
+
+
+def _credentials(request: Request) -> tuple[str, str] | None:
+    scheme, _, packed = request.header("Authorization").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, colon, password = base64.b64decode(packed.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return (name, password) if colon else None
+
+
+class Htpasswd:
+    """Everybody in the file may do everything; bcrypt alone, as CNCF distribution. The file is read again when it changes."""
+
+    def __init__(self, path: Path, realm: str = "dockerlab registry") -> None:
+        self._path, self._realm = path, realm
+        self._lock = threading.Lock()
+        self._read: tuple[int, dict[str, bytes]] = (0, {})
+        self._right: dict[bytes, float] = {}
+        self._users()
+
+    def _users(self) -> dict[str, bytes]:
+        try:
+            stamp = self._path.stat().st_mtime_ns
+            if stamp != self._read[0]:
+                lines = [line.partition(":") for line in self._path.read_text().splitlines() if line.strip() and not line.startswith("#")]
+                self._read = stamp, {name: value.strip().encode() for name, _, value in lines}
+                self._right.clear()
+        except OSError as error:
+            raise InvalidArgument(f"cannot read {self._path}: {(error.strerror or '').lower()}", hint="make it with `htpasswd -B -c FILE NAME`") from error
+        return self._read[1]
+
+    def check(self, request: Request, name: str, action: str) -> str:
+        """See `server.Access`."""
+        given = _credentials(request)
+        if given is None:
+            raise refusal("UNAUTHORIZED")
+        user, password = given
+        with self._lock:
+            stored = self._users().get(user)
+            # bcrypt is slow on purpose, and a push asks a dozen times: what was right a moment ago is known by a hash that needs this process's memory.
+            mark = hashlib.blake2b(f"{user}\0{password}".encode(), key=(stored or b"")[:64]).digest()
+            if stored and self._right.get(mark, 0) > time.monotonic():
+                return user
+        if not _matches(password, stored):
+            raise refusal("UNAUTHORIZED")
+        with self._lock:
+            self._right[mark] = time.monotonic() + _REMEMBERED
+        return user
+
+    def challenge(self, request: Request, name: str, action: str) -> str:
+        """See `server.Access`."""
+        return f'Basic realm="{self._realm}"'
+
+
+def _matches(password: str, stored: bytes | None) -> bool:
+    import bcrypt
+
+    # Who is not known takes as long as who is: the time tells no names.
+    known = stored if stored and re.fullmatch(rb"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", stored) else _DECOY
+    right = bcrypt.checkpw(password.encode()[:72], known.replace(b"$2y$", b"$2b$", 1))
+    return right and known is not _DECOY
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAccess:
+    """Bearer tokens that somebody else signs. `keys` are public keys (joserfc) by their `kid`; "" stands for a token that names none."""
+
+    realm: str
+    service: str
+    issuer: str
+    keys: Mapping[str, Any]
+
+    def check(self, request: Request, name: str, action: str) -> str:
+        """See `server.Access`."""
+        scheme, _, text = request.header("Authorization").partition(" ")
+        if scheme.lower() != "bearer":
+            raise refusal("UNAUTHORIZED")
+        claims = self._claims(text.strip())
+        kind, what = ("registry", "catalog") if action == "*" else ("repository", name)
+        if not what:
+            return str(claims.get("sub", ""))
+        if action not in _actions(claims.get("access"), kind, what) and "*" not in _actions(claims.get("access"), kind, what):
+            # Not "denied": with more rights asked for, another token may have them.
+            raise refusal("UNAUTHORIZED", [{"Type": kind, "Name": what, "Action": action}])
+        return str(claims.get("sub", ""))
+
+    def _claims(self, text: str) -> dict[str, Any]:
+        from joserfc import jwt
+        from joserfc.errors import JoseError
+
+        try:
+            key = self.keys.get(_kid(text)) or self.keys.get("")
+            if key is None:
+                raise ValueError("unknown key")
+            claims = dict(jwt.decode(text, key, algorithms=["ES256"]).claims)
+            now = time.time()
+            audience = claims.get("aud")
+            right = claims.get("iss") == self.issuer and self.service in ([audience] if isinstance(audience, str) else audience or [])
+            if not right or float(claims["exp"]) + _LEEWAY < now or float(claims.get("nbf", 0)) - _LEEWAY > now:
+                raise ValueError("not for here, or not for now")
+        except (JoseError, ValueError, KeyError, TypeError) as error:
+            raise refusal("UNAUTHORIZED", message="the token is not valid here") from error
+        return claims
+
+    def challenge(self, request: Request, name: str, action: str) -> str:
+        """See `server.Access`."""
+        asked = f',scope="repository:{name}:{action}"' if name else ',scope="registry:catalog:*"' if request.path == "/v2/_catalog" else ""
+        invalid = ',error="invalid_token"' if request.header("Authorization") else ""
+        return f'Bearer realm="{self.realm}",service="{self.service}"{asked}{invalid}'
+
+
+def _kid(text: str) -> str:
+    import json
+
+    head = text.partition(".")[0]
+    return str(json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4))).get("kid", ""))
+
+
+def _actions(access: Any, kind: str, name: str) -> set[str]:
+    found: set[str] = set()
+    for each in access if isinstance(access, list) else []:
+        if isinstance(each, dict) and each.get("type") == kind and each.get("name") == name:
+            found |= {str(action) for action in each.get("actions") or []}
+    return found
+
+
+def granted(key: Any, *, issuer: str, service: str, user: str, access: Iterable[Mapping[str, Any]], seconds: int = 300, kid: str = "") -> str:
+    """Gives a signed token, as CNCF distribution's `token` auth accepts it."""
+    import secrets
+
+    from joserfc import jwt
+
+    now = int(time.time())
+    claims = {"iss": issuer, "sub": user, "aud": service, "exp": now + seconds, "nbf": now - 10, "iat": now, "jti": secrets.token_hex(16), "access": [dict(each) for each in access]}
+    return jwt.encode({"alg": "ES256", "typ": "JWT", **({"kid": kid} if kid else {})}, claims, key)

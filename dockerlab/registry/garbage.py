@@ -1,0 +1,102 @@
+"""What nobody names any more, taken off a registry's disk while it serves.
+
+Marked is what manifests reach: their blobs, the manifests of their index. What is young stays: an upload that ended, or a blob that somebody asked for to
+mount it, may be about to be named. Each blob is taken under the writers' lock, looked at once more, so that none is lost between the look and the removal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import dataclass
+
+from dockerlab.registry.storage import Repository, Storage, descriptors
+from dockerlab.registry.uploads import Uploads
+from dockerlab.store.files import locked
+
+__all__ = ["Collected", "collect"]
+
+_YOUNG = 3600.0  # seconds
+_ABANDONED = 7 * 24 * 3600.0
+
+
+@dataclass(slots=True)
+class Collected:
+    """What went: blobs with their bytes, links of repositories to blobs, untagged manifests, uploads that were given up."""
+
+    blobs: int = 0
+    size: int = 0
+    links: int = 0
+    manifests: int = 0
+    uploads: int = 0
+
+
+def collect(storage: Storage, *, untagged: bool = False, young: float = _YOUNG, abandoned: float = _ABANDONED) -> Collected:
+    """Frees what no manifest reaches and nobody touched for `young` seconds; with `untagged` manifests without a tag go as well, unless an index or a subject holds them."""
+    told, before = Collected(), time.time() - young
+    marked: set[str] = set()
+    for name in storage.repositories():
+        repository = storage.repository(name)
+        if untagged:
+            told.manifests += _untagged(repository, before)
+        reached = _reached(repository)
+        marked |= reached
+        for digest in list(repository.layers()):
+            if digest not in reached and _older(storage, digest, before):
+                with locked(storage.lock):
+                    if digest not in _reached(repository) and _older(storage, digest, before):
+                        told.links += repository.forget_blob(digest)
+        for upload in Uploads(repository).abandoned(abandoned):
+            shutil.rmtree(upload.folder, ignore_errors=True)
+            told.uploads += 1
+    for digest in list(storage.digests()):
+        if digest in marked or not _older(storage, digest, before):
+            continue
+        with locked(storage.lock):
+            if _older(storage, digest, before) and not any(_linked(storage.repository(name), digest) for name in storage.repositories()):
+                told.size += storage.blob(digest).stat().st_size
+                storage.blob(digest).unlink()
+                told.blobs += 1
+                with contextlib.suppress(OSError):
+                    os.rmdir(storage.blob(digest).parent)
+    return told
+
+
+def _older(storage: Storage, digest: str, moment: float) -> bool:
+    try:
+        return storage.blob(digest).stat().st_mtime < moment
+    except FileNotFoundError:
+        return True
+
+
+def _reached(repository: Repository) -> set[str]:
+    """Gives every digest that the repository's manifests need, theirs among them."""
+    found: set[str] = set()
+    for digest in repository.revisions():
+        found.add(digest)
+        raw = repository.manifest(digest)
+        with contextlib.suppress(ValueError):
+            found |= {str(each.get("digest")) for each in descriptors(raw or b"{}")}
+    return found
+
+
+def _untagged(repository: Repository, before: float) -> int:
+    kept = {repository.digest_of(tag) for tag in repository.tags()}
+    # What a kept index lists is kept, and what is about a kept manifest: signatures, bills of materials.
+    while True:
+        more = {str(each.get("digest")) for digest in kept for each in descriptors(repository.manifest(digest) or b"{}")}
+        more |= {each.digest for digest in kept for each in repository.referrers(digest)}
+        if more <= kept:
+            break
+        kept |= more
+    gone = 0
+    for digest in list(repository.revisions()):
+        if digest not in kept and _older(repository.storage, digest, before):
+            gone += repository.forget_manifest(digest)
+    return gone
+
+
+def _linked(repository: Repository, digest: str) -> bool:
+    return repository.has(digest) is not None

@@ -391,10 +391,10 @@ def _read(opened: Callable[[], BinaryIO], start: int, progress: Callable[[int], 
         file.seek(start)
         done = start
         while block := file.read(_BLOCK):
-            yield block
             done += len(block)
             if progress:
                 progress(done)
+            yield block
 
 
 def _limited(reply: Reply, limit: int) -> bytes:

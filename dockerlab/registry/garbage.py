@@ -78,7 +78,7 @@ def _reached(repository: Repository) -> set[str]:
         found.add(digest)
         raw = repository.manifest(digest)
         with contextlib.suppress(ValueError):
-            found |= {str(each.get("digest")) for each in descriptors(raw or b"{}")}
+            found |= {each.digest for each in descriptors(raw or b"{}")}
     return found
 
 
@@ -86,7 +86,7 @@ def _untagged(repository: Repository, before: float) -> int:
     kept = {repository.digest_of(tag) for tag in repository.tags()}
     # What a kept index lists is kept, and what is about a kept manifest: signatures, bills of materials.
     while True:
-        more = {str(each.get("digest")) for digest in kept for each in descriptors(repository.manifest(digest) or b"{}")}
+        more = {each.digest for digest in kept for each in descriptors(repository.manifest(digest) or b"{}")}
         more |= {each.digest for digest in kept for each in repository.referrers(digest)}
         if more <= kept:
             break

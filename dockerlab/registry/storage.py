@@ -21,7 +21,6 @@ import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -31,7 +30,7 @@ from dockerlab.oci.manifest import MANIFEST
 from dockerlab.registry.protocol import DIGEST, TAG, media_type, refusal
 from dockerlab.store.files import locked, publish
 
-__all__ = ["Referrer", "Repository", "Storage", "descriptors", "holding", "subject_of"]
+__all__ = ["Pointer", "Referrer", "Repository", "Storage", "descriptors", "holding", "subject_of"]
 
 _DIGEST = re.compile(DIGEST)
 _USED_FOR = 5.0  # seconds that a count of all bytes is believed
@@ -45,6 +44,25 @@ class Referrer(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     size: int
     artifact_type: str = ""
     annotations: dict[str, str] = {}
+
+
+class Pointer(msgspec.Struct, frozen=True, rename="camel"):
+    """A descriptor, as far as a registry looks at it."""
+
+    digest: str
+    media_type: str = ""
+    urls: list[str] | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the blob is not expected here: it is somewhere else, or must not be distributed."""
+        return bool(self.urls) or ".nondistributable." in self.media_type or ".foreign." in self.media_type
+
+
+class _Pointers(msgspec.Struct):
+    config: Pointer | None = None
+    layers: list[Pointer] | None = None
+    manifests: list[Pointer] | None = None
 
 
 class _Subject(msgspec.Struct):
@@ -302,8 +320,10 @@ def _unlink(place: Path) -> bool:
     return True
 
 
-def descriptors(raw: bytes) -> list[dict[str, Any]]:
-    """Gives what a manifest points at: config, layers, manifests; the subject, which need not exist, is not among them."""
-    document = msgspec.json.decode(raw)
-    listed = [document.get("config"), *(document.get("layers") or []), *(document.get("manifests") or [])]
-    return [each for each in listed if isinstance(each, dict)]
+def descriptors(raw: bytes) -> list[Pointer]:
+    """Gives what a manifest points at: config, layers, manifests; the subject, which need not exist, is not among them. Raises ValueError."""
+    try:
+        found = msgspec.json.decode(raw, type=_Pointers)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    return [*([found.config] if found.config else []), *(found.layers or []), *(found.manifests or [])]

@@ -96,7 +96,7 @@ class Terminal(Surface):
     def asked(self, question: str, *, secret: bool) -> str:
         """Asks on the terminal."""
         if not sys.stdin.isatty():
-            raise InvalidArgument("Cannot perform an interactive login from a non TTY device", hint="docker login -u NAME --password-stdin")
+            raise InvalidArgument("Error: Cannot perform an interactive login from a non TTY device", hint="docker login -u NAME --password-stdin")
         if secret:
             import getpass
 

@@ -14,6 +14,7 @@ from dockerlab.commands.columns import ellipsis, human_duration, human_size3
 from dockerlab.commands.each import attempts, told
 from dockerlab.commands.explanation import Explanation
 from dockerlab.commands.filters import labelled
+from dockerlab.commands.following import quietly
 from dockerlab.commands.go_text import quoted
 from dockerlab.commands.options import noted, run_options
 from dockerlab.commands.rows import Rows, Text, ago, moment, parse_time
@@ -32,6 +33,8 @@ def _made(call: Call) -> Container:
     image = call.args[0]
     if not re.fullmatch("[0-9a-f]{64}", image):
         Reference.parse(image)
+    if call.flag("quiet"):
+        call.engine.follow = quietly
     return call.engine.containers.create(image, call.args[1:], run_options(call))
 
 

@@ -100,9 +100,9 @@ def login(call: Call) -> Outcome:
     host, user, password = _server(call), call.flag("username"), call.flag("password")
     if call.flag("password-stdin"):
         if password:
-            raise InvalidArgument("--password and --password-stdin are mutually exclusive")
+            raise InvalidArgument("conflicting options: cannot specify both --password and --password-stdin")
         if not user:
-            raise InvalidArgument("Must provide --username with --password-stdin", hint="docker login -u NAME --password-stdin")
+            raise InvalidArgument("the --password-stdin option requires --username to be set", hint="docker login -u NAME --password-stdin")
         password = call.surface.stdin().decode(errors="replace").rstrip("\r\n")
     elif password:
         call.surface.err("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n")
@@ -120,8 +120,8 @@ def login(call: Call) -> Outcome:
         raise
     if keychain.plain(host):
         call.surface.err(
-            f"WARNING! Your password will be stored unencrypted in {keychain.path}.\nConfigure a credential helper to remove this warning. See\n"
-            "https://docs.docker.com/engine/reference/commandline/login/#credentials-store\n\n"
+            f"\nWARNING! Your credentials are stored unencrypted in '{keychain.path}'.\nConfigure a credential helper to remove this warning. See\n"
+            "https://docs.docker.com/go/credential-store/\n\n"
         )
     call.out("Login Succeeded")
     return Outcome()
@@ -131,8 +131,6 @@ def logout(call: Call) -> Outcome:
     """docker logout."""
     host = _server(call)
     shown = HUB if host == DEFAULT_REGISTRY else host
-    if call.engine.distribution.keychain.remove(host):
-        call.out(f"Removing login credentials for {shown}")
-    else:
-        call.out(f"Not logged in to {shown}")
+    call.engine.distribution.keychain.remove(host)
+    call.out(f"Removing login credentials for {shown}")
     return Outcome()

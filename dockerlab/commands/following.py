@@ -10,7 +10,7 @@ from dockerlab.events import Event, LayerProgress, LayerStatus, TransferEnded, T
 from dockerlab.oci.reference import Reference
 from dockerlab.widgets import transfer as view
 
-__all__ = ["Screen", "closing", "followed"]
+__all__ = ["Screen", "closing", "followed", "quietly"]
 
 
 class Screen:
@@ -38,6 +38,12 @@ def closing(event: TransferEnded, reference: Reference) -> list[str]:
     """Gives docker's last lines of a pull."""
     name = f"{reference.familiar_name}@{reference.digest}" if reference.digest else f"{reference.familiar_name}:{event.tag}"
     return [f"Digest: {event.digest}", f"Status: {'Downloaded newer image' if event.fresh else 'Image is up to date'} for {name}"]
+
+
+def quietly(why: str, reference: Reference, events: Iterable[Event]) -> None:
+    """Lets an image be pulled without a word."""
+    for _ in events:
+        pass
 
 
 def followed(surface: Surface, why: str, reference: Reference, events: Iterable[Event]) -> None:

@@ -35,7 +35,7 @@ _HISTORY = {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY",
 def _rows(image: Image, full: bool, digests: list[tuple[Reference, str]]) -> list[dict[str, Any]]:
     size, note = human_size3(image.size), image.config.config.labels.get("dockerlab.provenance", "")
     names: list[Reference | None] = [Reference.parse(name) for name in image.record.names]
-    names = names or [None]
+    names = names or [where for where, _ in digests] or [None]
     return [
         {
             "Repository": name.familiar_name if name else "<none>", "Tag": (name.tag if name else "") or "<none>", "ID": image.id if full else image.short_id,

@@ -19,7 +19,7 @@ from dockerlab.commands.privileges import device, security
 from dockerlab.engine.options import RunOptions
 from dockerlab.engine.resources import Resources
 from dockerlab.engine.settings import host_environment
-from dockerlab.errors import InvalidArgument, InvalidRequest, NotSupportedHere
+from dockerlab.errors import InvalidArgument, InvalidRequest
 from dockerlab.oci.config import Healthcheck, env_map
 
 __all__ = ["limits", "noted", "platform", "run_options"]
@@ -98,8 +98,6 @@ def _mode(call: Call, name: str) -> str:
 def _pull(word: str) -> str:
     if word not in ("always", "missing", "never"):
         raise InvalidArgument(f"invalid pull option: '{word}': must be one of \"always\", \"missing\" or \"never\"")
-    if word == "always":
-        raise NotSupportedHere("--pull always is not supported here: dockerlab does not pull yet", reason="not done yet", hint="leave it out: an image that is here is used")
     return word
 
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,6 +157,12 @@ class _Pull:
     wanted: dict[str, str]
     touched: float = field(default_factory=time.monotonic)
 
+    @cached_property
+    def _held(self) -> set[Digest]:
+        """The layers of the images that are here."""
+        store = self.engine.image_store
+        return {layer.digest for record in store.records() for layer in store.manifest(record).layers}
+
     def run(self) -> Iterator[Event]:
         name, tag = self.reference.repository, str(self.reference.digest or self.reference.tag)
         self.registry.greet()
@@ -177,6 +184,11 @@ class _Pull:
             assert fetched
             return fetched
         except RegistryError as error:
+            if error.code == "UNAUTHORIZED" and error.message.startswith("no basic auth"):
+                raise RegistryError(f'Head "{self.registry.base}/v2/{name}/manifests/{tag}": {error.message}', code=error.code, status=401, hint=error.hint) from error
+            if error.status in (401, 403):
+                why = f"pull access denied for {self.reference.familiar_name}, repository does not exist or may require 'docker login': {error.message}"
+                raise RegistryError(why, code=error.code, status=error.status, hint=error.hint) from error
             if error.status != 404:
                 raise
             whole = error.code == "NAME_UNKNOWN"
@@ -245,6 +257,8 @@ class _Pull:
     def _here(self, layer: Descriptor, diff_id: DiffId) -> bool:
         """Tells whether a layer is in the store, and is the one that the config means: only its own bytes say that, not the registry."""
         path = self.engine.content.path(layer.digest)
+        if layer.digest not in self._held:
+            return False  # of an image that was removed: it may be swept at any time
         try:
             if path.stat().st_size != layer.size:
                 return False

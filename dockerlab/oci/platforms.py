@@ -27,7 +27,9 @@ def parsed(text: str, default: str) -> dict[str, str]:
     {'os': 'linux', 'architecture': 'arm64'}
     """
     parts = text.lower().split("/") if text else []
-    if len(parts) > 3 or any(not part for part in parts):
+    if len(parts) > 3:
+        raise InvalidRequest(f'"{text}": cannot parse platform specifier: invalid argument', hint="write linux/amd64, or linux/arm64")
+    if any(not part for part in parts):
         raise InvalidRequest(f'"{text}": unknown operating system or architecture: invalid argument', hint="write linux/amd64, or linux/arm64")
     if len(parts) == 1:
         parts = [parts[0], default] if parts[0] in ("linux", "windows", "darwin") else ["linux", parts[0]]

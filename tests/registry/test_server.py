@@ -262,7 +262,8 @@ def test_referrers(ask: Client) -> None:
 
 def test_a_subject_need_not_exist(ask: Client) -> None:
     digest = ask.blob("a", b"{}")
-    raw = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": {"digest": digest, "size": 2, "mediaType": CONFIG}, "layers": [], "subject": {"mediaType": MANIFEST, "digest": sha(b"?"), "size": 1}})
+    config, subject = {"digest": digest, "size": 2, "mediaType": CONFIG}, {"mediaType": MANIFEST, "digest": sha(b"?"), "size": 1}
+    raw = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [], "subject": subject})
     said = ask("PUT", f"/v2/a/manifests/{sha(raw.encode())}", raw.encode())
     assert (said.status, said.headers["OCI-Subject"]) == (201, sha(b"?"))
 

@@ -1,0 +1,75 @@
+"""Real registries, and ours, each on a port of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from dockerlab.registry.access import Htpasswd
+from dockerlab.registry.server import RegistryApp
+from dockerlab.registry.serving import Listening, Running
+from dockerlab.registry.storage import Storage
+
+__all__ = ["cncf", "htpasswd", "ours"]
+
+_CONFIG = """version: 0.1
+storage:
+  filesystem: {{rootdirectory: {folder}}}
+  delete: {{enabled: true}}
+http: {{addr: "127.0.0.1:{port}"}}
+log: {{level: error}}
+"""
+
+
+def htpasswd(folder: Path) -> Path:
+    """Gives a file that lets `me` in with the password `hush`."""
+    path = folder / "htpasswd"
+    path.write_text(f"me:{bcrypt.hashpw(b'hush', bcrypt.gensalt(5)).decode()}\n")
+    return path
+
+
+@contextlib.contextmanager
+def cncf(folder: Path, *, users: Path | None = None, extra: str = "") -> Iterator[str]:
+    """Starts CNCF distribution's registry (Debian's docker-registry) on a folder and gives its address; skips where it is not installed."""
+    program = shutil.which("docker-registry")
+    if not program:
+        pytest.skip("docker-registry is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    auth = f"auth: {{htpasswd: {{realm: here, path: {users}}}}}\n" if users else ""
+    config = folder.with_name(f"{folder.name}-{port}.yml")
+    config.write_text(_CONFIG.format(folder=folder, port=port) + auth + extra)
+    with open(folder.with_name(f"{folder.name}-{port}.log"), "wb") as log:
+        process = subprocess.Popen([program, "serve", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with contextlib.suppress(urllib.error.HTTPError), contextlib.suppress(ConnectionError, urllib.error.URLError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5).close()
+                break
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.05)
+        yield f"localhost:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+@contextlib.contextmanager
+def ours(folder: Path, *, users: Path | None = None) -> Iterator[str]:
+    """Starts our own registry on a folder and gives its address."""
+    with Running(RegistryApp(Storage(folder), access=Htpasswd(users) if users else None), Listening(port=0)) as running:
+        yield f"localhost:{running.port}"

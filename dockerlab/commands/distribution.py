@@ -68,6 +68,7 @@ def _path(reference: Reference) -> str:
 
 
 def _shown(call: Call, transfer: Transfer) -> Outcome:
+    call.engine.distribution.transfers.append(transfer)
     if call.flag("explain"):
         return Outcome(transfer)
     call.surface.below(transfer)

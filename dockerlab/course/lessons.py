@@ -26,6 +26,7 @@ _TITLES = {
     (1, 2): ("packaging software in images, part two", ("busybox:latest", "ubuntu:latest")),
     (1, 3): ("packaging software in images, part three", ("busybox:latest",)),
     (2, 1): ("build automation", ("busybox:latest",)),
+    (3, 1): ("software distribution", ("busybox:latest", "registry:2")),
     (2, 2): ("build automation, part two", ("busybox:latest", "ubuntu:latest")),
 }
 

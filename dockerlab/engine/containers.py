@@ -114,6 +114,8 @@ class Containers:
         words = (*(config.entrypoint or ()), *(config.cmd or ()))
         engine.snapshotter.prepare(ident, tuple(ChainId(c) for c in chain))
         try:
+            if chosen.privileged or chosen.pid or any(word.upper().removeprefix("CAP_") in ("ALL", "SYS_TIME") for word in chosen.cap_add):
+                engine.snapshotter.distrust(ident)
             record = Record(
                 id=ident, name=chosen.name or self._free_name(), created=now(), image_id=source.id, image=image, path=words[0], args=words[1:],
                 config=msgspec.to_builtins(config), snapshotter=engine.snapshotter.name, chain=chain, volumes=anonymous,

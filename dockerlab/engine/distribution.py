@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING
 
 from dockerlab.engine.images import now
 from dockerlab.engine.settings import RegistrySettings
-from dockerlab.errors import CorruptContent, InvalidRequest, NotFound, RegistryError
+from dockerlab.engine.transferring import Transfer
+from dockerlab.errors import CorruptContent, InvalidReference, InvalidRequest, NotFound, RegistryError
 from dockerlab.events import Event, TransferEnded, TransferStarted
 from dockerlab.oci import platforms
 from dockerlab.oci.config import ImageConfig
-from dockerlab.oci.digest import DiffId, Digest, short
+from dockerlab.oci.digest import DiffId, Digest, digest_of, short
 from dockerlab.oci.manifest import INDEX, MANIFEST, SCHEMA_2, SCHEMA_2_LIST, Descriptor, Index, Manifest
 from dockerlab.oci.reference import DEFAULT_REGISTRY, Reference
+from dockerlab.oci.visible import visible
 from dockerlab.registry.client import Fetched, Registry, Tell, about
 from dockerlab.registry.keychain import Keychain, Login
 from dockerlab.registry.transfer import Cargo, Parcel, fetched_layers, push
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Distribution"]
 
 _NESTED = 8  # indexes within an index
+_DOCUMENT = 8 << 20  # bytes of an image's config at most
 _TOUCHED = 10.0  # seconds between two signs that a draft is still needed
 
 
@@ -45,6 +49,8 @@ class Distribution:
         self._engine = engine
         self.places = Places(engine.home)
         self.transport: Transport | None = None
+        # What was pushed and pulled here, the newest last, to be looked at again.
+        self.transfers: deque[Transfer] = deque(maxlen=20)
 
     @property
     def settings(self) -> RegistrySettings:
@@ -134,8 +140,9 @@ class Distribution:
         """Gives under which names by digest a registry is known to have an image, as docker's RepoDigests; with the digest."""
         found = []
         for place in self.places.of(f"image {image}"):
-            reference = Reference.parse(place)
-            found.append((reference, str(reference.digest)))
+            with contextlib.suppress(InvalidReference):
+                reference = Reference.parse(place)
+                found.append((reference, str(reference.digest)))
         return found
 
     # Login.
@@ -203,20 +210,24 @@ class _Pull:
             found = self.registry.manifest(name, descriptor.digest)
             if found is None:
                 raise NotFound(f"manifest {short(descriptor.digest)} of the index is not in the registry", kind="manifest", name=descriptor.digest)
+            if len(found.raw) != descriptor.size:
+                raise CorruptContent(f"manifest {short(descriptor.digest)} is not as long as the index says", expected=str(descriptor.size), actual=str(len(found.raw)))
             fetched = found
         if fetched.media_type not in (MANIFEST, SCHEMA_2):
             raise InvalidRequest(
-                f"media type {fetched.media_type[:80]!r} is no image's", hint="images of schema 1 have to be pushed again by a newer docker; other artifacts are not images",
+                f"media type {visible(fetched.media_type[:80])!r} is no image's", hint="images of schema 1 have to be pushed again by a newer docker; other artifacts are not images",
             )  # fmt: skip
         return fetched
 
     def _documents(self, name: str, chosen: Fetched) -> tuple[Manifest, bytes]:
         manifest, content = Manifest.decode(chosen.raw), self.engine.content
         if manifest.media_type and manifest.media_type != chosen.media_type:
-            raise CorruptContent(f"the manifest says that it is {manifest.media_type[:80]}, the registry that it is {chosen.media_type[:80]}")
+            raise CorruptContent(f"the manifest says that it is {visible(manifest.media_type[:80])}, the registry that it is {visible(chosen.media_type[:80])}")
         about.set("config")
         if manifest.config.digest in content:
             return manifest, content.read(manifest.config.digest)
+        if manifest.config.size > _DOCUMENT:
+            raise CorruptContent(f"a config of {manifest.config.size} bytes is none of an image's", hint="the image is damaged in the registry, or meant to do harm")
         draft = content.draft()
         with content.unless_failed(draft):
             self.registry.download(name, manifest.config.digest, manifest.config.size, draft)
@@ -228,8 +239,12 @@ class _Pull:
         content, drafts = self.engine.content, dict[int, Path]()
         with contextlib.ExitStack() as stack:
             wanted: list[tuple[Digest, int, Path | None]] = []
+            seen: dict[Digest, DiffId] = {}
             for number, layer in enumerate(manifest.layers):
-                if self._here(layer, diff_ids[number]):
+                # A layer that stands in it twice, as the empty one often does, travels once.
+                if seen.setdefault(layer.digest, diff_ids[number]) != diff_ids[number]:
+                    raise CorruptContent(f"layer {short(layer.digest)} cannot be two layers", hint="the image is damaged in the registry")
+                if layer.digest in (before.digest for before in manifest.layers[:number]) or self._here(layer, diff_ids[number]):
                     wanted.append((layer.digest, layer.size, None))
                     continue
                 drafts[number] = content.draft()
@@ -283,8 +298,9 @@ class _Pull:
         name = None if reference.digest else reference
         image = engine.image_store.add(raw_config, chosen.raw, name=name, when=now())
         repository = f"{reference.registry}/{reference.repository}"
-        engine.distribution.places.note(repository, [fetched.digest, chosen.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)])
-        engine.distribution.places.note(f"{repository}@{fetched.digest}", [f"image {image}"])
+        digest = digest_of(fetched.raw)  # the registry may have named it by another algorithm
+        engine.distribution.places.note(repository, [digest, chosen.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)])
+        engine.distribution.places.note(f"{repository}@{digest}", [f"image {image}"])
         engine.journal.note("image", "pull", image, {"name": reference.familiar_name})
         fresh = before != image if name else not known
         return TransferEnded(reference.tag, fetched.digest, len(fetched.raw), fresh)

@@ -162,7 +162,10 @@ class Images:
             if recipe.wait:
                 self._engine.say(f"Unable to find image '{Reference.parse(name).familiar}' locally: {recipe.wait}")
             path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-            run = RunConfig(env=(path,), cmd=recipe.cmd or None, entrypoint=recipe.entrypoint, labels=dict(recipe.labels))
+            run = RunConfig(
+                env=(path, *recipe.environment), cmd=recipe.cmd or None, entrypoint=recipe.entrypoint, labels=dict(recipe.labels),
+                volumes={place: {} for place in recipe.volumes}, exposed_ports={port: {} for port in recipe.ports},
+            )  # fmt: skip
             image: Image | None = None
             for number, layer in enumerate(recipe.layers, 1):
                 draft = self._engine.content.draft()

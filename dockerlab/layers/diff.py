@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from dockerlab.layers import folders, owners
 from dockerlab.layers.folders import Found
@@ -42,13 +42,15 @@ class Comparison:
 
     `whole`: the upper folder holds the complete state and not only differences. `owners`: owners on disk mean something.
     `apart`: places that are not the container's own, with all below them, where other hosts mount something.
-    `since`: with `whole`, a file whose inode changed before this time (nanoseconds) still is the copy that it began as.
+    `since`: with `whole`, a file whose inode changed before this time (nanoseconds) still is the copy that it began as, if it lies in
+    the folder that it began in: `inodes` are the folders' (a folder that is moved takes files along that do not change).
     """
 
     whole: bool = False
     owners: bool = True
     since: int = 0
     apart: tuple[str, ...] = ()
+    inodes: Mapping[str, int] = field(default_factory=dict)
 
 
 def changes(upper: str, lowers: tuple[str, ...], how: Comparison) -> list[Change]:
@@ -67,6 +69,8 @@ def _apart(path: str, places: tuple[str, ...]) -> bool:
 
 
 def _folder(path: str, upper: str, lowers: tuple[str, ...], how: Comparison, complete: bool) -> Iterator[Change]:
+    if how.since and os.stat(upper).st_ino != how.inodes.get(path):
+        how = replace(how, since=0)
     with os.scandir(upper) as listing:
         here = {entry.name: entry.stat(follow_symlinks=False) for entry in listing}
     for name, status in here.items():

@@ -68,6 +68,8 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         index = _decode(raw, cls, "index")
         if index.schema_version != 2:
             raise CorruptContent(f"index of schema version {index.schema_version}; dockerlab knows 2")
+        for descriptor in index.manifests:
+            parse_digest(descriptor.digest)
         return index
 
     def encode(self) -> bytes:

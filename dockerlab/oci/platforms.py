@@ -8,6 +8,7 @@ from typing import Any
 
 from dockerlab.errors import InvalidRequest, NotFound
 from dockerlab.oci.manifest import Descriptor, Index
+from dockerlab.oci.visible import visible
 
 __all__ = ["architecture", "parsed", "pick"]
 
@@ -53,4 +54,4 @@ def _fits(told: Mapping[str, Any], key: str, value: str) -> bool:
 
 
 def _name(told: Mapping[str, Any]) -> str:
-    return "/".join(str(told[key])[:20] for key in ("os", "architecture", "variant") if told.get(key))
+    return "/".join(visible(str(told[key]))[:20] for key in ("os", "architecture", "variant") if told.get(key))

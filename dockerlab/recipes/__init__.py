@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dockerlab.errors import NotFound
 from dockerlab.layers.index import Entry
-from dockerlab.recipes import busybox, course, debian
+from dockerlab.recipes import busybox, course, debian, registry
 
 __all__ = ["Layer", "Recipe", "find"]
 
@@ -26,6 +26,12 @@ class Recipe:
     entrypoint: tuple[str, ...] | None = None
     wait: str = ""
     comment: str = field(default="made on this machine")
+    environment: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+
+
+_SHELF = ("/var/lib/registry",)
 
 
 def find(reference: str) -> Recipe | None:
@@ -36,6 +42,14 @@ def find(reference: str) -> Recipe | None:
         return Recipe("debian", (debian.make,), debian.provenance(reference), ("bash",), wait=f"it is made from {known[reference]}'s packages, which takes a moment")
     if reference in course.NAMES.values():
         return _of_course(reference)
+    if reference in registry.OURS:
+        labels = {"dockerlab.recipe": "registry", "dockerlab.provenance": "dockerlab's own registry with this host's Python; not the image of Docker Hub, but its folder is the same"}
+        served = ("/usr/bin/python3", "-m", "dockerlab.registry")
+        return Recipe("registry", registry.layers(), labels, ("serve", "/var/lib/registry"), served, "it is made from this host's Python, which takes a moment",
+                      environment=registry.ENVIRONMENT, volumes=_SHELF, ports=("5000/tcp",))  # fmt: skip
+    if reference == registry.CNCF:
+        labels = {"dockerlab.recipe": "registry (CNCF distribution)", "dockerlab.provenance": "docker-registry of this host with its libraries; not the image of Docker Hub"}
+        return Recipe("docker-registry", registry.cncf_layers(), labels, ("serve", "/etc/docker/registry/config.yml"), ("docker-registry",), volumes=_SHELF, ports=("5000/tcp",))
     if hint := debian.nearest(reference) or course.UNAVAILABLE.get(reference.rpartition(":")[0], ""):
         familiar = reference.removeprefix("docker.io/").removeprefix("library/")
         raise NotFound(f"Unable to find image '{familiar}' locally", kind="image to pull", name=familiar, hint=hint)

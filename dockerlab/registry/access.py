@@ -22,7 +22,8 @@ from dockerlab.registry.protocol import refusal
 __all__ = ["Htpasswd", "TokenAccess", "granted"]
 
 _REMEMBERED = 300.0  # seconds that a password which was right is not hashed again
-_DECOY = b"$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
+_DECOY = b"$2b$%02d$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
+_BCRYPT = re.compile(rb"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _LEEWAY = 60  # seconds that clocks may differ
 
 
@@ -58,6 +59,12 @@ class Htpasswd:
             raise InvalidArgument(f"cannot read {self._path}: {(error.strerror or '').lower()}", hint="make it with `htpasswd -B -c FILE NAME`") from error
         return self._read[1]
 
+    def _known(self) -> dict[str, bytes]:
+        try:
+            return self._users()
+        except InvalidArgument as error:
+            raise refusal("UNAVAILABLE", message="the file of passwords cannot be read") from error
+
     def check(self, request: Request, name: str, action: str) -> str:
         """See `server.Access`."""
         given = _credentials(request)
@@ -65,12 +72,14 @@ class Htpasswd:
             raise refusal("UNAUTHORIZED")
         user, password = given
         with self._lock:
-            stored = self._users().get(user)
+            users = self._known()
+            stored = users.get(user)
+            decoy = _DECOY % max((int(found[1]) for found in map(_BCRYPT.fullmatch, users.values()) if found), default=10)
             # bcrypt is slow on purpose, and a push asks a dozen times: what was right a moment ago is known by a hash that needs this process's memory.
             mark = hashlib.blake2b(f"{user}\0{password}".encode(), key=(stored or b"")[:64]).digest()
             if stored and self._right.get(mark, 0) > time.monotonic():
                 return user
-        if not _matches(password, stored):
+        if not _matches(password, stored, decoy):
             raise refusal("UNAUTHORIZED")
         with self._lock:
             self._right[mark] = time.monotonic() + _REMEMBERED
@@ -81,13 +90,13 @@ class Htpasswd:
         return f'Basic realm="{self._realm}"'
 
 
-def _matches(password: str, stored: bytes | None) -> bool:
+def _matches(password: str, stored: bytes | None, decoy: bytes) -> bool:
     import bcrypt
 
     # Who is not known takes as long as who is: the time tells no names.
-    known = stored if stored and re.fullmatch(rb"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", stored) else _DECOY
+    known = stored if stored and _BCRYPT.fullmatch(stored) else decoy
     right = bcrypt.checkpw(password.encode()[:72], known.replace(b"$2y$", b"$2b$", 1))
-    return right and known is not _DECOY
+    return right and known is not decoy
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,7 @@ class TokenAccess:
             right = claims.get("iss") == self.issuer and self.service in ([audience] if isinstance(audience, str) else audience or [])
             if not right or float(claims["exp"]) + _LEEWAY < now or float(claims.get("nbf", 0)) - _LEEWAY > now:
                 raise ValueError("not for here, or not for now")
-        except (JoseError, ValueError, KeyError, TypeError) as error:
+        except (JoseError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise refusal("UNAUTHORIZED", message="the token is not valid here") from error
         return claims
 
@@ -141,8 +150,9 @@ class TokenAccess:
 def _kid(text: str) -> str:
     import json
 
-    head = text.partition(".")[0]
-    return str(json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4))).get("kid", ""))
+    head = text.partition(".")[0][:2000]
+    document = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    return str(document.get("kid", "")) if isinstance(document, dict) else ""
 
 
 def _actions(access: Any, kind: str, name: str) -> set[str]:

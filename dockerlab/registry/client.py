@@ -5,24 +5,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-import msgspec
-
-from dockerlab.errors import CorruptContent, RegistryError
+from dockerlab.errors import CorruptContent, Interrupted, RegistryError
 from dockerlab.events import Event, HttpExchange
 from dockerlab.oci.digest import Digest
-from dockerlab.oci.manifest import INDEX
+from dockerlab.oci.manifest import INDEX, Descriptor, Index
 from dockerlab.oci.reference import DEFAULT_REGISTRY
+from dockerlab.oci.visible import visible
 from dockerlab.registry.authentication import Tokens, challenges, scope
 from dockerlab.registry.keychain import Login
-from dockerlab.registry.protocol import MANIFESTS, MAX_MANIFEST, decode_errors
+from dockerlab.registry.protocol import DIGEST, MANIFESTS, MAX_MANIFEST, NAME, TAG, decode_errors
+from dockerlab.registry.replies import Counted, Page, beginning, decoded, hidden, is_local, joined, limited, place_of, redacted, same_host, told_header, too_many
 from dockerlab.registry.transport import Reply, Transport, unreachable
 
 __all__ = ["Fetched", "Registry", "Wish", "about"]
@@ -30,12 +31,12 @@ __all__ = ["Fetched", "Registry", "Wish", "about"]
 _BLOCK = 1 << 20
 _SMALL = 1 << 20  # a blob up to here goes in one PUT
 _TRIES, _REDIRECTS = 5, 5
+_GREETING = 2.0  # seconds
 _HUB_HOST = "registry-1.docker.io"
 _SHOWN = ("Location", "Range", "Content-Range", "Content-Type", "Content-Length", "Docker-Content-Digest", "WWW-Authenticate", "OCI-Subject", "Link", "Retry-After", "RateLimit-Remaining")
 Tell = Callable[[Event], object]
 # What the exchanges of this thread are about, in the words of whoever asks.
 about: ContextVar[str] = ContextVar("about", default="")
-Blocks = Callable[[int], Iterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,14 @@ class Wish:
 class Registry:
     """One registry. `tell` hears every exchange; without it none is noted.
 
-    `insecure`: http, or https with any certificate, will do. `pause` waits so many seconds before something is tried again.
+    `insecure`: http, or https with any certificate, will do. `pause` are the seconds before something is tried again, twice as many each time.
     """
 
     def __init__(
-        self, host: str, transport: Transport, *, login: Login | None = None, insecure: bool = False, tell: Tell | None = None, pause: Callable[[float], object] = time.sleep,
+        self, host: str, transport: Transport, *, login: Login | None = None, insecure: bool = False, tell: Tell | None = None, pause: float = 0.2,
     ) -> None:  # fmt: skip
-        self.host, self._transport, self._login, self._tell, self._pause = host, transport, login, tell, pause
+        self.host, self._transport, self._login, self._tell, self._first_pause = host, transport, login, tell, pause
+        self.stopped = threading.Event()  # whoever sets it wants nothing to be tried again
         self._insecure = insecure or is_local(host)
         self._base = ""
         self._told: list[Any] = []  # the challenges of the last refusal: the next request answers them at once
@@ -80,9 +82,11 @@ class Registry:
     # Asking.
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, Mapping[str, str], bytes]:
-        """Asks a server that grants tokens."""
+        """Asks a server that grants tokens; a password does not leave in the clear because a registry says so."""
+        if urlsplit(url).scheme == "http" and self.base.startswith("https") and not (self._insecure or is_local(urlsplit(url).netloc)):
+            raise RegistryError("the registry wants the password sent to an address without TLS", code="UNAUTHORIZED", status=401, hint=f"it names {hidden(url)[:100]}")
         with self._sent(method, url, headers, body) as reply:
-            return reply.status, reply.headers, _limited(reply, 1 << 20)
+            return reply.status, reply.headers, limited(reply, 1 << 20)
 
     @property
     def base(self) -> str:
@@ -93,24 +97,30 @@ class Registry:
 
     def _found(self) -> str:
         host = _HUB_HOST if self.host == DEFAULT_REGISTRY else self.host
-        for scheme in ("http", "https") if self._insecure else ("https",):
+        # Docker's order; what is told is the last failure.
+        schemes = ["https", "http"] if self._insecure else ["https"]
+        for scheme in schemes:
             try:
-                with self._sent("GET", f"{scheme}://{host}/v2/", {}, None) as reply:
-                    if scheme == "http" and reply.status == 400:  # a server of https that heard http
-                        continue
+                # Some servers of http wait for the end of what they take for a line.
+                with self._sent("GET", f"{scheme}://{host}/v2/", {}, None, timeout=_GREETING if len(schemes) > 1 else 0) as reply:
                     self._told = challenges(reply.headers.get("WWW-Authenticate", ""))
                     return f"{scheme}://{host}"
             except ConnectionError as error:
-                if scheme == "https" or not re.search("reset|closed", str(error)):
+                if scheme == schemes[-1]:
                     raise unreachable("GET", f"{scheme}://{host}/v2/", error) from error
-        raise AssertionError("https is the last that is tried")
+        raise AssertionError("one of them is the last")
+
+    def _lenient(self, url: str) -> bool:
+        """Whether any certificate will do: only the registry's own, if it was said of it, or one of this machine."""
+        host = urlsplit(url).netloc
+        return (self._insecure and host == self.host) or is_local(host)
 
     @contextlib.contextmanager
-    def _sent(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Iterator[Reply]:
+    def _sent(self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: float = 0) -> Iterator[Reply]:
         """One exchange, and the note of it."""
-        began, reply, counted, trouble = time.perf_counter(), None, _Counted(), ""
+        began, reply, counted, trouble = time.perf_counter(), None, Counted(), ""
         try:
-            reply = self._transport.send(method, url, headers, body, verify=not self._insecure)
+            reply = self._transport.send(method, url, headers, body, verify=not self._lenient(url), timeout=timeout)
             yield counted.around(reply) if self._tell else reply
         except ConnectionError as error:
             trouble = str(error)
@@ -124,22 +134,23 @@ class Registry:
     def _note(self, method: str, url: str, headers: Mapping[str, str], reply: Reply | None, seconds: float, body: Any, received: int, error: str) -> None:
         assert self._tell
         sent = len(body) if isinstance(body, bytes) else int(headers.get("Content-Length", 0)) if body is not None else 0
-        shown = tuple((name, reply.headers[name]) for name in _SHOWN if reply is not None and name in reply.headers)
-        self._tell(HttpExchange(method, _hidden(url), reply.status if reply else 0, seconds, sent, received, _redacted(headers), shown, error, about.get()))
+        shown = tuple((name, told_header(name, reply.headers[name])) for name in _SHOWN if reply is not None and name in reply.headers)
+        self._tell(HttpExchange(method, hidden(url), reply.status if reply else 0, seconds, sent, received, redacted(headers), shown, error, about.get()))
 
     @contextlib.contextmanager
     def call(
         self, method: str, path: str, wish: Wish, *, headers: Mapping[str, str] | None = None, body: Callable[[], Any] | None = None,
     ) -> Iterator[Reply]:  # fmt: skip
         """Gives the answer to a request, which one is logged in for where need be; the body is made anew each time. Raises RegistryError for 401 and 429, and where nobody answers."""
-        url = urljoin(f"{self.base}/", path)
+        url = joined(f"{self.base}/", path)
         for attempt in range(2):
             sent = dict(headers or {})
-            if self._told and _same_host(url, self.base):
-                sent["Authorization"] = self._tokens.answer(self._told, wish.scopes, self._login)
             try:
-                with self._followed(method, url, sent, body() if body else None) as reply:
-                    if reply.status == 401 and attempt == 0:
+                if self._told and same_host(url, self.base):
+                    sent["Authorization"] = self._tokens.answer(self._told, wish.scopes, self._login)
+                with self._followed(method, url, sent, body() if body else None) as (reply, answered):
+                    # What another host asks for is none of its business.
+                    if reply.status == 401 and attempt == 0 and same_host(answered, self.base):
                         self._told = challenges(reply.headers.get("WWW-Authenticate", ""))
                         if "Authorization" in sent:
                             self._tokens.forget()
@@ -150,35 +161,39 @@ class Registry:
                     yield reply
                     return
             except ConnectionError as error:
-                raise unreachable(method, url, error) from error
+                raise unreachable(method, hidden(url), error) from error
 
     @contextlib.contextmanager
-    def _followed(self, method: str, url: str, headers: dict[str, str], body: Any) -> Iterator[Reply]:
-        """Follows redirects of what only reads. A secret stays with the host that it is meant for; RFC 9110, section 15.4."""
+    def _followed(self, method: str, url: str, headers: dict[str, str], body: Any) -> Iterator[tuple[Reply, str]]:
+        """Follows redirects of what only reads; gives the answer and whose it is. A secret stays with the host that it is meant for; RFC 9110, section 15.4."""
         for _ in range(_REDIRECTS):
             with self._sent(method, url, headers, body) as reply:
                 if reply.status not in (301, 302, 303, 307, 308) or method not in ("GET", "HEAD"):
-                    yield reply
+                    yield reply, url
                     return
-                target = urljoin(url, reply.headers.get("Location", ""))
+                target = joined(url, reply.headers.get("Location", ""))
             if urlsplit(target).scheme not in ("http", "https") or (urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http" and not self._insecure):
-                raise ConnectionError(f"redirected to {_hidden(target)[:200]}, which is not followed")
-            if not _same_host(url, target):
+                raise ConnectionError(f"redirected to {hidden(target)[:200]}, which is not followed")
+            if not same_host(url, target):
                 headers.pop("Authorization", None)
             url = target
         raise ConnectionError("stopped after 5 redirects")
 
     def refused(self, reply: Reply, method: str, path: str) -> RegistryError:
         """Gives what a refusal says, in docker's words."""
-        told = decode_errors(_limited(reply, 1 << 16))
+        told = decode_errors(beginning(reply, 1 << 16))
         code, message = told[0] if told else ("", "")
         if reply.status == 429:
-            return _too_many(reply, message)
+            return too_many(reply, message)
         words = {401: "unauthorized", 403: "denied", 404: "not found"}.get(reply.status, "")
         lowered = code.lower().replace("_", " ")
         text = f"{lowered}: {message}" if code and message else lowered or f"received unexpected HTTP status: {reply.status} {words}".strip()
         hint = "docker login, with the registry's name" if reply.status in (401, 403) else ""
         return RegistryError(text, code=code, status=reply.status, hint=hint)
+
+    def _wait(self, attempt: int) -> None:
+        if self.stopped.wait(self._first_pause * 2**attempt):
+            raise Interrupted("the transfer was stopped")
 
     # What the specification has.
 
@@ -203,13 +218,14 @@ class Registry:
             kind = reply.headers.get("Content-Type", "").partition(";")[0].strip()
             told = reply.headers.get("Docker-Content-Digest", "")
             if head:
-                return Fetched(b"", kind, Digest(told))
-            raw = _limited(reply, MAX_MANIFEST)
+                return Fetched(b"", kind, Digest(told if re.fullmatch(DIGEST, told) else ""))
+            raw = limited(reply, MAX_MANIFEST)
         wanted = reference if ":" in reference else told
         algorithm = wanted.partition(":")[0] if wanted.startswith("sha512:") else "sha256"
         digest = f"{algorithm}:{hashlib.new(algorithm, raw).hexdigest()}"
         if wanted and wanted != digest:
-            raise CorruptContent(f"the manifest is not what its digest says: {wanted[:80]}", expected=wanted, actual=digest, hint="try again; if it stays so, the registry is damaged")
+            why, hint = f"the manifest is not what its digest says: {visible(wanted)[:80]}", "try again; if it stays so, the registry is damaged"
+            raise CorruptContent(why, expected=visible(wanted)[:160], actual=digest, hint=hint)
         return Fetched(raw, kind, Digest(digest))
 
     def put_manifest(self, name: str, reference: str, raw: bytes, media_type: str) -> str:
@@ -225,7 +241,8 @@ class Registry:
         wish = Wish(name, ("pull", "push")) if push else Wish(name)
         with self.call("HEAD", f"/v2/{name}/blobs/{digest}", wish) as reply:
             if reply.status == 200:
-                return int(reply.headers.get("Content-Length", 0) or 0)
+                length = reply.headers.get("Content-Length", "")
+                return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else 0
             if reply.status in (404, 405):
                 return None
             raise self.refused(reply, "HEAD", digest)
@@ -239,7 +256,7 @@ class Registry:
                 return ""
             if reply.status != 202:
                 raise self.refused(reply, "POST", path)
-            return _place(self.base, reply)
+            return place_of(self.base, reply)
 
     def upload(self, name: str, digest: str, size: int, opened: Callable[[], BinaryIO], *, place: str = "", progress: Callable[[int], object] | None = None) -> None:
         """Uploads a blob, in one PUT where it is small, else by PATCH; after a cut it goes on where the registry says it stands. end-5, end-6, end-13."""
@@ -256,7 +273,7 @@ class Registry:
             except RegistryError as error:
                 if error.status not in (0, 416, 500, 502, 503, 504) or attempt == _TRIES - 1:
                     raise
-                self._pause(0.2 * 2**attempt)
+                self._wait(attempt)
                 place, have = self._standing(wish, place)
         self._finished(wish, place, digest, None, 0, None)
 
@@ -267,7 +284,7 @@ class Registry:
         with self.call("PATCH", place, wish, headers=headers, body=lambda: _read(opened, have, progress)) as reply:
             if reply.status not in (202, 204):
                 raise self.refused(reply, "PATCH", place)
-            return _place(place, reply)
+            return place_of(place, reply)
 
     def _standing(self, wish: Wish, place: str) -> tuple[str, int]:
         with self.call("GET", place, wish) as reply:
@@ -276,7 +293,7 @@ class Registry:
             found = re.fullmatch(r"(?:bytes=)?0-(\d+)", reply.headers.get("Range", ""))
             last = int(found[1]) if found else 0
             # "0-0" is said for one byte and for none: the one is sent again, and its range tells which it was.
-            return _place(place, reply), last + 1 if last else 0
+            return place_of(place, reply), last + 1 if last else 0
 
     def _finished(self, wish: Wish, place: str, digest: str, opened: Callable[[], BinaryIO] | None, size: int, progress: Callable[[int], object] | None) -> None:
         url = f"{place}{'&' if '?' in place else '?'}{urlencode({'digest': digest})}"
@@ -315,75 +332,40 @@ class Registry:
                 except RegistryError as error:
                     if error.status not in (0, 500, 502, 503, 504) or attempt == _TRIES - 1:
                         raise
-                    self._pause(0.2 * 2**attempt)
+                    self._wait(attempt)
         if f"{digest.partition(':')[0]}:{state.hexdigest()}" != digest:
             raise CorruptContent(f"filesystem layer verification failed for digest {digest}", expected=digest, actual=state.hexdigest(), hint="try again; if it stays so, the registry is damaged")
 
     def tags(self, name: str) -> list[str]:
         """Gives all tags, page by page; end-8. Raises NotFound's like as RegistryError with status 404."""
-        return [str(tag) for page in self._pages(f"/v2/{name}/tags/list", Wish(name)) for tag in page.get("tags") or []]
+        return [tag for page in self._pages(f"/v2/{name}/tags/list", Wish(name)) for tag in page.tags or () if re.fullmatch(TAG, tag)]
 
     def catalog(self) -> list[str]:
         """Gives all repositories, where the registry tells them."""
-        return [str(name) for page in self._pages("/v2/_catalog", Wish()) for name in page.get("repositories") or []]
+        return [name for page in self._pages("/v2/_catalog", Wish()) for name in page.repositories or () if re.fullmatch(NAME, name)]
 
-    def _pages(self, path: str, wish: Wish) -> Iterator[dict[str, Any]]:
-        for _ in range(1000):
+    def _pages(self, path: str, wish: Wish) -> Iterator[Page]:
+        for _ in range(200):
             with self.call("GET", path, wish) as reply:
                 if reply.status != 200:
                     raise self.refused(reply, "GET", path)
-                page, link = msgspec.json.decode(_limited(reply, 16 << 20)), reply.headers.get("Link", "")
-            yield page if isinstance(page, dict) else {}
+                page, link = decoded(limited(reply, 16 << 20), Page), reply.headers.get("Link", "")
+            yield page
             found = re.match(r'\s*<([^>]+)>\s*;\s*rel="?next"?', link)
             if not found:
                 return
             path = found[1]
 
-    def referrers(self, name: str, digest: str) -> list[dict[str, Any]]:
+    def referrers(self, name: str, digest: str) -> tuple[Descriptor, ...]:
         """Gives what has a manifest as its subject, by the API or by the tag that stands in for it; end-12a, "Referrers Tag Schema"."""
         path = f"/v2/{name}/referrers/{digest}"
         with self.call("GET", path, Wish(name), headers={"Accept": INDEX}) as reply:
             if reply.status == 200:
-                return list(msgspec.json.decode(_limited(reply, MAX_MANIFEST)).get("manifests") or [])
+                return Index.decode(limited(reply, MAX_MANIFEST)).manifests
             if reply.status != 404:
                 raise self.refused(reply, "GET", path)
         fetched = self.manifest(name, digest.replace(":", "-", 1)[:104])
-        return list(msgspec.json.decode(fetched.raw).get("manifests") or []) if fetched and fetched.media_type == INDEX else []
-
-
-class _Counted:
-    """Counts what is read of an answer."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self._reply: Any = None
-
-    def around(self, reply: Reply) -> Any:
-        self._reply, self.status, self.headers = reply, reply.status, reply.headers
-        return self
-
-    def blocks(self) -> Iterator[bytes]:
-        for block in self._reply.blocks():
-            self.bytes += len(block)
-            yield block
-
-    def close(self) -> None:
-        pass
-
-
-def is_local(host: str) -> bool:
-    """Tells whether docker would speak http with it unasked: this machine."""
-    name = urlsplit(f"//{host}").hostname or ""
-    return name == "localhost" or name == "::1" or bool(re.fullmatch(r"127(\.\d{1,3}){3}", name))
-
-
-def _same_host(one: str, other: str) -> bool:
-    first, second = urlsplit(one), urlsplit(other)
-    return (first.scheme, first.netloc) == (second.scheme, second.netloc)
-
-
-def _place(base: str, reply: Reply) -> str:
-    return urljoin(base, reply.headers.get("Location", ""))
+        return Index.decode(fetched.raw).manifests if fetched and fetched.media_type == INDEX else ()
 
 
 def _read(opened: Callable[[], BinaryIO], start: int, progress: Callable[[int], object] | None) -> Iterator[bytes]:
@@ -395,36 +377,3 @@ def _read(opened: Callable[[], BinaryIO], start: int, progress: Callable[[int], 
             if progress:
                 progress(done)
             yield block
-
-
-def _limited(reply: Reply, limit: int) -> bytes:
-    blocks, size = [], 0
-    for block in reply.blocks():
-        size += len(block)
-        if size > limit:
-            raise CorruptContent(f"the registry's answer is longer than {limit} bytes", hint="it is not a document of the protocol")
-        blocks.append(block)
-    return b"".join(blocks)
-
-
-def _too_many(reply: Reply, message: str) -> RegistryError:
-    wait = reply.headers.get("Retry-After", "")
-    when = f"come back in {wait} seconds" if wait.isdigit() else f"come back at {wait[:40]}" if wait else "come back later"
-    limit = reply.headers.get("RateLimit-Limit", "").partition(";")[0]
-    allowed = f" (allowed are {limit} pulls in a window)" if limit.isdigit() else ""
-    return RegistryError(f"toomanyrequests: {message or 'too many requests'}{allowed}", code="TOOMANYREQUESTS", status=429, hint=f"{when}, log in for a higher limit, or set a mirror")
-
-
-def _hidden(url: str) -> str:
-    """Gives an address without what would let its reader in: passwords, signatures, tokens."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    query = "&".join(each if re.match(r"(digest|mount|from|n|last|service|scope|account|tag|artifactType)=", each) else f"{each.partition('=')[0]}=…" for each in parts.query.split("&") if each)
-    return f"{parts.scheme}://{host}{parts.path}{'?' if query else ''}{query}"
-
-
-def _redacted(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    shown = {"Authorization": lambda value: f"{value.partition(' ')[0]} {'$TOKEN' if value.startswith('Bearer') else '$LOGIN'}"}
-    return tuple((name, shown[name](value) if name in shown else value) for name, value in headers.items() if name != "User-Agent")
-
-

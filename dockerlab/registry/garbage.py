@@ -42,11 +42,15 @@ def collect(storage: Storage, *, untagged: bool = False, young: float = _YOUNG, 
         if untagged:
             told.manifests += _untagged(repository, before)
         reached = _reached(repository)
+        if reached is None:
+            marked |= set(repository.layers()) | set(repository.revisions())
+            continue
         marked |= reached
         for digest in list(repository.layers()):
             if digest not in reached and _older(storage, digest, before):
                 with locked(storage.lock):
-                    if digest not in _reached(repository) and _older(storage, digest, before):
+                    again = _reached(repository)
+                    if again is not None and digest not in again and _older(storage, digest, before):
                         told.links += repository.forget_blob(digest)
         for upload in Uploads(repository).abandoned(abandoned):
             shutil.rmtree(upload.folder, ignore_errors=True)
@@ -71,31 +75,43 @@ def _older(storage: Storage, digest: str, moment: float) -> bool:
         return True
 
 
-def _reached(repository: Repository) -> set[str]:
-    """Gives every digest that the repository's manifests need, theirs among them."""
+def _reached(repository: Repository) -> set[str] | None:
+    """Gives every digest that the repository's manifests need, theirs among them; None where one of them cannot be read: then nobody knows what it needs."""
     found: set[str] = set()
     for digest in repository.revisions():
         found.add(digest)
         raw = repository.manifest(digest)
-        with contextlib.suppress(ValueError):
-            found |= {each.digest for each in descriptors(raw or b"{}")}
+        if raw is None:
+            continue  # deleted at this moment, or lost
+        try:
+            found |= {each.digest for each in descriptors(raw)}
+        except ValueError:
+            return None
     return found
 
 
 def _untagged(repository: Repository, before: float) -> int:
-    kept = {repository.digest_of(tag) for tag in repository.tags()}
-    # What a kept index lists is kept, and what is about a kept manifest: signatures, bills of materials.
-    while True:
-        more = {each.digest for digest in kept for each in descriptors(repository.manifest(digest) or b"{}")}
-        more |= {each.digest for digest in kept for each in repository.referrers(digest)}
-        if more <= kept:
-            break
-        kept |= more
     gone = 0
-    for digest in list(repository.revisions()):
-        if digest not in kept and _older(repository.storage, digest, before):
-            gone += repository.forget_manifest(digest)
+    for digest in _unheld(repository, before):
+        with locked(repository.storage.lock):  # a tag may have come to it since
+            if digest in _unheld(repository, before):
+                gone += repository.forget_manifest(digest)
     return gone
+
+
+def _unheld(repository: Repository, before: float) -> list[str]:
+    """Gives the manifests that have no tag, are in no kept index, and are about no kept manifest; none where one cannot be read."""
+    kept = {repository.digest_of(tag) for tag in repository.tags()}
+    try:
+        while True:
+            more = {each.digest for digest in kept for each in descriptors(repository.manifest(digest) or b"{}")}
+            more |= {each.digest for digest in kept for each in repository.referrers(digest)}
+            if more <= kept:
+                break
+            kept |= more
+    except ValueError:
+        return []
+    return [digest for digest in repository.revisions() if digest not in kept and _older(repository.storage, digest, before)]
 
 
 def _linked(repository: Repository, digest: str) -> bool:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dockerlab.errors import DockerlabError, RegistryError, StoreError
+from dockerlab.errors import DockerlabError, InvalidArgument, RegistryError, StoreError
 from dockerlab.oci.reference import DEFAULT_REGISTRY
+from dockerlab.oci.visible import visible
 from dockerlab.store.files import locked, publish
 
 __all__ = ["HUB", "Keychain", "Login", "address"]
@@ -56,22 +57,24 @@ class Keychain:
             document = json.loads(self.path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise StoreError(f"cannot read {self.path}: {error}", hint="mend the file, or set DOCKER_CONFIG to another folder") from error
-        if not isinstance(document, dict):
-            raise StoreError(f"{self.path} is no JSON object", hint="mend the file, or set DOCKER_CONFIG to another folder")
-        return document
+        parts = [document.get(name) or {} for name in ("auths", "credHelpers")] if isinstance(document, dict) else []
+        if not parts or not all(isinstance(part, dict) for part in parts):
+            raise StoreError(f"{self.path} is not as docker writes it", hint="mend the file, or set DOCKER_CONFIG to another folder")
+        return dict(document)
 
     def _change(self, key: str, entry: dict[str, str] | None) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         target = Path(os.path.realpath(self.path))  # the file may be a link to where a person keeps such things
-        with locked(self.path.with_name(".dockerlab-config.lock")):
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(target.with_name(".dockerlab-config.lock")):
             document = self._read()
-            auths = document.setdefault("auths", {})
-            if entry is None:
-                auths.pop(key, None)
-            else:
+            # Older clients wrote other names for the same registry: one of them would be found before this one.
+            auths = {known: value for known, value in (document.get("auths") or {}).items() if _host(known) != _host(key)}
+            if entry is not None:
                 auths[key] = entry
+            document["auths"] = auths
             _publish_secret(target, json.dumps(document, indent="\t").encode())
 
     def _helper(self, document: Mapping[str, Any], key: str) -> str:
@@ -86,9 +89,10 @@ class Keychain:
         document, key = self._read(), address(registry)
         if name := self._helper(document, key):
             return _asked(name, key)
-        for known, entry in (document.get("auths") or {}).items():
-            if isinstance(entry, dict) and _host(known) == _host(key):
-                return _decoded(entry)
+        auths = document.get("auths") or {}
+        for known in sorted(auths, key=lambda each: each != key):
+            if isinstance(auths[known], dict) and _host(known) == _host(key):
+                return _decoded(auths[known])
         return None
 
     def plain(self, registry: str) -> bool:
@@ -98,6 +102,8 @@ class Keychain:
     def put(self, registry: str, login: Login) -> None:
         """Keeps a login; raises StoreError, RegistryError."""
         key = address(registry)
+        if ":" in login.username:
+            raise InvalidArgument("a user's name holds no colon: nobody could tell where the password begins")
         if name := self._helper(self._read(), key):
             secret = {"ServerURL": key, "Username": _TOKEN if login.token else login.username, "Secret": login.token or login.password}
             _ran(name, "store", json.dumps(secret))
@@ -112,8 +118,8 @@ class Keychain:
         known = [each for each in document.get("auths") or {} if _host(each) == _host(key)]
         if name := self._helper(document, key):
             _ran(name, "erase", key, fine=True)
-        for each in known:
-            self._change(each, None)
+        if known:
+            self._change(key, None)
         return bool(known)
 
 
@@ -126,7 +132,7 @@ def _host(key: str) -> str:
 
 def _decoded(entry: Mapping[str, Any]) -> Login | None:
     try:
-        username, colon, password = base64.b64decode(str(entry.get("auth", "")), validate=True).decode().partition(":")
+        username, colon, password = base64.b64decode(str(entry.get("auth", "")).strip(), validate=True).decode().partition(":")
     except ValueError:
         return None
     if token := str(entry.get("identitytoken") or ""):
@@ -154,13 +160,16 @@ def _ran(name: str, verb: str, given: str, *, fine: bool = False) -> str | None:
         done = subprocess.run([f"docker-credential-{name}", verb], input=given, capture_output=True, text=True, timeout=60, check=False)
     except FileNotFoundError as error:
         raise _helper_failed(name, verb, "executable file not found in $PATH") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _helper_failed(name, verb, "it cannot be run" if isinstance(error, OSError) else "it answered what cannot be read") from error
     except subprocess.TimeoutExpired as error:
         raise _helper_failed(name, verb, "it does not end") from error
     if done.returncode == 0:
         return done.stdout
     if fine and _MISSING in done.stdout + done.stderr:
         return None
-    raise _helper_failed(name, verb, (done.stdout + done.stderr).strip()[:200])
+    # What it was given may stand in what it says.
+    raise _helper_failed(name, verb, f"it ended with {done.returncode}" if verb == "store" else visible((done.stdout + done.stderr).strip())[:200])
 
 
 def _helper_failed(name: str, verb: str, why: str) -> DockerlabError:

@@ -18,8 +18,9 @@ from dockerlab.registry.protocol import refusal
 __all__ = ["Answer", "Body", "Request", "Slice"]
 
 _BLOCK = 1 << 20
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_CONTENT_RANGE = re.compile(r"(?:bytes )?(\d+)-(\d+)(?:/.*)?")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_CONTENT_RANGE = re.compile(r"(?:bytes )?(\d{1,18})-(\d{1,18})(?:/.*)?", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]|[^\x00-\xff]")
 
 
 class Request:
@@ -29,7 +30,10 @@ class Request:
         self.environ = environ
         self.method: str = environ["REQUEST_METHOD"]
         self.path: str = environ.get("PATH_INFO", "")
-        self.query = dict(parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True, max_num_fields=100))
+        try:
+            self.query = dict(parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True, max_num_fields=100))
+        except ValueError:
+            raise refusal("UNSUPPORTED", "too many parameters", status=414) from None
 
     def header(self, name: str) -> str:
         """Gives a header, or ""."""
@@ -44,7 +48,7 @@ class Request:
     def length(self) -> int | None:
         """The body's length, None where it comes in chunks; raises SIZE_INVALID."""
         text = self.header("Content-Length")
-        if text and not re.fullmatch(r"\d{1,18}", text):
+        if text and not re.fullmatch(r"\d{1,18}", text, re.ASCII):
             raise refusal("SIZE_INVALID", text)
         if text:
             return int(text)
@@ -134,8 +138,9 @@ class Answer:
 
     def send(self, method: str, start_response: Callable[..., object]) -> Iterable[bytes]:
         """Begins the response and gives what is to be sent."""
-        headers = list(self.headers)
-        if not self.header("Content-Length") and self.status != HTTPStatus.NO_CONTENT:
+        # A header must end where it ends, whatever a name or a digest holds.
+        headers = [(name, _CONTROL.sub("?", value)) for name, value in self.headers]
+        if not self.header("Content-Length") and self.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             headers.append(("Content-Length", str(self.size)))
         start_response(f"{self.status} {HTTPStatus(self.status).phrase}", headers)
         if method == "HEAD":

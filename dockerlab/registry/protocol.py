@@ -10,6 +10,7 @@ import msgspec
 
 from dockerlab.errors import RegistryError
 from dockerlab.oci.manifest import INDEX, MANIFEST, SCHEMA_2, SCHEMA_2_LIST
+from dockerlab.oci.visible import visible
 
 __all__ = ["CODES", "DIGEST", "MANIFESTS", "MAX_MANIFEST", "NAME", "TAG", "Code", "decode_errors", "encode_error", "media_type", "refusal"]
 
@@ -77,13 +78,9 @@ class _Answer(msgspec.Struct):
 def decode_errors(body: bytes) -> list[tuple[str, str]]:
     """Gives (code, message) of each error in an answer's body; [] where it is none of the specification's. The words come from the other end: they are not to be trusted."""
     try:
-        return [(each.code, _one_line(each.message)) for each in msgspec.json.decode(body, type=_Answer).errors]
+        return [(each.code if re.fullmatch("[A-Z_]{1,40}", each.code) else "", visible(each.message)[:500]) for each in msgspec.json.decode(body, type=_Answer).errors]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)[:500]
 
 
 class _Kind(msgspec.Struct, rename="camel"):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -86,17 +88,23 @@ class RegistryApp:
         ]
 
     def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-        began, request = time.perf_counter(), Request(environ)
+        began, request = time.perf_counter(), None
         try:
+            request = Request(environ)
             answer = self._answer(request)
         except RegistryError as error:
             answer = self._refused(request, error)
+        except Exception:
+            traceback.print_exc()
+            answer = Answer(500, [("Content-Type", "application/json")], b'{"errors":[{"code":"UNKNOWN","message":"the registry has failed; its log says how"}]}')
         answer.headers.append(("Docker-Distribution-Api-Version", "registry/2.0"))
         answer.headers.append(("X-Content-Type-Options", "nosniff"))
         if self._log:
-            facts = {"method": request.method, "path": request.path, "status": answer.status, "bytes": answer.size, "seconds": round(time.perf_counter() - began, 6)}
-            self._log(facts | {"remote": environ.get("REMOTE_ADDR", ""), "agent": request.header("User-Agent")[:200]})
-        return answer.send(request.method, start_response)
+            path, agent = environ.get("PATH_INFO", ""), str(environ.get("HTTP_USER_AGENT", ""))[:200]
+            facts = {"method": environ["REQUEST_METHOD"], "path": path, "status": answer.status, "bytes": answer.size, "seconds": round(time.perf_counter() - began, 6)}
+            with contextlib.suppress(OSError):  # who reads the log is gone: that is no reason to serve nobody
+                self._log(facts | {"remote": environ.get("REMOTE_ADDR", ""), "agent": agent})
+        return answer.send(environ["REQUEST_METHOD"], start_response)
 
     def _answer(self, request: Request) -> Answer:
         method = "GET" if request.method == "HEAD" else request.method
@@ -124,7 +132,9 @@ class RegistryApp:
             return handler(request, self.storage.repository(words.pop("name")), **words)
         return handler(request)
 
-    def _refused(self, request: Request, error: RegistryError) -> Answer:
+    def _refused(self, request: Request | None, error: RegistryError) -> Answer:
+        if request is None:
+            return Answer(error.status, [("Content-Type", "application/json")], encode_error(error))
         # A sender who is still sending when the connection closes may never read why.
         with contextlib.suppress(Exception):
             left = _DRAINED
@@ -207,8 +217,9 @@ class RegistryApp:
         for tag in tags:
             if not re.fullmatch(TAG, tag):
                 raise refusal("TAG_INVALID", tag[:200])
-        self._checked(repository, raw, request.header("Content-Type").partition(";")[0].strip())
-        repository.put_manifest(digest, raw, tags)
+        with self.storage.writing():  # no blob goes between the look at it and the manifest that needs it
+            self._checked(repository, raw, request.header("Content-Type").partition(";")[0].strip())
+            repository.put_manifest(digest, raw, tags)
         headers = [("Location", f"/v2/{repository.name}/manifests/{digest}"), ("Docker-Content-Digest", digest)]
         if tags and ":" in reference:
             headers.append(("OCI-Tag", ", ".join(tags)))
@@ -225,13 +236,18 @@ class RegistryApp:
         if told and told != kind:
             raise refusal("MANIFEST_INVALID", {"Content-Type": told[:200], "mediaType": kind})
         try:
-            pointed = descriptors(raw)
+            pointed, subject = descriptors(raw), subject_of(raw, "", strict=True)[0]
         except ValueError as error:
             raise refusal("MANIFEST_INVALID", str(error)[:200]) from error
+        if subject and not re.fullmatch(DIGEST, subject):
+            raise refusal("MANIFEST_INVALID", {"subject": subject[:200]})
         for each in pointed:
             if not re.fullmatch(DIGEST, each.digest):
                 raise refusal("MANIFEST_INVALID", {"digest": each.digest[:200]})
-            if not each.foreign and not repository.has(each.digest):
+            place = repository.has(each.digest)
+            if place:
+                os.utime(place)  # wanted again: no garbage for the next hour
+            elif not each.foreign:
                 raise refusal("MANIFEST_BLOB_UNKNOWN", {"digest": each.digest})
 
     def delete_manifest(self, request: Request, repository: Repository, reference: str) -> Answer:
@@ -277,12 +293,18 @@ class RegistryApp:
             self._tell("mount", repository, mount)
             return _created(repository, mount)
         digest = request.one("digest")
-        algorithm = _digest(digest).partition(":")[0] if digest else request.one("digest-algorithm") or mount.partition(":")[0] or "sha256"
+        mounting = mount.partition(":")[0] if re.fullmatch(DIGEST, mount) else ""
+        algorithm = _digest(digest).partition(":")[0] if digest else request.one("digest-algorithm") or mounting or "sha256"
         upload = Uploads(repository).begin(algorithm)
         if not digest:
             return _accepted(upload, 0)
-        upload.append(request.read, length=request.length)
-        return self._ended(upload, digest)
+        try:
+            upload.append(request.read, length=request.length)
+            return self._ended(upload, digest)
+        except BaseException:
+            with contextlib.suppress(RegistryError):
+                upload.cancel()  # nobody was told its address
+            raise
 
     def _mounted(self, request: Request, repository: Repository, digest: str) -> bool:
         source = request.one("from")

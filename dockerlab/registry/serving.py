@@ -7,58 +7,28 @@ import json
 import os
 import signal
 import socket
-import ssl
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cheroot import wsgi
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 
-from dockerlab.errors import InvalidArgument
-from dockerlab.registry.messages import Slice
+from dockerlab.errors import InvalidArgument, StoreError
+from dockerlab.linux import syscalls
+from dockerlab.registry.wire import Connection, Deadlines, Gateway
 
 __all__ = ["Listening", "Running", "access_log", "bound", "serve"]
 
 _TIMEOUT = 30  # seconds in which a client has to send or take something
 _HEADERS = 64 << 10
-
-
-class _Gateway(wsgi.Gateway_10):
-    """Answers that are a part of a file go from the page cache to the socket."""
-
-    def respond(self) -> None:
-        answer = self.req.server.wsgi_app(self.env, self.start_response)
-        if not isinstance(answer, Slice) or isinstance(self.req.conn.socket, ssl.SSLSocket):
-            try:
-                for block in answer:
-                    self.write(block)
-            finally:
-                self.req.ensure_headers_sent()
-                if hasattr(answer, "close"):
-                    answer.close()
-            return
-        try:
-            self.req.ensure_headers_sent()
-            self.req.conn.wfile.flush()
-            _send(self.req.conn.socket, answer)
-        finally:
-            answer.close()
-
-
-def _send(target: socket.socket, part: Slice) -> None:
-    offset, left = part.offset, part.length
-    target.settimeout(_TIMEOUT)
-    with contextlib.closing(os.fdopen(os.dup(part.descriptor), "rb", buffering=0)) as file:
-        while left:
-            sent = target.sendfile(file, offset, left)
-            if not sent:
-                raise ConnectionError("the file is shorter than it was")
-            offset, left = offset + sent, left - sent
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_DEATHS = 5  # of processes that lived less than a second, one after another
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +37,7 @@ class Listening:
 
     host: str = "127.0.0.1"
     port: int = 5000
-    threads: int = 16
+    threads: int = 64
     processes: int = 1
     certificate: Path | None = None
     key: Path | None = None
@@ -83,8 +53,9 @@ class _Server(wsgi.Server):
     """One process's: its socket is bound before it starts, so that a port that is taken is found out while somebody can be told."""
 
     def __init__(self, app: Callable[..., Any], listening: Listening, bound: socket.socket) -> None:
-        super().__init__((listening.host, listening.port), app, numthreads=listening.threads, server_name="dockerlab", timeout=_TIMEOUT, request_queue_size=256)
-        self.gateway, self.max_request_header_size, self._bound = _Gateway, _HEADERS, bound
+        super().__init__((listening.host, listening.port), app, numthreads=listening.threads, server_name="dockerlab", timeout=_TIMEOUT, request_queue_size=256, shutdown_timeout=_TIMEOUT)
+        self.gateway, self.max_request_header_size, self._bound = Gateway, _HEADERS, bound
+        self.ConnectionClass, self.deadlines = Connection, Deadlines(_TIMEOUT)
         if listening.certificate:
             self.ssl_adapter = BuiltinSSLAdapter(str(listening.certificate), str(listening.key or listening.certificate))
 
@@ -92,6 +63,14 @@ class _Server(wsgi.Server):
         self.socket = self._bound
         self.bind_addr = self._bound.getsockname()[:2]
         return self._bound
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.deadlines.start()
+
+    def stop(self) -> None:
+        self.deadlines.stop()
+        super().stop()
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
         if level >= 40:
@@ -108,6 +87,7 @@ def bound(listening: Listening, *, shared: bool = False) -> socket.socket:
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
+        sock.listen(256)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise InvalidArgument(f"listen tcp {listening.host}:{listening.port}: bind: {why}", hint="choose another port with --port") from error
@@ -138,60 +118,81 @@ class Running:
 
 
 def serve(app: Callable[..., Any], listening: Listening, ready: Callable[[str, int], object] = lambda host, port: None) -> None:
-    """Answers until SIGTERM or SIGINT, then lets the requests under way end. Raises InvalidArgument where the port cannot be had."""
+    """Answers until SIGTERM or SIGINT, then lets the requests under way end. Raises InvalidArgument where the port cannot be had, StoreError where no process lives."""
     first = bound(listening)
     host, port = first.getsockname()[:2]
     listening = replace(listening, port=port)
     if listening.processes <= 1:
-        ready(host, port)
-        _until_told(_Server(app, listening, first))
+        _until_told(_Server(app, listening, first), lambda: ready(host, port))
         return
     first.close()
-    sockets = [bound(listening, shared=True) for _ in range(listening.processes)]
-    ready(host, port)
-    _supervised([_Server(app, listening, each) for each in sockets])
+    _Crew([_Server(app, listening, bound(listening, shared=True)) for _ in range(listening.processes)]).run(lambda: ready(host, port))
 
 
-def _until_told(server: _Server) -> None:
-    server.prepare()
-
+def _until_told(server: _Server, ready: Callable[[], object] = lambda: None) -> None:
     def end(*_: object) -> None:
         threading.Thread(target=server.stop).start()  # not in the thread that serves: it waits for that one
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    server.prepare()
+    for number in _ENDING:
         signal.signal(number, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    ready()
     server.serve()
 
 
-def _supervised(servers: list[_Server]) -> None:
-    """Keeps a process for each server, a new one where one dies."""
-    processes: dict[int, _Server] = {}
-    ending = False
+class _Crew:
+    """A process for each server, a new one where one dies."""
 
-    def end(number: int, _: object) -> None:
-        nonlocal ending
-        ending = True
-        for pid in processes:
+    def __init__(self, servers: list[_Server]) -> None:
+        self._waiting, self._working = list(servers), dict[int, tuple[_Server, float]]()
+        self._ending, self._quick = False, 0
+
+    def run(self, ready: Callable[[], object]) -> None:
+        """Serves until it is told to end."""
+        for number in _ENDING:
+            signal.signal(number, self._end)
+        self._fork_all()
+        ready()
+        while self._working:
+            pid, _ = os.wait()
+            server, began = self._working.pop(pid)
+            self._quick = self._quick + 1 if time.monotonic() - began < 1 else 0
+            if self._quick >= _DEATHS:
+                self._end()
+            if not self._ending:
+                self._waiting.append(server)
+                time.sleep(0.1)
+                self._fork_all()
+        if self._quick >= _DEATHS:
+            raise StoreError("the registry's processes end as soon as they begin", hint="look at what they wrote on standard error")
+
+    def _end(self, *_: object) -> None:
+        self._ending = True
+        for pid in list(self._working):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    for server in servers:
-        processes[_forked(server)] = server
-    while processes:
-        pid, _ = os.wait()
-        server = processes.pop(pid)
-        if not ending:
-            time.sleep(0.1)
-            processes[_forked(server)] = server
+    def _fork_all(self) -> None:
+        # What comes between a fork and the note of its pid would miss the new process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            while self._waiting and not self._ending:
+                server = self._waiting.pop()
+                pid = os.fork()
+                if not pid:
+                    self._work(server)
+                self._working[pid] = server, time.monotonic()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
-
-def _forked(server: _Server) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        _until_told(server)
-    finally:
-        os._exit(0)
+    @staticmethod
+    def _work(server: _Server) -> NoReturn:
+        code = 0
+        try:
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGTERM)
+            _until_told(server)
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        os._exit(code)

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -50,6 +51,7 @@ class Pointer(msgspec.Struct, frozen=True, rename="camel"):
     """A descriptor, as far as a registry looks at it."""
 
     digest: str
+    size: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
     media_type: str = ""
     urls: list[str] | None = None
 
@@ -59,7 +61,12 @@ class Pointer(msgspec.Struct, frozen=True, rename="camel"):
         return bool(self.urls) or ".nondistributable." in self.media_type or ".foreign." in self.media_type
 
 
-class _Pointers(msgspec.Struct):
+class _Sum(msgspec.Struct, rename="camel"):
+    blob_sum: str
+
+
+class _Pointers(msgspec.Struct, rename="camel"):
+    fs_layers: list[_Sum] | None = None  # of schema 1, which others may have left here
     config: Pointer | None = None
     layers: list[Pointer] | None = None
     manifests: list[Pointer] | None = None
@@ -287,11 +294,13 @@ def _facts(place: str, digest: str) -> tuple[str, Referrer | None]:
         return "", None
 
 
-def subject_of(raw: bytes, digest: str) -> tuple[str, Referrer | None]:
-    """Gives the digest of a manifest's subject and the manifest as a referrer; ("", None) where it has none."""
+def subject_of(raw: bytes, digest: str, *, strict: bool = False) -> tuple[str, Referrer | None]:
+    """Gives the digest of a manifest's subject and the manifest as a referrer; ("", None) where it has none. With `strict` raises ValueError for one that cannot be read."""
     try:
         facts = msgspec.json.decode(raw, type=_Facts)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if strict:
+            raise ValueError(str(error)) from error
         return "", None
     if facts.subject is None or not facts.subject.digest:
         return "", None
@@ -326,4 +335,5 @@ def descriptors(raw: bytes) -> list[Pointer]:
         found = msgspec.json.decode(raw, type=_Pointers)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    return [*([found.config] if found.config else []), *(found.layers or []), *(found.manifests or [])]
+    old = [Pointer(each.blob_sum) for each in found.fs_layers or []]
+    return [*([found.config] if found.config else []), *(found.layers or []), *(found.manifests or []), *old]

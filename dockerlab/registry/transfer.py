@@ -5,24 +5,20 @@ Push and pull yield what happens as it happens; the threads that carry blobs say
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dockerlab.errors import CorruptContent, Interrupted, RegistryError
+from dockerlab.errors import CorruptContent, RegistryError
 from dockerlab.events import Event, LayerProgress, LayerStatus, TransferEnded, TransferStarted
 from dockerlab.oci.digest import Digest, digest_of
 from dockerlab.registry.client import Registry, about
+from dockerlab.registry.crew import Crew, Through
 
 __all__ = ["Cargo", "Parcel", "fetched_layers", "push"]
 
 # How many layers travel at once: docker's own numbers.
 _UPLOADS, _DOWNLOADS = 5, 3
-_WHOLE = "Download complete"
 _EACH = 1 << 19  # bytes between two words about progress
 
 
@@ -47,56 +43,12 @@ class Cargo:
     layers: tuple[Parcel, ...]
 
 
-class Crew:
-    """Threads that carry, and one queue of what they say."""
-
-    def __init__(self, width: int) -> None:
-        self._said: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(width, thread_name_prefix="transfer")
-        self.stopped = threading.Event()
-        self._open = 0
-
-    def say(self, event: Event) -> None:
-        """Says what happened, from any thread; raises Interrupted in a thread that is to stop."""
-        self._said.put(event)
-        if self.stopped.is_set():
-            raise Interrupted("the transfer was stopped")
-
-    def begin(self, job: Callable[..., Any], *words: Any) -> Future[Any]:
-        """Has a job done by the next free thread."""
-        self._open += 1
-        future = self._pool.submit(job, *words)
-        future.add_done_callback(lambda _: self._said.put(None))
-        return future
-
-    def heard(self, jobs: Sequence[Future[Any]]) -> Iterator[Event]:
-        """Yields what is said until all jobs are done or one fails, whose error is raised."""
-        while self._open:
-            event = self._said.get()
-            if event is not None:
-                yield event
-                continue
-            self._open -= 1
-            for job in jobs:
-                if job.done() and not job.cancelled() and (error := job.exception()):
-                    raise error
-        while not self._said.empty():
-            if (event := self._said.get()) is not None:
-                yield event
-
-    def end(self) -> None:
-        """Lets nobody begin anything more, and waits for who is under way."""
-        self.stopped.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _progress(crew: Crew, label: str, size: int) -> Callable[[int], None]:
     told = 0
 
     def tell(done: int) -> None:
         nonlocal told
-        if crew.stopped.is_set():
-            raise Interrupted("the transfer was stopped")
+        crew.check()
         if label and (done - told >= _EACH or done == size):
             told = done
             crew.say(LayerProgress(label, done, size))
@@ -104,9 +56,10 @@ def _progress(crew: Crew, label: str, size: int) -> Callable[[int], None]:
     return tell
 
 
-def push(registry: Registry, name: str, tag: str, cargo: Cargo, crew: Crew | None = None) -> Iterator[Event]:
+def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Event]:
     """Sends an image; yields TransferStarted, LayerStatus, LayerProgress, TransferEnded. Raises RegistryError."""
-    crew = crew or Crew(_UPLOADS)
+    crew = Crew(_UPLOADS)
+    registry.stopped = crew.stopped
     try:
         yield TransferStarted("push", registry.host, name, tag)
         unique = list({parcel.digest: parcel for parcel in cargo.layers}.values())
@@ -116,8 +69,10 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo, crew: Crew | Non
             yield LayerStatus(parcel.label, "Waiting", parcel.size)
         about.set("")
         registry.greet()
-        yield from crew.heard([crew.begin(_sent, registry, name, parcel, crew) for parcel in unique])
-        yield from crew.heard([crew.begin(_sent, registry, name, cargo.config, crew)])
+        for parcels in (unique, [cargo.config]):
+            for parcel in parcels:
+                crew.begin(_sent, registry, name, parcel, crew)
+            yield from (event for event in crew.heard() if not isinstance(event, Through))
         about.set("manifest")
         told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
         digest = digest_of(cargo.manifest)
@@ -152,29 +107,26 @@ def fetched_layers(
     Yields LayerStatus and LayerProgress. Raises RegistryError, CorruptContent, and what `taken` raises.
     """
     crew, labels = Crew(_DOWNLOADS), [digest.partition(":")[2][:12] for digest, _, _ in wanted]
+    registry.stopped = crew.stopped
     try:
-        jobs: dict[int, Future[Any]] = {}
         missing = [number for number, (_, _, draft) in enumerate(wanted) if draft is not None]
         for number, (_, size, draft) in enumerate(wanted):
             yield LayerStatus(labels[number], "Pulling fs layer" if draft else "Already exists", size)
         for number in missing[_DOWNLOADS:]:
             yield LayerStatus(labels[number], "Waiting", wanted[number][1])
-        for number in missing:
-            jobs[number] = crew.begin(_fetched, registry, name, wanted[number], labels[number], crew)
-        left, whole = list(missing), set[str]()
-        for event in crew.heard(list(jobs.values())):
-            yield event
-            if isinstance(event, LayerStatus) and event.status == _WHOLE:
-                whole.add(event.layer)
-            while left and labels[left[0]] in whole:
-                yield from _laid(left.pop(0), wanted, labels, taken)
+        jobs = {crew.begin(_fetched, registry, name, wanted[number], labels[number], crew): number for number in missing}
+        left, whole = list(missing), set[int]()
+        for event in crew.heard():
+            if not isinstance(event, Through):
+                yield event
+                continue
+            whole.add(jobs[event.job])
+            while left and left[0] in whole:
+                number = left.pop(0)
+                taken(number)
+                yield LayerStatus(labels[number], "Pull complete", wanted[number][1], wanted[number][1])
     finally:
         crew.end()
-
-
-def _laid(number: int, wanted: Sequence[tuple[Digest, int, Path | None]], labels: list[str], taken: Callable[[int], None]) -> Iterator[Event]:
-    taken(number)
-    yield LayerStatus(labels[number], "Pull complete", wanted[number][1], wanted[number][1])
 
 
 def _fetched(registry: Registry, name: str, layer: tuple[Digest, int, Path | None], label: str, crew: Crew) -> None:
@@ -184,4 +136,4 @@ def _fetched(registry: Registry, name: str, layer: tuple[Digest, int, Path | Non
     about.set(label)
     registry.download(name, digest, size, draft, progress=_progress(crew, label, size))
     crew.say(LayerStatus(label, "Verifying Checksum", size))
-    crew.say(LayerStatus(label, _WHOLE, size, size))
+    crew.say(LayerStatus(label, "Download complete", size, size))

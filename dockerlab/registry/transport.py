@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Direct", "Reply", "Sockets", "Transport", "unreachable"]
 
 _BLOCK = 1 << 18
+_CONNECT = 5.0  # seconds
 Stream = Iterable[bytes]
 
 
@@ -44,8 +45,11 @@ class Reply(Protocol):
 class Transport(Protocol):
     """Something that carries one request. It follows no redirect and tries nothing again: who asks knows what may be repeated."""
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream | None, *, verify: bool = True) -> Reply:
-        """Gives the answer; raises ConnectionError with the reason in its text. A `Stream` comes with a Content-Length among the headers."""
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream | None, *, verify: bool = True, timeout: float = 0) -> Reply:
+        """Gives the answer; raises ConnectionError with the reason in its text. A `Stream` comes with a Content-Length among the headers.
+
+        `timeout` bounds the seconds between two bytes, 0 is the transport's own bound.
+        """
 
 
 def unreachable(method: str, url: str, error: BaseException) -> RegistryError:
@@ -89,10 +93,13 @@ class _Answered:
 
     def close(self) -> None:
         # What is unread would have to be read before the connection serves another request.
-        if self.reply.length_remaining in (0, None) and self.reply._fp is not None and self.reply._fp.isclosed():
+        left = self.reply.length_remaining
+        if self.reply._fp is None or self.reply._fp.isclosed():
             self.reply.release_conn()
+        elif left is not None and left < _BLOCK:
+            self.reply.drain_conn()
         else:
-            self.reply.drain_conn() if (self.reply.length_remaining or 0) < _BLOCK else self.reply.close()
+            self.reply.close()
 
 
 class Sockets:
@@ -100,21 +107,23 @@ class Sockets:
 
     def __init__(self, *, timeout: float = 30.0, authorities: Sequence[Path] = (), agent: str = "dockerlab") -> None:
         self._timeout, self._authorities, self._agent = timeout, authorities, agent
-        self._pools: dict[tuple[str, bool], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, bool, bool], urllib3.PoolManager] = {}
 
-    def _pool(self, proxy: str, verify: bool) -> urllib3.PoolManager:
+    def _pool(self, proxy: str, secure: bool, verify: bool) -> urllib3.PoolManager:
         import urllib3
 
-        key = proxy, verify
+        key = proxy, secure, verify
         if key not in self._pools:
-            context = ssl.create_default_context() if verify else ssl._create_unverified_context()
-            for path in self._authorities if verify else ():
-                context.load_verify_locations(path)
-            options: dict[str, Any] = {"ssl_context": context, "timeout": urllib3.Timeout(connect=min(self._timeout, 10), read=self._timeout), "maxsize": 8, "blocksize": _BLOCK}
+            context = None  # reading the system's certificates takes longer than a whole push
+            if secure or proxy:
+                context = ssl.create_default_context() if verify else ssl._create_unverified_context()
+                for path in self._authorities if verify else ():
+                    context.load_verify_locations(path)
+            options: dict[str, Any] = {"ssl_context": context, "maxsize": 8, "blocksize": _BLOCK}
             self._pools[key] = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
         return self._pools[key]
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream | None, *, verify: bool = True) -> Reply:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream | None, *, verify: bool = True, timeout: float = 0) -> Reply:
         """See Transport."""
         import urllib3
         import urllib3.exceptions as trouble
@@ -123,8 +132,10 @@ class Sockets:
         if body is not None and not isinstance(body, bytes):
             body = _file(body)
         try:
-            pool = self._pool(_proxy(url), verify)
-            reply = pool.request(method, url, headers=sent, body=body, preload_content=False, decode_content=False, redirect=False, retries=urllib3.Retry(0, read=False, redirect=False))
+            pool = self._pool(_proxy(url), url.startswith("https"), verify)
+            bound = urllib3.Timeout(connect=min(timeout or _CONNECT, _CONNECT), read=timeout or self._timeout)
+            once = urllib3.Retry(0, read=False, redirect=False)
+            reply = pool.request(method, url, headers=sent, body=body, preload_content=False, decode_content=False, redirect=False, timeout=bound, retries=once)
         except (trouble.HTTPError, OSError) as error:
             raise ConnectionError(_reason(error)) from error
         return _Answered(reply)
@@ -209,14 +220,14 @@ class Direct:
     def __init__(self, applications: Mapping[str, Callable[..., Any]], beyond: Transport | None = None) -> None:
         self._applications, self._beyond = dict(applications), beyond
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream | None, *, verify: bool = True) -> Reply:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream | None, *, verify: bool = True, timeout: float = 0) -> Reply:
         """See Transport."""
         parts = urlsplit(url)
         application = self._applications.get(parts.netloc)
         if application is None:
             if self._beyond is None:
                 raise ConnectionError("connect: no route to host")
-            return self._beyond.send(method, url, headers, body, verify=verify)
+            return self._beyond.send(method, url, headers, body, verify=verify, timeout=timeout)
         source = io.BytesIO(body or b"") if body is None or isinstance(body, bytes) else _file(body)
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method, "PATH_INFO": unquote(parts.path), "QUERY_STRING": parts.query, "SERVER_NAME": parts.hostname, "SERVER_PORT": str(parts.port or 80),

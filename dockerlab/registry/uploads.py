@@ -51,7 +51,7 @@ _hashes = _Hashes()
 
 
 class Upload:
-    """One session. Two requests at once do not mix: the second waits."""
+    """One session. Two requests at once do not mix: the second is refused."""
 
     def __init__(self, repository: Repository, ident: str, algorithm: str = "sha256") -> None:
         self.repository, self.ident, self.algorithm = repository, ident, algorithm
@@ -75,6 +75,9 @@ class Upload:
             before = self.size
             if start is not None and start != before:
                 raise refusal("RANGE_INVALID", {"have": before})
+            quota = self.repository.storage.quota
+            if quota and before + (length or 0) > quota:
+                raise refusal("DENIED", {"quota": quota}, message="larger than the registry's whole quota")
             length_hashed, state = _hashes.take(self.data, self.algorithm)
             if length_hashed != before:
                 state = self._hashed(before)
@@ -111,8 +114,10 @@ class Upload:
             if state.hexdigest() != wanted:
                 self._gone()
                 raise refusal("DIGEST_INVALID", {"expected": digest, "actual": f"{algorithm}:{state.hexdigest()}"})
-            self.repository.take(digest, self.data)
-            self._gone()
+            try:
+                self.repository.take(digest, self.data)
+            finally:
+                self._gone()
 
     def cancel(self) -> None:
         """Ends the session; raises BLOB_UPLOAD_UNKNOWN."""
@@ -130,7 +135,9 @@ class Upload:
         if not self.folder.is_dir():
             raise refusal("BLOB_UPLOAD_UNKNOWN")
         try:
-            with holding(), locked(self.folder / "lock"):
+            with holding(), locked(self.folder / "lock", wait=False) as held:
+                if not held:  # a thread that waits is a thread that serves nobody
+                    raise refusal("BLOB_UPLOAD_INVALID", message="another request is at this upload", status=409)
                 yield
         except FileNotFoundError:
             raise refusal("BLOB_UPLOAD_UNKNOWN") from None
@@ -182,8 +189,9 @@ class Uploads:
         """Gives the sessions in which nothing came for so long."""
         old = time.time() - seconds
         found = []
-        for data in (self.repository.folder / "_uploads").glob("*/data"):
+        for folder in (self.repository.folder / "_uploads").glob("*"):
             with contextlib.suppress(FileNotFoundError):
-                if data.stat().st_mtime < old:
-                    found.append(Upload(self.repository, data.parent.name))
+                newest = max((each.stat().st_mtime for each in folder.iterdir()), default=folder.stat().st_mtime)
+                if newest < old:
+                    found.append(Upload(self.repository, folder.name))
         return found

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from dockerlab.errors import StoreError
 
-__all__ = ["explain", "explained", "first_time", "locked", "publish", "scratch_name"]
+__all__ = ["explain", "explained", "first_time", "locked", "of_the_living", "publish", "scratch_name"]
 
 _DISK = {
     errno.ENOSPC: ("no space left on device", "free some space, or run `docker system prune`"),
@@ -37,6 +38,12 @@ def first_time(home: Path, topic: str) -> bool:
 def scratch_name() -> str:
     """Gives a name that nobody else uses; what bears it and is not held belongs to a process that died."""
     return f"tmp-{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def of_the_living(name: str) -> bool:
+    """Tells whether it is a scratch name of another process that still runs."""
+    found = re.fullmatch(r"tmp-(\d+)-[0-9a-f]+", name)
+    return found is not None and int(found[1]) != os.getpid() and os.path.exists(f"/proc/{found[1]}")
 
 
 def publish(path: Path, data: bytes, *, sync: bool = False) -> None:

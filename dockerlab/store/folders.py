@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dockerlab.errors import AlreadyExists, NotFound
 from dockerlab.oci.digest import ChainId, hexadecimal
-from dockerlab.store.files import explain, scratch_name
+from dockerlab.store.files import explain, of_the_living, scratch_name
 from dockerlab.store.snapshots import Stack, Work
 
 __all__ = ["FolderSnapshotter"]
@@ -103,6 +103,10 @@ class FolderSnapshotter:
                 os.rename(folder, gone)
                 self.work("retire", path=str(gone))
 
+    def distrust(self, key: str) -> None:
+        """Says that times tell nothing about what is changed in an active snapshot: its container may set the clock, or leave others behind that write."""
+        (self.active(key) / "copied").unlink(missing_ok=True)
+
     def usage(self, key: str) -> tuple[int, int]:
         """Gives the bytes and the files that an active snapshot holds of its own."""
         size, files = self.work("usage", path=str(self.active(key) / "fs"))
@@ -118,7 +122,7 @@ class FolderSnapshotter:
         for key in self.keys():
             with contextlib.suppress(NotFound):
                 kept |= set(self.parents(key))
-        gone = [folder for folder in self.root.iterdir() if folder.name not in kept]
+        gone = [folder for folder in self.root.iterdir() if folder.name not in kept and not of_the_living(folder.name)]
         for folder in gone:
             self.work("remove", path=str(folder))
         return len(gone)

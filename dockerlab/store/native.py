@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from dockerlab.oci.digest import ChainId
-from dockerlab.store.files import explain, locked
+from dockerlab.store.files import explain, locked, of_the_living
 from dockerlab.store.folders import FolderSnapshotter
 from dockerlab.store.snapshots import Mount, Stack, Work
 
@@ -56,7 +56,7 @@ class NativeSnapshotter(FolderSnapshotter):
                     if time.monotonic() - begun > _LONG:
                         (self.committed(parents[-1]) / "large").touch()
                         self.make_spare(parents[-1])
-            (folder / "copied").touch()
+            self.work("mark", folder=str(folder))
         return self.mounts(key)
 
     def _spare(self, chain_id: ChainId) -> Path:
@@ -89,7 +89,7 @@ class NativeSnapshotter(FolderSnapshotter):
         """Removes committed snapshots that nobody keeps with their spare copies, and what killed processes left; gives how many folders went."""
         kept = {self.committed(chain_id).name for chain_id in keep}
         for folder in (self.root / "spare").glob("*"):
-            if folder.name.removesuffix(".lock") not in kept:
+            if folder.name.removesuffix(".lock") not in kept and not of_the_living(folder.name):
                 self.work("remove", path=str(folder))
         return super().prune(keep)
 
@@ -106,7 +106,7 @@ class NativeSnapshotter(FolderSnapshotter):
         """Turns an active snapshot into a committed one."""
         folder = self.active(key)
         for name in ("copied", "parents"):
-            os.unlink(folder / name)
+            (folder / name).unlink(missing_ok=True)
         self._name(folder, chain_id)
 
 

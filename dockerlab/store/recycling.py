@@ -7,21 +7,24 @@ costs seconds (an ext4 without a journal walks past every inode that was freed i
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
 import shutil
 import stat
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockerlab.errors import DockerlabError
 from dockerlab.store.files import locked, scratch_name
-from dockerlab.store.trees import copy, copy_one, remove
+from dockerlab.store.trees import copy, copy_one, marked, remove
 
 __all__ = ["out_of_sight", "retire"]
 
 _FEW = 200  # changed things: more are copied sooner than they are mended
+_GETFLAGS, _EXTENTS = 0x80086601, 0x81000  # linux/fs.h: FS_IOC_GETFLAGS, and what the file system itself sets (extents, an index)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -32,11 +35,12 @@ class _TooManyError(Exception):
 @dataclass
 class _Mending:
     since: int  # nanoseconds: what changed from then on is the container's doing
+    inodes: dict[str, int]  # of the folders as they were
     left: int = _FEW
     made: dict[tuple[int, int], str] = field(default_factory=dict)
 
-    def folder(self, used: int, source: str) -> None:
-        """Makes an open folder, with all below it, as the one at `source` is."""
+    def folder(self, used: int, source: str, path: str = "") -> None:
+        """Makes an open folder, with all below it, as the one at `source` is; `path` is its place below the root."""
         # By its descriptor: a name that is changed into a symlink meanwhile leads nowhere.
         here = f"/proc/self/fd/{used}"
         with os.scandir(source) as listing:
@@ -48,7 +52,8 @@ class _Mending:
             remove(f"{here}/{name}")
         for name, status in wanted.items():
             now = found.get(name)
-            if now is None or not self._stands(now, status):
+            child = f"{path}/{name}" if path else name
+            if now is None or not self._stands(child, now, status):
                 self._count()
                 if now is not None:
                     remove(f"{here}/{name}")
@@ -56,15 +61,15 @@ class _Mending:
             elif stat.S_ISDIR(status.st_mode):
                 below = os.open(name, _FOLDER, dir_fd=used)
                 try:
-                    self.folder(below, f"{source}/{name}")
+                    self.folder(below, f"{source}/{name}", child)
                 finally:
                     os.close(below)
         if os.fstat(used).st_ctime_ns >= self.since:
             _like(here, source)
 
-    def _stands(self, now: os.stat_result, wanted: os.stat_result) -> bool:
-        if stat.S_ISDIR(wanted.st_mode):
-            return stat.S_ISDIR(now.st_mode)
+    def _stands(self, path: str, now: os.stat_result, wanted: os.stat_result) -> bool:
+        if stat.S_ISDIR(wanted.st_mode):  # another folder in its place brings files that never changed
+            return stat.S_ISDIR(now.st_mode) and now.st_ino == self.inodes.get(path) and now.st_dev == wanted.st_dev
         return stat.S_IFMT(now.st_mode) == stat.S_IFMT(wanted.st_mode) and now.st_ctime_ns < self.since
 
     def _count(self) -> None:
@@ -78,11 +83,27 @@ class _Mending:
             copy(old, new)
 
 
+def _flags(folder: str) -> int:
+    """Gives the inode's flags, 0 where the file system has none; ioctl_iflags(2)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        flags = array("l", [0])
+        fcntl.ioctl(descriptor, _GETFLAGS, flags)
+        return flags[0] & ~_EXTENTS
+    except OSError:
+        return 0
+    finally:
+        os.close(descriptor)
+
+
 def _like(folder: str, source: str) -> None:
     status = os.stat(source)
+    kept = {name: os.getxattr(source, name) for name in os.listxattr(source)}
     for name in os.listxattr(folder):
-        if name.startswith(("user.", "trusted.", "system.posix_acl")):  # dockerlab's own notes among them
+        if name not in kept:
             os.removexattr(folder, name)
+    if _flags(folder) != _flags(source):
+        raise _TooManyError  # chattr(1): who knows what else
     os.chown(folder, status.st_uid, status.st_gid)
     shutil.copystat(source, folder)
 
@@ -134,10 +155,12 @@ def _taken_away(path: str, begun: tuple[contextlib.ExitStack, str]) -> None:
 
 def _recycle(path: str, spare: str) -> None:
     root, parent = os.path.dirname(path), os.path.basename(spare)
-    since = os.stat(f"{path}/copied").st_mtime_ns
+    since, inodes = marked(f"{path}/copied")
+    if not since:
+        return
     used = os.open(f"{path}/fs", _FOLDER)
     try:
-        _Mending(since).folder(used, f"{root}/{parent}/fs")
+        _Mending(since, inodes).folder(used, f"{root}/{parent}/fs")
     finally:
         os.close(used)
     os.rename(f"{path}/fs", spare)

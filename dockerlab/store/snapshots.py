@@ -112,6 +112,9 @@ class Snapshotter(Protocol):
         """Removes an active snapshot, or nothing."""
         ...
 
+    def distrust(self, key: str) -> None:
+        """Says that times tell nothing about what is changed in an active snapshot."""
+
     def usage(self, key: str) -> tuple[int, int]:
         """Gives the bytes and the files that an active snapshot holds of its own."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import stat
@@ -12,7 +13,9 @@ from pathlib import Path
 from dockerlab.layers import archive
 from dockerlab.store.files import locked, scratch_name
 
-__all__ = ["copy", "copy_one", "folders", "linked", "remove", "spare"]
+__all__ = ["copy", "copy_one", "folders", "linked", "mark", "marked", "remove", "spare"]
+
+_DRIFT = 0.005  # seconds: a clock that is slewed is not set back
 
 
 def remove(path: str) -> None:
@@ -35,6 +38,34 @@ def folders(paths: list[str], like: str) -> None:
             shutil.copystat(like, path)
             status = os.stat(like)
             os.chown(path, status.st_uid, status.st_gid)
+
+
+def mark(folder: str) -> None:
+    """Notes that a snapshot's folder holds a fresh copy: `copied`, whose time says since when, with the inodes of its folders and the clock's offset.
+
+    A file's own change time tells that it was written, moved or linked; that the folder above it was moved only the folder's inode tells. And a clock that was set back tells nothing.
+    """
+    top = f"{folder}/fs"
+    inodes = {place[len(top) + 1 :]: os.stat(place).st_ino for place, _, _ in os.walk(top)}
+    with open(f"{folder}/copied", "w", encoding="utf-8", errors="surrogateescape") as file:
+        json.dump({"offset": _offset(), "folders": inodes}, file)
+
+
+def marked(place: str) -> tuple[int, dict[str, int]]:
+    """Gives since when (nanoseconds) a copy is the container's, and its folders' inodes; (0, {}) where nothing can be told, so that all has to be compared."""
+    try:
+        with open(place, encoding="utf-8", errors="surrogateescape") as file:
+            document = json.load(file)
+            since = os.fstat(file.fileno()).st_mtime_ns
+        if _offset() < document["offset"] - _DRIFT:
+            return 0, {}
+        return since, document["folders"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, {}
+
+
+def _offset() -> float:
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def copy(source: str, target: str, apart: str = "") -> None:

@@ -177,8 +177,8 @@ def _owner(on_disk: bool, folder: str, lower: list[str], default: list[int]) -> 
 
 
 def _changed(upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str, apart: Sequence[str]) -> list[diff.Change]:
-    since = os.lstat(marker).st_ctime_ns if marker else 0
-    return diff.changes(upper, tuple(lowers), diff.Comparison(whole, on_disk, since, tuple(apart)))
+    since, inodes = trees.marked(marker) if marker else (0, {})
+    return diff.changes(upper, tuple(lowers), diff.Comparison(whole, on_disk, since, tuple(apart), inodes))
 
 
 def changes(upper: str, lowers: list[str], whole: bool, on_disk: bool, marker: str = "", apart: Sequence[str] = ()) -> list[list[str]]:
@@ -272,5 +272,5 @@ def usage(path: str) -> list[int]:
 
 
 _OURS = (unpack, read_index, changes, pack, repack, export, join, cleared, usage)
-_OTHERS = (recycling.retire, trees.remove, trees.folders, trees.copy, trees.spare, exchange.look, exchange.take, exchange.lay)
+_OTHERS = (recycling.retire, trees.mark, trees.remove, trees.folders, trees.copy, trees.spare, exchange.look, exchange.take, exchange.lay)
 FUNCTIONS: dict[str, Callable[..., Any]] = {function.__name__: function for function in (*_OURS, *_OTHERS)}

@@ -7,8 +7,9 @@ own background and text keeps the inherited colour, so light and dark both work.
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable, Sequence
+
+from dockerlab.oci.visible import visible
 
 __all__ = ["TINTS", "attribute", "bar", "cell", "escape", "size_words", "table", "visible"]
 
@@ -21,12 +22,6 @@ TINTS = {
     "seen": "background:rgba(56,139,253,.14)",
 }
 _BORDER = "border:1px solid rgba(128,128,128,.35)"
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-
-
-def visible(text: str) -> str:
-    """Gives `text` with control, bidi and undecodable characters spelled out, so that what is seen is what is there."""
-    return _UNSAFE.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
 
 
 def escape(text: object) -> str:

@@ -54,9 +54,9 @@ class Story:
 def line(event: Event) -> str:
     """Gives docker's line for an event where no terminal shows progress; "" where docker says nothing."""
     if isinstance(event, TransferStarted) and event.way == "pull":
-        return f"{event.tag}: Pulling from {event.repository}"
+        return visible(f"{event.tag}: Pulling from {event.repository}")
     if isinstance(event, LayerStatus) and event.layer:
-        return f"{event.layer}: {event.status}{f' {event.note}' if event.note else ''}"
+        return visible(f"{event.layer}: {event.status}{f' {event.note}' if event.note else ''}")
     return ""
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from dockerlab.store import recycling
+from dockerlab.layers.diff import Comparison, changes
+from dockerlab.store import recycling, trees
 from dockerlab.store.trees import copy
 
 
@@ -30,7 +32,7 @@ def root(tmp_path: Path) -> Path:
     copy(str(base), str(used / "fs"))
     (used / "parents").write_text("base\nolder")
     time.sleep(0.02)
-    (used / "copied").touch()
+    trees.mark(str(used))
     time.sleep(0.02)
     return tmp_path
 
@@ -85,6 +87,43 @@ def test_a_folder_that_became_a_link_leads_nowhere(root: Path) -> None:
     recycling.retire(str(root / "used"))
     assert [path.name for path in outside.iterdir()] == ["mine"]
     assert ordered(spare(root)) == ordered(root / "base" / "fs")
+
+
+def test_a_folder_in_anothers_place(root: Path) -> None:
+    """What is in a folder does not change when the folder is moved."""
+    base, used = root / "base" / "fs", root / "used" / "fs"
+    for top in (base, used):
+        for name in ("blue", "green"):
+            (top / name / "deep").mkdir(parents=True)
+            (top / name / "deep" / "app").write_text(name)
+    shutil.copystat(base, used)
+    time.sleep(0.02)
+    trees.mark(str(root / "used"))
+    for old, new in (("blue", "other"), ("green", "blue"), ("other", "green")):
+        (used / old).rename(used / new)
+    since, inodes = trees.marked(str(root / "used" / "copied"))
+    changed = {change.path for change in changes(str(used), (str(base),), Comparison(whole=True, since=since, inodes=inodes))}
+    assert {"blue/deep/app", "green/deep/app"} <= changed
+    recycling.retire(str(root / "used"))
+    assert (spare(root) / "blue" / "deep" / "app").read_text() == "blue"
+
+
+def test_a_clock_that_was_set_back_tells_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "used" / "fs" / "etc" / "conf").write_text("mine")
+    offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    monkeypatch.setattr(trees, "_offset", lambda: offset - 60)
+    recycling.retire(str(root / "used"))
+    assert not spare(root).exists()
+
+
+def test_attributes_of_folders(root: Path) -> None:
+    folder = root / "used" / "fs" / "etc"
+    try:
+        os.setxattr(folder, "user.mine", b"x")
+    except OSError:
+        pytest.skip("this file system keeps no attributes")
+    recycling.retire(str(root / "used"))
+    assert os.listxattr(spare(root) / "etc") == os.listxattr(root / "base" / "fs" / "etc")
 
 
 def test_much_that_changed_is_removed(root: Path) -> None:

@@ -1,0 +1,174 @@
+"""cheroot's requests, made strict: lengths that two readers could read differently are refused, bodies are read block by block, what is not read ends the connection."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+from typing import Any
+
+from cheroot import server, wsgi
+
+from dockerlab.errors import RegistryError
+from dockerlab.registry.messages import Slice
+from dockerlab.registry.protocol import refusal
+
+__all__ = ["Connection", "Deadlines", "Gateway"]
+
+_LINE = 1 << 12
+_LENGTH = re.compile(rb"\d{1,18}")
+_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n")
+
+
+class _Plain:
+    """A body of a length that was told."""
+
+    def __init__(self, source: Any, length: int) -> None:
+        self._source, self.left = source, length
+
+    def read(self, size: int = 1 << 16) -> bytes:
+        data: bytes = self._source.read(min(size, self.left)) if self.left else b""
+        self.left -= len(data)
+        return data
+
+
+class _Chunked:
+    """A body in chunks (RFC 9112, section 7.1), given on as it comes: a chunk may be larger than the memory."""
+
+    def __init__(self, source: Any) -> None:
+        # What is left is not known; after an error nobody knows where the next request begins.
+        self._source, self._chunk, self.left, self._broken = source, 0, 1, False
+
+    def read(self, size: int = 1 << 16) -> bytes:
+        if not self.left or self._broken:
+            return b""
+        try:
+            return self._read(size)
+        except RegistryError:
+            self._broken = True
+            raise
+
+    def _read(self, size: int) -> bytes:
+        if not self._chunk:
+            found = _SIZE.fullmatch(self._source.readline(_LINE))
+            if not found:
+                raise refusal("SIZE_INVALID", message="a chunk's size cannot be read")
+            self._chunk = int(found[1], 16)
+            if not self._chunk:
+                self._trailers()
+                return b""
+        data: bytes = self._source.read(min(size, self._chunk))
+        self._chunk -= len(data)
+        if not data or (not self._chunk and self._source.read(2) != b"\r\n"):
+            raise refusal("SIZE_INVALID", message="a chunk is not as long as was said")
+        return data
+
+    def _trailers(self) -> None:
+        for _ in range(20):
+            if self._source.readline(_LINE) in (b"\r\n", b""):
+                self.left = 0
+                return
+        raise refusal("SIZE_INVALID", message="too many trailers")
+
+
+class _Request(server.HTTPRequest):
+    def parse_request(self) -> None:
+        with self.server.deadlines.watched(self.conn.socket):
+            super().parse_request()
+
+    def read_request_headers(self) -> bool:
+        if not super().read_request_headers():  # type: ignore[no-untyped-call]
+            return False
+        length, chunked = self.inheaders.get(b"Content-Length"), self.inheaders.get(b"Transfer-Encoding")
+        # Whoever stands before this server may believe the other one: RFC 9112, section 6.3.
+        if (length is not None and not _LENGTH.fullmatch(length)) or (length is not None and chunked is not None):
+            self.close_connection = True
+            self.simple_response("400 Bad Request", "the length of the body is not clear")
+            return False
+        return True
+
+    def respond(self) -> None:
+        self.rfile = _Chunked(self.conn.rfile) if self.chunked_read else _Plain(self.conn.rfile, int(self.inheaders.get(b"Content-Length", 0)))
+        self.server.gateway(self).respond()
+        self.ensure_headers_sent()
+
+    def send_headers(self) -> None:
+        body, self.rfile = self.rfile, _Plain(self.conn.rfile, 0)  # cheroot would read what is left in one piece
+        if body.left:
+            self.close_connection = True
+        super().send_headers()
+
+
+class Connection(server.HTTPConnection):
+    """A connection whose requests are strict."""
+
+    RequestHandlerClass = _Request
+
+
+class Gateway(wsgi.Gateway_10):
+    """Answers that are a part of a file go from the page cache to the socket."""
+
+    def respond(self) -> None:
+        answer = self.req.server.wsgi_app(self.env, self.start_response)
+        try:
+            if isinstance(answer, Slice) and not isinstance(self.req.conn.socket, ssl.SSLSocket):
+                self.req.ensure_headers_sent()
+                self.req.conn.wfile.flush()
+                _send(self.req.conn.socket, answer)
+                return
+            for block in answer:
+                self.write(block)
+            self.req.ensure_headers_sent()
+        finally:
+            if hasattr(answer, "close"):
+                answer.close()
+
+
+def _send(target: socket.socket, part: Slice) -> None:
+    offset, left = part.offset, part.length
+    with contextlib.closing(os.fdopen(os.dup(part.descriptor), "rb", buffering=0)) as file:
+        while left:
+            sent = target.sendfile(file, offset, left)
+            if not sent:
+                raise ConnectionError("the file is shorter than it was")
+            offset, left = offset + sent, left - sent
+
+
+class Deadlines:
+    """Ends connections that have not told what they want in time: a socket's own timeout begins anew with each byte."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._waiting, self._lock = seconds, dict[int, tuple[float, socket.socket]](), threading.Lock()
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Begins to watch, in a thread of its own."""
+        threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watches no longer."""
+        self._ended.set()
+
+    @contextlib.contextmanager
+    def watched(self, connection: socket.socket) -> Any:
+        """Gives the block so many seconds."""
+        key = threading.get_ident()
+        with self._lock:
+            self._waiting[key] = time.monotonic() + self._seconds, connection
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting.pop(key, None)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(1):
+            with self._lock:
+                late = [connection for until, connection in self._waiting.values() if until < time.monotonic()]
+            for connection in late:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)

@@ -24,6 +24,7 @@ from benchmarks.images import images  # noqa: E402
 from benchmarks.images import warm as warm_images  # noqa: E402
 from benchmarks.networks import networks  # noqa: E402
 from benchmarks.own import BIG, COMMIT, RUN, TEN_STEPS, looped, warm  # noqa: E402
+from benchmarks.registries import registries  # noqa: E402
 from dockerlab.commands.system import write_shim  # noqa: E402
 from dockerlab.engine import Container, Engine  # noqa: E402
 from dockerlab.store import work  # noqa: E402
@@ -165,6 +166,12 @@ def only_images(bench: Bench) -> None:
     images(bench)
     warm_images(bench, bench.engine("home"))
     with_many_files(bench)
+
+
+def only_registries(bench: Bench) -> None:
+    """The rows of registries alone."""
+    imported(bench)
+    registries(bench)
 
 
 def commit(bench: Bench) -> None:
@@ -329,6 +336,7 @@ def main() -> None:
     options.add_argument("--lives", action="store_true", help="the rows of a container's life alone")
     options.add_argument("--networks", action="store_true", help="the rows of networks alone")
     options.add_argument("--images", action="store_true", help="the rows of images and builds alone")
+    options.add_argument("--registries", action="store_true", help="the rows of registries alone")
     options.add_argument("--rounds", type=int, default=10, help="how often each short command is timed")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="dlb-", dir="/tmp", ignore_cleanup_errors=True) as name:
@@ -339,10 +347,12 @@ def main() -> None:
         try:
             try:
                 with dockerd() as bench.address:
-                    (only_lives if chosen.lives else only_networks if chosen.networks else only_images if chosen.images else with_docker)(bench)
+                    parts = {"lives": only_lives, "networks": only_networks, "images": only_images, "registries": only_registries}
+                    chosen_part = next((part for name, part in parts.items() if getattr(chosen, name)), None)
+                    (chosen_part or with_docker)(bench)
             except NoDocker as reason:
                 bench.skipped.append(f"all rows of docker: {reason}")
-            if not (chosen.lives or chosen.networks or chosen.images):
+            if not (chosen.lives or chosen.networks or chosen.images or chosen.registries):
                 with_runtimes(bench)
                 with_tar(bench)
                 with_many_files(bench)

@@ -32,15 +32,15 @@ _IMAGES = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedS
 _HISTORY = {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY", "Size": "SIZE", "Comment": "COMMENT", "CreatedAt": "CREATED AT"}
 
 
-def _rows(image: Image, full: bool, digests: list[tuple[Reference, str]]) -> list[dict[str, Any]]:
+def _rows(image: Image, full: bool, digests: list[Reference]) -> list[dict[str, Any]]:
     size, note = human_size3(image.size), image.config.config.labels.get("dockerlab.provenance", "")
     names: list[Reference | None] = [Reference.parse(name) for name in image.record.names]
-    names = names or [where for where, _ in digests] or [None]
+    names = names or [*digests] or [None]
     return [
         {
             "Repository": name.familiar_name if name else "<none>", "Tag": (name.tag if name else "") or "<none>", "ID": image.id if full else image.short_id,
             "CreatedSince": _since(image.config.created), "CreatedAt": moment(image.config.created), "Size": size,
-            "Digest": next((digest for where, digest in digests if name and where.familiar_name == name.familiar_name), "<none>"),
+            "Digest": next((str(where.digest) for where in digests if name and where.familiar_name == name.familiar_name), "<none>"),
             "Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A", "VirtualSize": human_size(image.size), "Note": note,
         }
         for name in names
@@ -55,7 +55,7 @@ def images(call: Call) -> Outcome:
     """docker images."""
     found = call.engine.images.list(intermediate=call.flag("all"))
     tests = [_test(call, word) for word in call.flag("filter")]
-    rows = [(i, row) for i in found if all(_passes(i, n, v) for n, v in tests if n != "reference") for row in _rows(i, call.flag("no-trunc"), call.engine.distribution.digests(i.id))]
+    rows = [(i, row) for i in found if all(_passes(i, n, v) for n, v in tests if n != "reference") for row in _rows(i, call.flag("no-trunc"), call.engine.places.digests(i.id))]
     patterns = [v for n, v in tests if n == "reference"] + list(call.args)
     kept = [row for _, row in rows if not patterns or any(_named(row, p) for p in patterns)]
     default = "table {{.Repository}}\t{{.Tag}}" + ("\t{{.Digest}}" if call.flag("digests") else "") + "\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"

@@ -131,7 +131,7 @@ def _limits(container: Container) -> dict[str, Any]:
 
 def _of_image(call: Call, name: str) -> dict[str, Any]:
     image = call.engine.images.get(name)
-    return image_facts(image, [where.familiar for where, _ in call.engine.distribution.digests(image.id)])
+    return image_facts(image, [where.familiar for where in call.engine.places.digests(image.id)])
 
 
 def image_facts(image: Image, digests: Sequence[str] = ()) -> dict[str, Any]:

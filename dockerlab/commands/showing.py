@@ -36,7 +36,7 @@ def shown(call: Call, look: Callable[[Call, str], dict[str, Any]]) -> Outcome:
 
 def _template(text: str) -> Template | None:
     try:
-        return Template.typed("{{json .}}" if text == "json" else text) if text else None
+        return Template("{{json .}}" if text == "json" else text) if text else None
     except InvalidArgument as error:
         error.exit_code = 64
         raise

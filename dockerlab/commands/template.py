@@ -243,7 +243,7 @@ class Template:
 
     @classmethod
     def typed(cls, text: str) -> Template:
-        """Reads what somebody typed, in whose `\\t` and `\\n` docker sees a tab and a line end."""
+        """Reads what somebody typed, in whose `\\t` and `\\n` docker sees a tab and a line end: for lists, not for `inspect`."""
         return cls(text.replace("\\t", "\t").replace("\\n", "\n"))
 
     def render(self, value: Any) -> str:

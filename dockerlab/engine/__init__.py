@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dockerlab.engine.builds import Builds
 from dockerlab.engine.containers import Container, Containers, RunOptions
-from dockerlab.engine.distribution import Distribution
 from dockerlab.engine.execution import ExecOptions
 from dockerlab.engine.images import Image, Images
 from dockerlab.engine.networks import Networks
@@ -34,8 +34,12 @@ from dockerlab.store.images import ImageStore
 from dockerlab.store.journal import Journal
 from dockerlab.store.native import NativeSnapshotter
 from dockerlab.store.overlay import OverlaySnapshotter
+from dockerlab.store.places import Places
 from dockerlab.store.snapshots import Snapshotter
 from dockerlab.store.volumes import VolumeStore
+
+if TYPE_CHECKING:
+    from dockerlab.engine.distribution import Distribution
 
 __all__ = ["Container", "Containers", "Engine", "ExecOptions", "Image", "Images", "RunOptions"]
 
@@ -56,7 +60,7 @@ class Engine:
         self.follow: Callable[[str, Reference, Iterable[Event]], object] = lambda why, reference, events: deque(events, maxlen=0)
         self.journal = Journal(self.home)
         self.images = Images(self)
-        self.distribution = Distribution(self)
+        self.places = Places(self.home)
         self.containers = Containers(self)
         self.builds = Builds(self)
         self.volumes = Volumes(self)
@@ -107,6 +111,13 @@ class Engine:
         if able.overlay:
             return OverlaySnapshotter(folder / f"overlay-{able.tier}", self.world.call, userxattr=able.overlay == "user", owners=able.owners)
         return NativeSnapshotter(folder / f"native-{able.tier}", self.world.call, owners=able.owners, devices=able.direct and able.owners, later=self.world.later)
+
+    @cached_property
+    def distribution(self) -> Distribution:
+        """The way to registries; most command lines do without, and without TLS and HTTP."""
+        from dockerlab.engine.distribution import Distribution
+
+        return Distribution(self)
 
     @cached_property
     def volume_store(self) -> VolumeStore:

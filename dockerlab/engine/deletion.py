@@ -63,10 +63,9 @@ class Deletion:
         here = [Reference.parse(name) for name in record.names] if record else []
         if any((each.registry, each.repository) == (gone.registry, gone.repository) for each in here):
             return
-        distribution = self._engine.distribution
-        for reference, _ in distribution.digests(ident):
+        for reference in self._engine.places.digests(ident):
             if (reference.registry, reference.repository) == (gone.registry, gone.repository):
-                distribution.places.forget(str(reference), f"image {ident}")
+                self._engine.places.forget(str(reference), f"image {ident}")
                 yield "Untagged", reference.familiar
 
     def _refuse_last_name(self, image: Image, name: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dockerlab.engine.images import now
 from dockerlab.engine.settings import RegistrySettings
 from dockerlab.engine.transferring import Transfer
-from dockerlab.errors import CorruptContent, InvalidReference, InvalidRequest, NotFound, RegistryError
+from dockerlab.errors import CorruptContent, InvalidRequest, NotFound, RegistryError
 from dockerlab.events import Event, TransferEnded, TransferStarted
 from dockerlab.oci import platforms
 from dockerlab.oci.config import ImageConfig
@@ -27,7 +27,6 @@ from dockerlab.registry.client import Fetched, Registry, Tell, about
 from dockerlab.registry.keychain import Keychain, Login
 from dockerlab.registry.transfer import Cargo, Parcel, fetched_layers, push
 from dockerlab.registry.transport import Sockets, Transport
-from dockerlab.store.places import Places
 from dockerlab.store.work import read_index
 from dockerlab.version import __version__
 
@@ -47,7 +46,6 @@ class Distribution:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.places = Places(engine.home)
         self.transport: Transport | None = None
         # What was pushed and pulled here, the newest last, to be looked at again.
         self.transfers: deque[Transfer] = deque(maxlen=20)
@@ -79,8 +77,8 @@ class Distribution:
                 yield event
                 if isinstance(event, TransferEnded):
                     repository = f"{reference.registry}/{reference.repository}"
-                    self.places.note(repository, [event.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers)])
-                    self.places.note(f"{repository}@{event.digest}", [f"image {image.id}"])
+                    self._engine.places.note(repository, [event.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers)])
+                    self._engine.places.note(f"{repository}@{event.digest}", [f"image {image.id}"])
                     self._engine.journal.note("image", "push", image.id, {"name": f"{reference.familiar_name}:{tag}"})
 
     def _chosen(self, reference: Reference, all_tags: bool) -> list[tuple[str, Image]]:
@@ -105,7 +103,7 @@ class Distribution:
         def parcel(descriptor: Descriptor, label: str) -> Parcel:
             if descriptor.digest not in content:
                 raise NotFound(f"blob {short(descriptor.digest)} is missing", kind="blob", name=descriptor.digest, hint="run `docker system check`")
-            known = [place.partition("/") for place in self.places.of(descriptor.digest) if place != own]
+            known = [place.partition("/") for place in self._engine.places.of(descriptor.digest) if place != own]
             sources = tuple(name for host, _, name in known if host == reference.registry)
             return Parcel(descriptor.digest, descriptor.size, content.path(descriptor.digest), label, sources)
 
@@ -135,15 +133,6 @@ class Distribution:
                 if near.manifest(reference.repository, str(reference.tagged().digest or reference.tagged().tag), head=True):
                     return near
         return self.registry(reference.registry, tell)
-
-    def digests(self, image: str) -> list[tuple[Reference, str]]:
-        """Gives under which names by digest a registry is known to have an image, as docker's RepoDigests; with the digest."""
-        found = []
-        for place in self.places.of(f"image {image}"):
-            with contextlib.suppress(InvalidReference):
-                reference = Reference.parse(place)
-                found.append((reference, str(reference.digest)))
-        return found
 
     # Login.
 
@@ -299,8 +288,8 @@ class _Pull:
         image = engine.image_store.add(raw_config, chosen.raw, name=name, when=now())
         repository = f"{reference.registry}/{reference.repository}"
         digest = digest_of(fetched.raw)  # the registry may have named it by another algorithm
-        engine.distribution.places.note(repository, [digest, chosen.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)])
-        engine.distribution.places.note(f"{repository}@{digest}", [f"image {image}"])
+        engine.places.note(repository, [digest, chosen.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)])
+        engine.places.note(f"{repository}@{digest}", [f"image {image}"])
         engine.journal.note("image", "pull", image, {"name": reference.familiar_name})
         fresh = before != image if name else not known
         return TransferEnded(reference.tag, fetched.digest, len(fetched.raw), fresh)

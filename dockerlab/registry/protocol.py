@@ -38,7 +38,7 @@ CODES = {
     "DIGEST_INVALID": Code(400, "provided digest did not match uploaded content"),
     "MANIFEST_BLOB_UNKNOWN": Code(404, "manifest references a manifest or blob unknown to registry"),
     "MANIFEST_INVALID": Code(400, "manifest invalid"),
-    "MANIFEST_UNKNOWN": Code(404, "manifest unknown to registry"),
+    "MANIFEST_UNKNOWN": Code(404, "manifest unknown"),
     "NAME_INVALID": Code(400, "invalid repository name"),
     "NAME_UNKNOWN": Code(404, "repository name not known to registry"),
     "PAGINATION_NUMBER_INVALID": Code(400, "invalid number of results requested"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import socket
-import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +109,8 @@ class Sockets:
         self._pools: dict[tuple[str, bool, bool], urllib3.PoolManager] = {}
 
     def _pool(self, proxy: str, secure: bool, verify: bool) -> urllib3.PoolManager:
+        import ssl
+
         import urllib3
 
         key = proxy, secure, verify
@@ -169,6 +170,8 @@ def _proxy(url: str) -> str:
 
 def _reason(error: BaseException) -> str:
     """Gives what Go would say: docker's users know those words."""
+    import ssl
+
     text = str(error)
     inner: BaseException | None = error
     while inner is not None:

@@ -228,8 +228,17 @@ class Monitor(Supervisor):
             self.tell("die", exitCode=str(code))
             self.membership.part()
             self._tell_volumes("unmount")
+            self._volumes_back()  # who hears of the end may look at them
             self._note(status="exited" if self.again is None else "restarting", exit_code=code, finished=now(), pid=0, networks={}, ports=[])
             self._tell_waiting(code)
+
+    def _volumes_back(self) -> None:
+        if not self.has_pids:
+            descendants.end()
+        try:
+            self.luggage.take_back()
+        except OSError as error:
+            self.say({"note": f"a volume could not be copied back: {error.strerror}; the container still has it"})
 
     def _policy(self) -> str:
         """Gives the restart policy of this moment, which `update` may have changed, and takes note of the name, which `rename` may have."""
@@ -414,10 +423,7 @@ class Monitor(Supervisor):
             return
 
     def _end(self, code: int) -> None:
-        try:
-            self.luggage.take_back()
-        except OSError as error:
-            self.say({"note": f"a volume could not be copied back: {error.strerror}; the container still has it"})
+        self._volumes_back()
         if group := self.request.get("cgroup"):
             cgroups.remove(group)  # before anybody is told: who starts the container again makes it again
         if self.asked:

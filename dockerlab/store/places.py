@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from dockerlab.errors import InvalidReference
+from dockerlab.oci.reference import Reference
 from dockerlab.store.files import locked, publish
 
 __all__ = ["Places"]
@@ -41,6 +44,14 @@ class Places:
             if repository in known.get(digest, []):
                 known[digest] = [each for each in known[digest] if each != repository]
                 publish(self._path, json.dumps(known).encode())
+
+    def digests(self, image: str) -> list[Reference]:
+        """Gives the names by digest under which registries are known to have an image, as docker's RepoDigests."""
+        found = []
+        for place in self.of(f"image {image}"):
+            with contextlib.suppress(InvalidReference):
+                found.append(Reference.parse(place))
+        return found
 
     def of(self, digest: str) -> tuple[str, ...]:
         """Gives the repositories that are known to have it."""

@@ -99,9 +99,11 @@ def text(story: Story, *, exchanges: bool = True) -> str:
     lines = [summary(story), "", *aligned(rows, right=(2, 3)), "", story.digest]
     if exchanges and story.exchanges:
         told = [["#", "request", "status", "sent", "received", "time"]]
-        told += [[str(n), f"{e.method} {visible(_path(e.url))}", str(e.status or e.error), _words(e.sent), _words(e.received), _time(e)] for n, e in enumerate(story.exchanges, 1)]
+        told += [[str(n), f"{e.method} {visible(_path(e.url))}", str(e.status or "failed"), _words(e.sent), _words(e.received), _time(e)] for n, e in enumerate(story.exchanges, 1)]
         lines += ["", *aligned(told, right=(0, 3, 4, 5)), ""]
-        lines += [curl(each) for each in story.exchanges]
+        for each in story.exchanges:
+            lines += [f"# failed: {visible(each.error)}"] if each.error else []
+            lines.append(curl(each))
     return "\n".join(lines)
 
 
@@ -162,9 +164,10 @@ def _row_html(row: Row, whole: int) -> str:
 def _exchange_html(number: int, exchange: HttpExchange) -> str:
     asked = "".join(f"&gt; {escape(name)}: {escape(value)}\n" for name, value in exchange.request)
     told = "".join(f"&lt; {escape(name)}: {escape(value)}\n" for name, value in exchange.response)
+    told += f"failed: {escape(exchange.error)}\n" if exchange.error else ""
     inside = f'<pre style="white-space:pre-wrap;margin:.3em 0">{asked}{told}\n{escape(curl(exchange))}</pre>'
     request = f"<details><summary><code>{exchange.method} {escape(_path(exchange.url))}</code></summary>{inside}</details>"
-    status = str(exchange.status) if exchange.status else escape(exchange.error)
+    status = str(exchange.status) if exchange.status else "failed"
     rest = "".join(cell(words, style=_TIGHT) for words in (status, _words(exchange.sent), _words(exchange.received), _time(exchange)))
     return f"<tr>{cell(str(number))}{cell(request)}{rest}</tr>"
 

@@ -42,7 +42,7 @@ CASES = [
         f"docker tag painted $R/me/other; docker push $R/me/other{_CALM}", "docker rmi $R/me/painted $R/me/painted:1 | wc -l", "docker pull $R/me/painted", "docker pull $R/me/painted",
         f"docker rmi -f $R/me/painted painted $R/me/other > /dev/null; docker pull $R/me/painted | grep -v Verifying{_CALM}", "docker run --rm $R/me/painted cat /1 /2",
         "docker images --format '{{.Tag}}' $R/me/painted", "docker pull -q $R/me/painted:1", "docker pull -a $R/me/painted | grep -c Pulling",
-        "docker inspect -f '{{len .RepoDigests}} {{range .RepoTags}}{{.}} {{end}}' $R/me/painted",
+        "docker inspect -f '{{len .RepoDigests}} {{range .RepoTags}}{{.}} {{end}}' $R/me/painted", r"docker inspect -f 'a\nb{{\"\n\"}}c' busybox",
     )),
     same("by digest", *_lines(
         _PAINT, f"docker push $R/me/painted > /dev/null; D=$(docker inspect -f '{{{{index .RepoDigests 0}}}}' $R/me/painted); {_GONE}; docker pull $D | tail -n 3",

@@ -8,6 +8,7 @@ import pytest
 
 from dockerlab.engine import Engine, RunOptions
 from dockerlab.errors import InUse, InvalidRequest, NotFound
+from tests.conftest import until
 
 
 def test_a_volume_outlives_its_containers_and_is_kept_for_them(engine: Engine) -> None:
@@ -48,3 +49,14 @@ def test_a_new_volume_is_owned_as_the_folder_of_the_image(engine: Engine, tmp_pa
     said.clear()
     engine.containers.run("owned", ["sh", "-c", "echo y > /v/y && cat /v/y"], RunOptions(rm=True, user="5:6"), stdout=said.append, stderr=said.append)
     assert b"".join(said).endswith(b"y\n") and b"denied" not in b"".join(said)
+
+
+def test_who_hears_of_the_end_finds_what_was_written(engine: Engine, tmp_path: Path) -> None:
+    """Also where volumes are copied: they are back before anybody is told."""
+    (tmp_path / "data").mkdir()
+    script = "trap 'i=0; while [ $i -lt 300 ]; do echo $i > /data/$i; i=$((i+1)); done; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
+    container = engine.containers.create("busybox", ["sh", "-c", script], RunOptions(volume=(f"{tmp_path}/data:/data",)))
+    container.start(detach=True).close()
+    until(lambda: any(b"ready" in data for _, _, data in container.logs()))
+    container.stop()
+    assert len(list((tmp_path / "data").iterdir())) == 300

@@ -1,0 +1,128 @@
+"""The server as a process: several of them, signals, TLS, the program of a container, the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dockerlab.errors import InvalidArgument
+from dockerlab.oci.digest import digest_of
+from dockerlab.registry.__main__ import program
+from dockerlab.registry.client import Registry
+from dockerlab.registry.serving import Listening, bound
+from dockerlab.registry.storage import Storage
+from dockerlab.registry.transport import Sockets
+from tests.registry.conftest import sha
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextlib.contextmanager
+def served(folder: Path, *words: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Runs `dockerlab registry serve` and gives the address that it tells."""
+    env = {**os.environ, "DOCKERLAB_HOME": str(folder / "home"), "DOCKERLAB_SERVER": "0", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "dockerlab.cli", "registry", "serve", "--listen", "127.0.0.1:0", *words, str(folder / "shelf")]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    try:
+        line = process.stdout.readline()
+        assert "listening at" in line, process.communicate()
+        yield line.rpartition("://")[2].partition("/")[0], process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=40)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_push_to_it_and_its_end(tmp_path: Path, processes: int) -> None:
+    with served(tmp_path, "--processes", str(processes)) as (address, process):
+        registry = Registry(address, Sockets())
+        data = os.urandom(3 << 20)
+        for name in ("a", "b", "c"):  # chunks of one upload may come to several processes
+            registry.upload(name, sha(data), len(data), lambda: __import__("io").BytesIO(data))
+            assert registry.has_blob(name, sha(data)) == len(data)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=40)
+        assert process.returncode == 0
+        lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+        assert {"GET", "HEAD", "POST", "PATCH", "PUT"} <= {line["method"] for line in lines}
+        assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("pause", [0, 0.002, 0.015])
+def test_an_end_at_once(tmp_path: Path, pause: float) -> None:
+    with served(tmp_path, "--processes", "2") as (address, process):
+        with urllib.request.urlopen(f"http://{address}/v2/", timeout=5) as reply:
+            assert reply.status == 200
+        time.sleep(pause)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=40)
+        assert process.returncode == 0
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+    with served(tmp_path, "--processes", "2") as (address, process):
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while len(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for _ in range(6):
+            with urllib.request.urlopen(f"http://{address}/healthz", timeout=5) as reply:
+                assert reply.status == 200
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with bound(Listening(port=0)) as sock, pytest.raises(InvalidArgument, match="address already in use"):
+        bound(Listening(port=sock.getsockname()[1]))
+
+
+def test_tls(tmp_path: Path) -> None:
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key", "-out", "cert", "-days", "2", "-subj", "/CN=localhost",
+             "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]  # fmt: skip
+    try:
+        subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("there is no openssl to make a certificate with")
+    with served(tmp_path, "--tls-cert", str(tmp_path / "cert"), "--tls-key", str(tmp_path / "key")) as (address, _):
+        data = os.urandom(3 << 20)
+        trusting = Registry(address, Sockets(authorities=[tmp_path / "cert"]))
+        trusting.upload("a", sha(data), len(data), lambda: __import__("io").BytesIO(data))
+        trusting.download("a", sha(data), len(data), tmp_path / "back")
+        assert digest_of((tmp_path / "back").read_bytes()) == sha(data)
+        assert trusting.base.startswith("https://")
+
+
+def test_the_variables_of_cncf_distribution(tmp_path: Path) -> None:
+    (tmp_path / "htpasswd").write_text("")
+    _, where = program(["serve", str(tmp_path / "a")], {"REGISTRY_HTTP_ADDR": ":5001", "REGISTRY_AUTH": "htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH": str(tmp_path / "htpasswd"), "HOME": "/"})
+    assert (where.host, where.port) == ("0.0.0.0", 5001)
+    app, _ = program(["serve"], {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "b"), "REGISTRY_STORAGE_MAINTENANCE_READONLY": '{"enabled": true}'})
+    assert (app.storage.root, app.read_only) == (tmp_path / "b", True)
+    for words, variables in ((["serve"], {"REGISTRY_PROXY_REMOTEURL": "x"}), (["serve"], {"REGISTRY_AUTH": "silly"}), (["help"], {}), (["serve", str(tmp_path)], {"REGISTRY_HTTP_ADDR": "x"})):
+        with pytest.raises(InvalidArgument):
+            program(words, variables)
+
+
+def test_garbage_by_the_command_line(tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "shelf")
+    place = storage.blob(sha(b"lost"))
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"lost")
+    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "DOCKERLAB_SERVER": "0", "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-m", "dockerlab.cli", "registry", "gc", "--now"]
+    done = subprocess.run([*words, str(tmp_path / "shelf")], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "1 blobs with 4B freed; 0 manifests, 0 links and 0 uploads removed\n")
+    assert subprocess.run([*words, str(tmp_path / "home")], env=env, capture_output=True, text=True, check=False).returncode == 1

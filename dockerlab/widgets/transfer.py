@@ -104,7 +104,7 @@ def text(story: Story, *, exchanges: bool = True) -> str:
         for each in story.exchanges:
             lines += [f"# failed: {visible(each.error)}"] if each.error else []
             lines.append(curl(each))
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def _time(exchange: HttpExchange) -> str:

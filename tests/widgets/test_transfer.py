@@ -1,0 +1,48 @@
+"""The push and pull view, from plain values."""
+
+from __future__ import annotations
+
+from dockerlab.events import HttpExchange, LayerStatus, TransferEnded, TransferStarted
+from dockerlab.widgets import transfer
+from dockerlab.widgets.transfer import Row, Story
+
+DIGEST = "sha256:" + "a" * 64
+PUT = HttpExchange("PUT", f"http://localhost:5000/v2/a/blobs/uploads/1?digest={DIGEST}", 201, 0.0042, sent=5, request=(("Authorization", "Basic $LOGIN"), ("Content-Length", "5")))
+STORY = Story("push", "localhost:5000/a:1", DIGEST, (Row("c0ffee", "Pushed", 10, 5, (("HEAD", 404), ("PUT", 201))), Row("manifest", "1", 20, 20)), (PUT,))
+
+
+def test_lines_as_docker_has_them() -> None:
+    assert transfer.line(TransferStarted("pull", "r", "library/a", "1")) == "1: Pulling from library/a"
+    assert transfer.line(TransferStarted("push", "r", "library/a", "1")) == ""
+    assert transfer.line(LayerStatus("c0ffee", "Mounted from", note="b")) == "c0ffee: Mounted from b"
+    assert transfer.line(LayerStatus("", "Pushed")) == ""
+    assert transfer.ended(TransferEnded("1", DIGEST, 20)) == f"1: digest: {DIGEST} size: 20"
+
+
+def test_meters() -> None:
+    states = {"a": ("Pushing", 500_000, 1_000_000), "b": ("Preparing", 0, 10), "c": ("Pushed", 10, 10)}
+    assert transfer.meters(states, width=10) == ["a: Pushing [=====>     ]  500kB/1MB", "b: Preparing", "c: Pushed"]
+
+
+def test_curl_names_no_secret() -> None:
+    line = transfer.curl(PUT)
+    assert line == f"curl -i -X PUT -H \"Authorization: Basic $LOGIN\" --data-binary @blob 'http://localhost:5000/v2/a/blobs/uploads/1?digest={DIGEST}'"
+    assert transfer.curl(HttpExchange("HEAD", "http://r/v2/", 200, 0)) == "curl -I http://r/v2/"
+
+
+def test_the_text() -> None:
+    text = transfer.text(STORY)
+    assert text.startswith("push localhost:5000/a:1: 5B on the wire for an image of 30B (17 %)\n")
+    assert "HEAD 404 · PUT 201" in text
+    assert "PUT /v2/a/blobs/uploads/1?digest=sha256:aaaaaaaaaaaa…" in text
+    assert "curl -i" not in transfer.text(STORY, exchanges=False)
+
+
+def test_hostile_words_stay_words() -> None:
+    evil = "<img src=x onerror=alert(1)>\x1b[2J\u202e"
+    exchange = HttpExchange("GET", f"http://r/v2/{evil}", 0, 0, error=evil, request=((evil, evil),), response=((evil, evil),))
+    story = Story("pull", evil, evil, (Row(evil, evil, 1, 1, ((evil, 5),)),), (exchange,))
+    for shown in (transfer.html(story), transfer.compared(story, STORY)):
+        assert "<img" not in shown and "\x1b" not in shown and "\u202e" not in shown
+    assert "\x1b" not in transfer.text(story) and "\u202e" not in transfer.text(story)
+    assert "\x1b" not in transfer.line(LayerStatus("a", "b", note=evil))

@@ -12,16 +12,8 @@ from dockerlab.errors import InvalidArgument
 __all__ = ["gc", "serve"]
 
 
-def _needed() -> None:
-    try:
-        import cheroot  # noqa: F401
-    except ImportError as error:
-        raise InvalidArgument("the registry's server needs cheroot", hint="pip install 'dockerlab[registry]'") from error
-
-
 def serve(call: Call) -> Outcome:
     """dockerlab registry serve."""
-    _needed()
     from dockerlab.registry import serving
     from dockerlab.registry.access import Htpasswd
     from dockerlab.registry.server import RegistryApp

@@ -53,7 +53,7 @@ def _loaded() -> dict[str, Path]:
     code = f"import sys; sys.path[:] = {[entry or os.getcwd() for entry in sys.path]!r}\n{_LISTING}"
     done = subprocess.run([sys.executable, "-S", "-E", "-X", "frozen_modules=off", "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NotSupportedHere("this host lacks what the registry's server needs", reason="not installed", hint="pip install 'dockerlab[registry]'")
+        raise NotSupportedHere("this host lacks what the registry's server needs", reason="not installed", hint="install dockerlab anew, with its dependencies")
     return {name: Path(place) for name, place in json.loads(done.stdout).items() if place and name != "__main__"}
 
 

@@ -6,6 +6,7 @@ Everything begins as the container's own user. A change is kept by process, and 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 
 from dockerlab.linux import processes
@@ -77,17 +78,33 @@ def may(who: Credentials, uid: int, gid: int, mode: int, wanted: int) -> bool:
     return (mode >> shift) & wanted == wanted
 
 
+_SAME = 0.02  # seconds in which a number cannot have come to another process: all others would have to be used up before
+
+
 class Processes:
     """The credentials of all processes of one container."""
 
     def __init__(self, first: Credentials) -> None:
         self.first = first
         self._known: dict[int, tuple[str, Credentials]] = {}
+        self._recent: dict[int, tuple[float, int]] = {}  # by thread: when it was looked up, and its process
 
     def of(self, pid: int) -> Credentials:
         """Gives those of a process, by any of its threads."""
         if not self._known:
             return self.first
+        now = time.monotonic()
+        seen, process = self._recent.get(pid, (0.0, 0))
+        if now - seen > _SAME or process not in self._known:
+            process = self._looked_up(pid)
+            if len(self._recent) > 4096:
+                self._recent.clear()
+            self._recent[pid] = now, process
+        known = self._known.get(process)
+        return known[1] if known else self.first
+
+    def _looked_up(self, pid: int) -> int:
+        """Gives the number of the process that a thread belongs to, whose credentials are known from now on; 0 for none."""
         passed = []
         found = self.first
         for _ in range(64):
@@ -102,7 +119,7 @@ class Processes:
             pid = parent
         for process, began in passed:
             self._known[process] = began, found
-        return found
+        return passed[0][0] if passed else process
 
     def set(self, pid: int, new: Credentials) -> None:
         """Notes a change."""

@@ -44,8 +44,8 @@ __all__ = ["leave_one", "main"]
 _IDLE_SECONDS, _LOOK_SECONDS = 600, 30
 # What commands import when they need it, beside each other.
 _LATER = (
-    "dockerlab.engine.current", "dockerlab.engine.distribution", "dockerlab.recipes.busybox", "dockerlab.runtime.chroot", "dockerlab.runtime.proot", "dockerlab.runtime.root", "dockerlab.runtime.userns",
-    "platformdirs", "sqlite3", "json", "tempfile", "isal.isal_zlib", "ssl", "urllib3",
+    "dockerlab.engine.current", "dockerlab.engine.distribution", "dockerlab.recipes.busybox", "dockerlab.runtime.chroot", "dockerlab.runtime.proot", "dockerlab.runtime.root",
+    "dockerlab.runtime.userns", "platformdirs", "sqlite3", "json", "tempfile", "isal.isal_zlib", "ssl", "urllib3",
 )  # fmt: skip
 _CODE = "import sys; sys.path[:] = {path!r}; from dockerlab.cli.server import main; main()"
 

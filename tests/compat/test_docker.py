@@ -160,7 +160,7 @@ SOURCES = [
     same("COPY --from depends on content", _build(r"FROM busybox AS one\nRUN echo 1 > /f\nFROM busybox\nCOPY --from=one /f /g\n", "-q -t x"),
           _build(r"FROM busybox AS one\nRUN echo 2 > /other; echo 1 > /f\nFROM busybox\nCOPY --from=one /f /g\n"),
           _build(r"FROM busybox AS one\nRUN echo 2 > /f\nFROM busybox\nCOPY --from=one /f /g\n", "-t x"), "docker run --rm x cat /g"),
-    same("COPY --from of nothing", *(_build(rf"FROM busybox AS one\nFROM busybox\nCOPY --from={words}\n") for words in (
+    same("COPY --from of nothing", *(_build(rf"FROM busybox AS one\nFROM busybox\nCOPY --from=one /bin/true /t\nCOPY --from={words}\n") for words in (
         "one /nosuch /e", "one /nosuch* /e", "5 /etc /e", "1 /etc /e", "one ../../etc/passwd /e", "one bin etc /e")), _build(r"FROM busybox\nCOPY --from= /x /e\n")),
     same("a Dockerfile from a pipe", "printf 'FROM busybox\\nCOPY . /x\\nRUN ls -a /x\\n' | docker build -t p -", "printf 'FROM busybox\\nCOPY f /y\\n' | docker build -",
           "echo f > f; printf 'FROM busybox\\nCOPY f /y\\n' | docker build -t p2 -f - .", "docker run --rm p2 cat /y", "docker build - < /dev/null", "printf 'FOO\\n' | docker build -",
@@ -212,7 +212,7 @@ MANAGEMENT = [
           "docker inspect -f '{{.Nosuch}}' busybox", "docker inspect nosuch c1 -f '{{.Name}}'", "docker inspect Upper/Case", "docker inspect -f '{{.Config.User}}' busybox"),
     same("names that are none", "docker history Upper/Case", "docker rmi Upper/Case", "docker run --rm Upper/Case", "docker create Upper/Case", "docker run --rm '' true",
           "docker commit nosuch Upper", "docker images Upper"),
-    same("disk usage", _build(r"FROM busybox\nRUN echo 12345 > /a\nFROM busybox\nRUN echo 123456789 > /b; ln -s abc /l\n", "-q -t x:1"), "docker create --name c0 x:1 true",
+    same("disk usage", _build(r"FROM busybox AS a\nRUN echo 12345 > /a\nFROM busybox\nCOPY --from=a /a /a\nRUN echo 123456789 > /b; ln -s abc /l\n", "-q -t x:1"), "docker create --name c0 x:1 true",
           "docker run --name c1 -v vv:/v -v /anon busybox sh -c 'echo 123 > /v/x; echo 123456 > /y; ln -s yy /z; echo 1 > /anon/k'", "docker system df", "docker rm -v c1", "docker system df",
           "docker system df --format '{{.Type}} {{.TotalCount}} {{.Active}}'", "docker system prune -f | tail -1", "docker system df"),
     same("prune by label and time", "docker create --name c1 -l a=b -l k=v busybox", "docker create --name c2 -l a=c busybox", "docker create --name c3 busybox",

@@ -90,7 +90,7 @@ class _Side:
 
     def forget(self) -> None:
         """Has nothing of the image here."""
-        for each in ("large", self.name):
+        for each in ("large", *(self.name.replace(f"x{self._number}/", f"x{number}/") for number in range(self._number + 1))):
             with contextlib.suppress(RuntimeError):
                 self.do("rmi", "-f", each)
 

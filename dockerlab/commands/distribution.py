@@ -16,22 +16,21 @@ from dockerlab.widgets import transfer as view
 __all__ = ["login", "logout", "pull", "push"]
 
 
-def _followed(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> TransferEnded | None:
-    """Shows a transfer as it goes, one image after another; gives how the last one ended."""
-    screen, ended = Screen(call.out, call.surface.live()), None
+def _followed(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> None:
+    """Shows a transfer as it goes, one image after another."""
+    screen = Screen(call.out, call.surface.live())
     for event in events:
         transfer.hear(event)
         if isinstance(event, TransferStarted):
             screen = Screen(call.out, call.surface.live())
             if not quiet and event.way == "pull":
                 call.out(view.line(event))
+        elif quiet:
+            continue
         elif isinstance(event, TransferEnded):
-            ended = event
-            if not quiet:
-                _close(call, event, transfer)
-        elif not quiet:
+            _close(call, event, transfer)
+        else:
             screen.take(event)
-    return ended
 
 
 def _close(call: Call, event: TransferEnded, transfer: Transfer) -> None:

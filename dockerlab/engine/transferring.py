@@ -37,9 +37,8 @@ class Transfer:
             status = f"{event.status} {event.note}".strip()
             self._rows[label] = view.Row(label, status, event.size, event.sent)
         elif isinstance(event, TransferEnded):
-            way = self._story.way
             self._rows["manifest"] = view.Row("manifest", event.tag, event.size, event.size)
-            self._story = replace(self._story, digest=event.digest, way=way)
+            self._story = replace(self._story, digest=event.digest)
 
     @property
     def story(self) -> view.Story:

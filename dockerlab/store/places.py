@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +22,18 @@ class Places:
 
     def __init__(self, root: Path) -> None:
         self._path, self._lock = root / "places.json", root / "places.lock"
+        self._seen: tuple[tuple[int, int, int], dict[str, list[str]]] = (0, 0, 0), {}
+
+    def _known(self) -> dict[str, list[str]]:
+        """Gives what the file says, to be looked at only; each change is a new file, so that one that is the same file says the same."""
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return {}
+        mark = status.st_ino, status.st_mtime_ns, status.st_size
+        if self._seen[0] != mark:
+            self._seen = mark, self._read()
+        return self._seen[1]
 
     def _read(self) -> dict[str, list[str]]:
         try:
@@ -55,4 +68,4 @@ class Places:
 
     def of(self, digest: str) -> tuple[str, ...]:
         """Gives the repositories that are known to have it."""
-        return tuple(self._read().get(digest, ()))
+        return tuple(self._known().get(digest, ()))

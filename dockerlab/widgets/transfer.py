@@ -154,8 +154,13 @@ def html(story: Story) -> str:
     return f"{layers}{end}<details><summary>{len(story.exchanges)} HTTP exchanges</summary>{inner}</details>"
 
 
+def _look(row: Row) -> tuple[str, str]:
+    """Gives the glyph and the tint of what happened."""
+    return next((pair for start, pair in _TINTS.items() if row.status.startswith(start)), ("●", "plain"))
+
+
 def _row_html(row: Row, whole: int) -> str:
-    glyph, tint = next((pair for start, pair in _TINTS.items() if row.status.startswith(start)), ("●", "plain"))
+    glyph, tint = _look(row)
     sent = f"{bar(row.sent / whole, width_em=5)} {_words(row.sent)}" if row.sent and whole else "-"
     cells = [cell(f"<code>{escape(row.label)}</code>"), cell(f"{glyph} {escape(row.status)}", tint=tint, style=_TIGHT), cell(sent, style=_TIGHT)]
     return f"<tr>{''.join(cells)}{cell(_words(row.size), style=_TIGHT)}{cell(escape(_happened(row)), style=_TIGHT)}</tr>"
@@ -188,7 +193,7 @@ def compared(first: Story, second: Story) -> str:
 def _compared_cell(row: Row | None) -> str:
     if row is None:
         return cell("not in it")
-    glyph, tint = next((pair for start, pair in _TINTS.items() if row.status.startswith(start)), ("●", "plain"))
+    glyph, tint = _look(row)
     return cell(f"{glyph} {escape(row.status)}{f' {_words(row.sent)}' if row.sent else ''}", tint=tint, style=_TIGHT)
 
 

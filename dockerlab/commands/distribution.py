@@ -89,10 +89,10 @@ def pull(call: Call) -> Outcome:
 
 
 def _server(call: Call) -> str:
-    """Gives the registry that was named, as a host; Docker Hub where none was."""
+    """Gives the registry that was named, as a host; where none was, Docker Hub or what stands in its place."""
     name = call.args[0] if call.args else ""
     host = name.removeprefix("https://").removeprefix("http://").partition("/")[0]
-    return DEFAULT_REGISTRY if not host or host in ("index.docker.io", "docker.io", "registry-1.docker.io") else host
+    return call.engine.distribution.host(DEFAULT_REGISTRY if not host or host in ("index.docker.io", "docker.io", "registry-1.docker.io") else host)
 
 
 def login(call: Call) -> Outcome:

@@ -34,6 +34,7 @@ GROUPS = {
     "container": "Manage containers",
     "image": "Manage images",
     "network": "Manage networks",
+    "hub": "Serve and tend a hub",
     "registry": "Serve and tend a registry",
     "system": "Manage Docker",
     "volume": "Manage volumes",

@@ -60,9 +60,14 @@ class Distribution:
         """Where logins are kept: docker's own file."""
         return Keychain(self.settings.config)
 
+    def host(self, registry: str) -> str:
+        """Gives who answers for a registry: for Docker Hub that may be a hub of one's own."""
+        hub = self.settings.hub if registry == DEFAULT_REGISTRY else ""
+        return hub.partition("://")[2] or hub or registry
+
     def registry(self, host: str, tell: Tell | None = None, login: Login | None = None) -> Registry:
         """Gives a registry, logged in where this person is."""
-        settings = self.settings
+        settings, host = self.settings, self.host(host)
         carrier = self.transport or Sockets(authorities=settings.authorities(host), agent=f"dockerlab/{__version__}")
         return Registry(host, carrier, login=login or self.keychain.get(host), insecure=settings.insecure(host), tell=tell)
 
@@ -140,7 +145,7 @@ class Distribution:
         """Finds out whether the registry lets this person in, and remembers it; raises RegistryError."""
         registry = self.registry(host, tell, login)
         registry.ping()
-        self.keychain.put(host, login)
+        self.keychain.put(registry.host, login)
 
 
 @dataclass

@@ -77,6 +77,11 @@ class RegistrySettings:
         """The registries that are asked before Docker Hub: `registry-mirrors`, or $DOCKERLAB_MIRROR."""
         return tuple(each.partition("://")[2].strip("/") if "://" in each else each for each in self._listed("registry-mirrors", "DOCKERLAB_MIRROR"))
 
+    @property
+    def hub(self) -> str:
+        """The hub that stands in Docker Hub's place, http://HOST or https://HOST, "" for none: `hub`, or $DOCKERLAB_HUB."""
+        return (os.environ.get("DOCKERLAB_HUB") or str(self.document.get("hub") or "")).rstrip("/")
+
     def insecure(self, host: str) -> bool:
         """Tells whether http, or a certificate that nobody vouches for, will do: `insecure-registries`, or $DOCKERLAB_INSECURE_REGISTRIES; names or networks."""
         name = urlsplit(f"//{host}").hostname or ""
@@ -86,7 +91,7 @@ class RegistrySettings:
             with contextlib.suppress(ValueError):
                 if ipaddress.ip_address(name) in ipaddress.ip_network(each):
                     return True
-        return any(each.startswith("http://") and each[7:].strip("/") == host for each in self._listed("registry-mirrors", "DOCKERLAB_MIRROR"))
+        return any(each.startswith("http://") and each[7:].strip("/") == host for each in (self.hub, *self._listed("registry-mirrors", "DOCKERLAB_MIRROR")))
 
     def authorities(self, host: str) -> tuple[Path, ...]:
         """Gives the certificates that are trusted for a registry besides the system's: `certs.d/HOST/*.crt`, as docker keeps them."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dockerlab.errors import InvalidArgument
+from dockerlab.errors import InvalidArgument, RegistryError
 from dockerlab.registry.messages import Request
 from dockerlab.registry.protocol import refusal
 
@@ -143,8 +143,17 @@ class TokenAccess:
     def challenge(self, request: Request, name: str, action: str) -> str:
         """See `server.Access`."""
         asked = f',scope="repository:{name}:{action}"' if name else ',scope="registry:catalog:*"' if request.path == "/v2/_catalog" else ""
-        invalid = ',error="invalid_token"' if request.header("Authorization") else ""
-        return f'Bearer realm="{self.realm}",service="{self.service}"{asked}{invalid}'
+        return f'Bearer realm="{self.realm}",service="{self.service}"{asked}{self._why(request)}'
+
+    def _why(self, request: Request) -> str:
+        """RFC 6750, section 3.1."""
+        if not request.header("Authorization"):
+            return ""
+        try:
+            self._claims(request.header("Authorization").partition(" ")[2].strip())
+        except RegistryError:
+            return ',error="invalid_token"'
+        return ',error="insufficient_scope"'
 
 
 def _kid(text: str) -> str:

@@ -185,6 +185,9 @@ class Registry:
         code, message = told[0] if told else ("", "")
         if reply.status == 429:
             return too_many(reply, message)
+        told_scope = any(each.parameters.get("error") == "insufficient_scope" for each in challenges(reply.headers.get("WWW-Authenticate", "")))
+        if reply.status == 401 and told_scope:  # RFC 6750, section 3.1: who one is is known, and does not suffice
+            code, message = "DENIED", "requested access to the resource is denied"
         words = {401: "unauthorized", 403: "denied", 404: "not found"}.get(reply.status, "")
         lowered = code.lower().replace("_", " ")
         text = f"{lowered}: {message}" if code and message else lowered or f"received unexpected HTTP status: {reply.status} {words}".strip()
@@ -335,6 +338,24 @@ class Registry:
                     self._wait(attempt)
         if f"{digest.partition(':')[0]}:{state.hexdigest()}" != digest:
             raise CorruptContent(f"filesystem layer verification failed for digest {digest}", expected=digest, actual=state.hexdigest(), hint="try again; if it stays so, the registry is damaged")
+
+    def blob(self, name: str, digest: str, limit: int) -> bytes:
+        """Gives a short blob, verified; raises RegistryError, CorruptContent."""
+        path = f"/v2/{name}/blobs/{digest}"
+        with self.call("GET", path, Wish(name)) as reply:
+            if reply.status != 200:
+                raise self.refused(reply, "GET", path)
+            raw = limited(reply, limit)
+        if f"{digest.partition(':')[0]}:{hashlib.new(digest.partition(':')[0], raw).hexdigest()}" != digest:
+            raise CorruptContent(f"blob {digest[:19]} is not what its digest says", expected=digest)
+        return raw
+
+    def delete_manifest(self, name: str, reference: str) -> None:
+        """Takes a tag away, or by digest a manifest with all its tags; end-9."""
+        path = f"/v2/{name}/manifests/{reference}"
+        with self.call("DELETE", path, Wish(name, ("pull", "delete"))) as reply:
+            if reply.status not in (202, 204):
+                raise self.refused(reply, "DELETE", path)
 
     def tags(self, name: str) -> list[str]:
         """Gives all tags, page by page; end-8. Raises NotFound's like as RegistryError with status 404."""

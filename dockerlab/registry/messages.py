@@ -30,6 +30,7 @@ class Request:
         self.environ = environ
         self.method: str = environ["REQUEST_METHOD"]
         self.path: str = environ.get("PATH_INFO", "")
+        self.actor = ""  # who asks, once that is known
         try:
             self.query = dict(parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True, max_num_fields=100))
         except ValueError:

@@ -127,7 +127,7 @@ class RegistryApp:
             raise refusal("UNSUPPORTED", "the registry is read-only")
         if self.access:
             name, wanted = words.get("name", ""), "*" if handler == self.catalog else action
-            self.access.check(request, name, "push" if handler == self.progress else wanted)
+            request.actor = self.access.check(request, name, "push" if handler == self.progress else wanted)
         if "name" in words:
             return handler(request, self.storage.repository(words.pop("name")), **words)
         return handler(request)
@@ -149,9 +149,9 @@ class RegistryApp:
             headers.append(("WWW-Authenticate", self.access.challenge(request, name if re.fullmatch(NAME, name) else "", action)))
         return Answer(error.status or 400, headers, encode_error(error))
 
-    def _tell(self, action: str, repository: Repository, digest: str, **facts: Any) -> None:
+    def _tell(self, request: Request, action: str, repository: Repository, digest: str, **facts: Any) -> None:
         if self._told:
-            self._told(Notice(action, repository.name, digest, **facts))
+            self._told(Notice(action, repository.name, digest, actor=request.actor, **facts))
 
     # Finding out.
 
@@ -202,7 +202,7 @@ class RegistryApp:
         if request.header("If-None-Match") == f'"{digest}"':
             return Answer(304, headers)
         if request.method == "GET":
-            self._tell("pull", repository, digest, media_type=media_type(raw), tag=reference if reference != digest else "", size=len(raw))
+            self._tell(request, "pull", repository, digest, media_type=media_type(raw), tag=reference if reference != digest else "", size=len(raw))
         return Answer(200, headers, raw)
 
     def put_manifest(self, request: Request, repository: Repository, reference: str) -> Answer:
@@ -225,7 +225,7 @@ class RegistryApp:
             headers.append(("OCI-Tag", ", ".join(tags)))
         if subject := subject_of(raw, digest)[0]:
             headers.append(("OCI-Subject", subject))
-        self._tell("push", repository, digest, media_type=media_type(raw), tag=tags[0] if tags else "", size=len(raw))
+        self._tell(request, "push", repository, digest, media_type=media_type(raw), tag=tags[0] if tags else "", size=len(raw))
         return Answer(201, headers)
 
     @staticmethod
@@ -256,7 +256,7 @@ class RegistryApp:
         gone = repository.forget_manifest(reference) if ":" in reference else repository.forget_tag(reference)
         if not gone:
             raise refusal("MANIFEST_UNKNOWN" if repository.exists() else "NAME_UNKNOWN", {"name": repository.name, "reference": reference})
-        self._tell("delete", repository, reference if ":" in reference else "", tag="" if ":" in reference else reference)
+        self._tell(request, "delete", repository, reference if ":" in reference else "", tag="" if ":" in reference else reference)
         return Answer(202)
 
     # Blobs.
@@ -282,7 +282,7 @@ class RegistryApp:
         """end-10: out of this repository; the collection of garbage frees the disk."""
         if not repository.forget_blob(_digest(digest)):
             raise refusal("BLOB_UNKNOWN", {"digest": digest})
-        self._tell("delete", repository, digest)
+        self._tell(request, "delete", repository, digest)
         return Answer(202)
 
     # Uploads.
@@ -290,7 +290,7 @@ class RegistryApp:
     def begin(self, request: Request, repository: Repository) -> Answer:
         """end-4a, end-4b, end-4c, and end-11: a blob that another repository has need not travel."""
         if (mount := request.one("mount")) and self._mounted(request, repository, mount):
-            self._tell("mount", repository, mount)
+            self._tell(request, "mount", repository, mount)
             return _created(repository, mount)
         digest = request.one("digest")
         mounting = mount.partition(":")[0] if re.fullmatch(DIGEST, mount) else ""
@@ -300,7 +300,7 @@ class RegistryApp:
             return _accepted(upload, 0)
         try:
             upload.append(request.read, length=request.length)
-            return self._ended(upload, digest)
+            return self._ended(request, upload, digest)
         except BaseException:
             with contextlib.suppress(RegistryError):
                 upload.cancel()  # nobody was told its address
@@ -337,12 +337,12 @@ class RegistryApp:
         digest, upload = _digest(request.one("digest")), Uploads(repository).get(ident)
         if request.length is None or request.length > 0:
             upload.append(request.read, start=request.chunk, length=request.length)
-        return self._ended(upload, digest)
+        return self._ended(request, upload, digest)
 
-    def _ended(self, upload: Upload, digest: str) -> Answer:
+    def _ended(self, request: Request, upload: Upload, digest: str) -> Answer:
         size = upload.size
         upload.finish(digest)
-        self._tell("push", upload.repository, digest, media_type="application/octet-stream", size=size)
+        self._tell(request, "push", upload.repository, digest, media_type="application/octet-stream", size=size)
         return _created(upload.repository, digest)
 
     def cancel(self, request: Request, repository: Repository, ident: str) -> Answer:

@@ -1,0 +1,88 @@
+"""dockerlab hub: a registry with accounts, organisations and builds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dockerlab.commands.call import Call, Outcome
+from dockerlab.errors import InvalidArgument, NotSupportedHere
+
+if TYPE_CHECKING:
+    from dockerlab.hub.app import Hub
+    from dockerlab.registry.serving import Listening
+
+__all__ = ["adduser", "serve"]
+
+_MISSING = "a hub needs packages that are not installed"
+
+
+def _opened(call: Call, folder: Path, **settings: Any) -> Hub:
+    try:
+        from dockerlab.hub.app import Hub
+    except ImportError as error:
+        raise NotSupportedHere(f"{_MISSING}: {error.name}", reason="packages", hint="pip install 'dockerlab[hub]'") from error
+    return Hub(folder, database=call.flag("database"), **settings)
+
+
+def serve(call: Call) -> Outcome:
+    """dockerlab hub serve."""
+    from dockerlab.registry import serving
+
+    folder = (call.folder / (call.args[0] if call.args else "hub")).absolute()
+    listening = _listening(call)
+    hub = _opened(call, folder, **_settings(call))
+
+    def ready(host: str, port: int) -> None:
+        shown = f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
+        scheme = "https" if listening.certificate else "http"
+        call.out(f"hub of {folder}: listening at {hub.url or f'{scheme}://{shown}:{port}'}/")
+        if hub.events_secret:
+            call.out(f"give the registry {hub.key.certificate} as its rootcertbundle, and this header for its notifications: Authorization: Bearer {hub.events_secret}")
+        hub.open(hub.url or f"{scheme}://{'127.0.0.1' if host == '0.0.0.0' else shown}:{port}")
+
+    try:
+        serving.serve(hub, listening, ready)
+    finally:
+        hub.close()
+    return Outcome()
+
+
+def _settings(call: Call) -> Mapping[str, Any]:
+    from dockerlab.hub.queue import local
+    from dockerlab.hub.worker import Limits
+    from dockerlab.registry.serving import access_log
+
+    builders = max(call.flag("builders"), 1)
+    return {
+        "url": call.flag("url"), "registry": call.flag("registry"), "signup": not call.flag("no-signup"), "private": call.flag("allow-private"), "quota": call.flag("quota"),
+        "executor": lambda: local(builders), "limits": Limits(seconds=call.flag("build-timeout")), "log": None if call.flag("quiet") else access_log,
+    }  # fmt: skip
+
+
+def _listening(call: Call) -> Listening:
+    from dockerlab.registry.serving import Listening
+
+    host, _, port = call.flag("listen").rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise InvalidArgument(f'invalid argument "{call.flag("listen")}" for "--listen"', hint="write HOST:PORT, or :PORT for every address of this machine")
+    if bool(call.flag("tls-cert")) != bool(call.flag("tls-key")):
+        raise InvalidArgument("--tls-cert and --tls-key belong together")
+    secure = bool(call.flag("tls-cert"))
+    return Listening(
+        host.strip("[]") or "0.0.0.0", int(port), certificate=call.folder / call.flag("tls-cert") if secure else None, key=call.folder / call.flag("tls-key") if secure else None,
+    )  # fmt: skip
+
+
+def adduser(call: Call) -> Outcome:
+    """dockerlab hub adduser."""
+    name = call.args[0]
+    password = call.surface.stdin().decode(errors="replace").rstrip("\r\n") if call.flag("password-stdin") else call.surface.asked("Password: ", secret=True)
+    hub = _opened(call, (call.folder / call.flag("folder")).absolute())
+    try:
+        hub.people.add(name, password)
+    finally:
+        hub.close()
+    call.out(f"{name} may log in")
+    return Outcome()

@@ -1,0 +1,1 @@
+"""A hub: accounts and organisations in front of a registry, and builds that a Git push begins."""

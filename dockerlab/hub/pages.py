@@ -1,0 +1,187 @@
+"""The hub's pages that only show something. Templates escape everything; a page needs no script."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from dockerlab.hub.rights import SCOPES
+from dockerlab.hub.tables import Build, now
+from dockerlab.hub.visit import Visit
+from dockerlab.oci.visible import visible
+from dockerlab.registry.messages import Answer
+from dockerlab.widgets.html import size_words
+
+if TYPE_CHECKING:
+    from dockerlab.hub.app import Hub
+
+__all__ = ["PAGE", "Pages", "markdown"]
+
+PAGE = 20  # repositories on a page
+_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+_SAFE = [("Content-Security-Policy", _POLICY), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"), ("Cache-Control", "no-store")]
+_COLOURS = {"success": "#1a7f37", "failed": "#b3261e", "running": "#7a5c00", "queued": "#57606a"}
+
+
+@functools.cache
+def _templates() -> Environment:
+    made = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters.update(size=size_words, ago=_ago, shown=visible, path=lambda text: quote(text), query=lambda words: urlencode(words))
+    return made
+
+
+def _ago(moment: datetime | None) -> str:
+    if moment is None:
+        return "never"
+    seconds = int((now() - moment).total_seconds())
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = seconds // length
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now" if seconds >= 0 else "soon"
+
+
+@functools.cache
+def _markdown() -> Any:
+    from markdown_it import MarkdownIt
+
+    # No HTML of the author's gets through; headings stand below the page's own.
+    made = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+    def lower(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+        token = tokens[index]
+        token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
+        return str(self.renderToken(tokens, index, options, env))
+
+    made.add_render_rule("heading_open", lower)
+    made.add_render_rule("heading_close", lower)
+    return made
+
+
+def markdown(text: str) -> Markup:
+    """Gives a README as HTML that holds nothing but what Markdown makes."""
+    return Markup(_markdown().render(text))
+
+
+class Pages:
+    """What can be looked at."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def show(self, visit: Visit, template: str, /, *, status: int = 200, headers: list[tuple[str, str]] | None = None, **values: Any) -> Answer:
+        """Gives a page of a template."""
+        here = visit.request
+        common: Mapping[str, Any] = {
+            "me": visit.identity, "csrf": visit.csrf if visit.session else "", "here": here.path, "host": self._hub.host(here), "base": self._hub.base(here), "signup": self._hub.signup,
+        }  # fmt: skip
+        page = _templates().get_template(f"{template}.html").render({**common, **values})
+        return Answer(status, [("Content-Type", "text/html; charset=utf-8"), *_SAFE, *(headers or [])], page.encode())
+
+    def home(self, visit: Visit) -> Answer:
+        """What is liked best."""
+        total, found = self._hub.repositories.search(visit.identity, "", limit=PAGE)
+        return self.show(visit, "list", title="Repositories", words="", found=found, total=total, page=1, pages=-(-total // PAGE) or 1)
+
+    def search(self, visit: Visit) -> Answer:
+        """Repositories whose path or description holds all words."""
+        words, text = visit.request.one("q")[:100], visit.request.one("page")
+        page = int(text) if text.isascii() and text.isdecimal() and 0 < len(text) < 6 else 1
+        total, found = self._hub.repositories.search(visit.identity, words, limit=PAGE, offset=(max(page, 1) - 1) * PAGE)
+        return self.show(visit, "list", title=f"Search: {words}" if words else "Repositories", words=words, found=found, total=total, page=max(page, 1), pages=-(-total // PAGE) or 1)
+
+    def account(self, visit: Visit, name: str) -> Answer:
+        """A user's or an organisation's repositories."""
+        account = self._hub.people.get(name)
+        members = self._hub.people.members(name) if account.kind == "organisation" else []
+        role = next((member.role for member in members if member.user_id == visit.identity.user), "")
+        organisations = self._hub.people.organisations(account.id) if account.kind == "user" else []
+        return self.show(
+            visit, "account", account=account, repositories=self._hub.repositories.of(visit.identity, name), members=members if role else [], role=role, organisations=organisations,
+        )  # fmt: skip
+
+    def repository(self, visit: Visit, path: str) -> Answer:
+        """What a repository is about, and its tags."""
+        found = self._hub.repositories.get(visit.identity, path)
+        stars = self._hub.repositories.stars(found)
+        automation, _, _ = self._hub.automations.get(found.id)
+        builds = self._hub.queue.of(found.id)[:1]
+        return self.show(
+            visit, "repository", repository=found, may=self._hub.repositories.rights(visit.identity, path), tags=self._hub.shelf.tags(path), stars=len(stars),
+            liked=visit.identity.user in stars, automation=automation, builds=builds, readme=markdown(found.readme), heads=self._hub.git.heads(path),
+        )  # fmt: skip
+
+    def tag(self, visit: Visit, path: str, tag: str) -> Answer:
+        """An image's steps and layers."""
+        found = self._hub.repositories.get(visit.identity, path)
+        shown = self._hub.shelf.layers(path, tag)
+        if shown is None:
+            return self.error(visit, 404, "There is no such tag")
+        largest = max((layer.size for layer in shown[1]), default=0)
+        return self.show(visit, "tag", repository=found, tag=shown[0], layers=shown[1], largest=largest, may=self._hub.repositories.rights(visit.identity, path))
+
+    def builds(self, visit: Visit, path: str) -> Answer:
+        """A repository's builds."""
+        found = self._hub.repositories.get(visit.identity, path)
+        automation, rules, bases = self._hub.automations.get(found.id)
+        return self.show(
+            visit, "builds", repository=found, builds=self._hub.queue.of(found.id), automation=automation, rules=rules, bases=bases, may=self._hub.repositories.rights(visit.identity, path),
+        )  # fmt: skip
+
+    def build(self, visit: Visit, path: str, number: str) -> Answer:
+        """A build's log; while it runs the page loads itself again."""
+        found = self._hub.repositories.get(visit.identity, path)
+        build, log = self._hub.queue.get(visit.identity, path, int(number))
+        running = build.state in ("queued", "running")
+        return self.show(visit, "build", headers=[("Refresh", "2")] if running else [], repository=found, build=build, log="\n".join(visible(line) for line in log.splitlines()), running=running)
+
+    def badge(self, visit: Visit, path: str) -> Answer:
+        """The state of the last build as a picture, for a README elsewhere."""
+        found = self._hub.repositories.get(visit.identity, path)
+        return Answer(200, [("Content-Type", "image/svg+xml"), *_SAFE], _badge(self._hub.queue.of(found.id)).encode())
+
+    def settings(self, visit: Visit, path: str, *, status: int = 200, said: str = "", secret: str = "") -> Answer:
+        """What its owner may change."""
+        found = self._hub.repositories.get(visit.identity, path, "settle")
+        automation, rules, bases = self._hub.automations.get(found.id)
+        return self.show(
+            visit, "settings", status=status, repository=found, automation=automation, rules=rules, bases=bases, webhooks=self._hub.webhooks.of(found.id), said=said, secret=secret,
+        )  # fmt: skip
+
+    def me(self, visit: Visit, *, status: int = 200, said: str = "", token: str = "") -> Answer:
+        """One's own tokens, organisations and what happened."""
+        return self.show(
+            visit, "me", status=status, tokens=self._hub.passes.tokens(visit.identity), scopes=list(SCOPES), organisations=self._hub.people.organisations(visit.identity.user),
+            audit=self._hub.audit(visit.identity), said=said, token=token, moment=now(),
+        )  # fmt: skip
+
+    def plain(self, visit: Visit, template: str, /, *, status: int = 200, said: str = "", **values: Any) -> Answer:
+        """A page with a form alone."""
+        return self.show(visit, template, status=status, said=said, **values)
+
+    def error(self, visit: Visit, status: int, words: str, headers: list[tuple[str, str]] | None = None) -> Answer:
+        """A page that says why there is none."""
+        return self.show(visit, "error", status=status, headers=headers, words=words, status_code=status)
+
+    @staticmethod
+    def stylesheet() -> Answer:
+        """The one stylesheet."""
+        return Answer(200, [("Content-Type", "text/css; charset=utf-8"), ("Cache-Control", "max-age=3600")], Path(__file__).with_name("templates").joinpath("hub.css").read_bytes())
+
+
+def _badge(builds: list[Build]) -> str:
+    state = next((build.state for build in builds if build.state != "superseded"), "none")
+    word = {"success": "passing", "none": "no builds"}.get(state, state)
+    width = 48 + 8 * len(word)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" aria-label="build: {word}"><title>build: {word}</title>'
+        f'<rect width="42" height="20" fill="#444"/><rect x="42" width="{width - 42}" height="20" fill="{_COLOURS.get(state, "#57606a")}"/>'
+        f'<g fill="#fff" font-family="Verdana,sans-serif" font-size="11"><text x="7" y="14">build</text><text x="49" y="14">{word}</text></g></svg>'
+    )

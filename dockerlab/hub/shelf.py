@@ -1,0 +1,128 @@
+"""What lies in the registry behind a hub, for pages: tags, layers. Our own registry is called in this process, another one through a socket."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dockerlab.errors import CorruptContent, DockerlabError
+from dockerlab.oci.config import ImageConfig
+from dockerlab.oci.digest import Digest
+from dockerlab.oci.manifest import INDEX, MANIFEST, SCHEMA_2, SCHEMA_2_LIST, Index, Manifest
+from dockerlab.registry.client import Registry
+from dockerlab.registry.transport import Reply, Transport
+
+__all__ = ["Layer", "Shelf", "Tag", "Vouched"]
+
+_SHOWN = 100  # tags on a page
+_CONFIG = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag: its digest, the bytes that a pull of all of it takes, how many platforms it has, and when the image was made."""
+
+    name: str
+    digest: str
+    size: int
+    platforms: int = 1
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A step of an image: the instruction, and the bytes and digest of its layer ("" for a step that changed no file)."""
+
+    instruction: str
+    size: int = 0
+    digest: str = ""
+
+
+class Vouched:
+    """A transport that says who it is without being asked: `token` gives a bearer token for a repository."""
+
+    def __init__(self, inner: Transport, token: Callable[[str], str]) -> None:
+        self._inner, self._token = inner, token
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: Any, *, verify: bool = True, timeout: float = 0) -> Reply:
+        """See Transport."""
+        name = url.partition("/v2/")[2]
+        for door in ("/manifests/", "/blobs/", "/tags/", "/referrers/"):
+            name = name.partition(door)[0]
+        return self._inner.send(method, url, {**headers, "Authorization": f"Bearer {self._token(name)}"}, body, verify=verify, timeout=timeout)
+
+
+class Shelf:
+    """The images of a registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def tags(self, path: str) -> list[Tag]:
+        """Gives a repository's tags (at most 100), by name; [] where nothing was pushed."""
+        with contextlib.suppress(DockerlabError):
+            return [found for name in self._registry.tags(path)[:_SHOWN] if (found := self._tag(path, name))]
+        return []
+
+    def _tag(self, path: str, name: str) -> Tag | None:
+        with contextlib.suppress(DockerlabError):
+            fetched = self._registry.manifest(path, name)
+            if fetched is None:
+                return None
+            if fetched.media_type in (INDEX, SCHEMA_2_LIST):
+                return Tag(name, fetched.digest, sum(each.size for each in Index.decode(fetched.raw).manifests), len(Index.decode(fetched.raw).manifests))
+            if fetched.media_type not in (MANIFEST, SCHEMA_2):
+                return Tag(name, fetched.digest, len(fetched.raw))
+            manifest = Manifest.decode(fetched.raw)
+            created = ""
+            with contextlib.suppress(DockerlabError):
+                created = (self._config(path, manifest).created or "")[:19]
+            return Tag(name, fetched.digest, manifest.config.size + sum(layer.size for layer in manifest.layers), created=created)
+        return None
+
+    def _config(self, path: str, manifest: Manifest) -> ImageConfig:
+        if manifest.config.size > _CONFIG:
+            raise CorruptContent("a config that long is none of an image's")
+        return ImageConfig.decode(self._registry.blob(path, manifest.config.digest, _CONFIG))
+
+    def layers(self, path: str, tag: str) -> tuple[Tag, list[Layer]] | None:
+        """Gives a tag and its steps from the base upwards, None where it is not there. Of an image for several machines the first one."""
+        found, fetched = self._tag(path, tag), self._registry.manifest(path, tag)
+        if found is None or fetched is None:
+            return None
+        if fetched.media_type in (INDEX, SCHEMA_2_LIST):
+            manifests = Index.decode(fetched.raw).manifests
+            fetched = self._registry.manifest(path, manifests[0].digest) if manifests else None
+        if fetched is None or fetched.media_type not in (MANIFEST, SCHEMA_2):
+            return found, []
+        manifest = Manifest.decode(fetched.raw)
+        try:
+            return found, list(_steps(self._config(path, manifest), manifest))
+        except DockerlabError:
+            return found, [Layer("", layer.size, layer.digest) for layer in manifest.layers]
+
+    def forget(self, path: str, tag: str) -> None:
+        """Takes a tag away."""
+        self._registry.delete_manifest(path, tag)
+
+    def clear(self, path: str) -> None:
+        """Takes all of a repository's manifests away."""
+        with contextlib.suppress(DockerlabError):
+            digests = {fetched.digest for name in self._registry.tags(path) if (fetched := self._registry.manifest(path, name))}
+            for digest in digests:
+                with contextlib.suppress(DockerlabError):
+                    self._registry.delete_manifest(path, Digest(digest))
+
+
+def _steps(config: ImageConfig, manifest: Manifest) -> Iterator[Layer]:
+    left = list(manifest.layers)
+    for entry in config.history:
+        if entry.empty_layer or not left:
+            yield Layer(entry.created_by or entry.comment or "")
+        else:
+            layer = left.pop(0)
+            yield Layer(entry.created_by or entry.comment or "", layer.size, layer.digest)
+    for layer in left:
+        yield Layer("", layer.size, layer.digest)

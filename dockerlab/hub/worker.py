@@ -1,0 +1,254 @@
+"""One automated build, from its Git commit to the pushed image. It runs in whatever an Executor gives (a process of this machine, or one far away) and speaks to its hub by HTTP alone.
+
+A build's steps run in a container of the engine, whose store belongs to the namespace that is built for: no cache is shared between two of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import urllib3
+
+from dockerlab.errors import BuildFailed
+from dockerlab.hub.dialling import guarded
+
+__all__ = ["Job", "Limits", "execute"]
+
+_LOG = 1 << 20  # bytes of a log that are kept
+_FLUSH = 0.3  # seconds
+_LOOK = 2.0  # seconds between two looks at the disk
+_DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64}) size: \d+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a build may use: seconds altogether, bytes on disk, memory of a step in docker's words, and whether its steps have a network (docker's --network)."""
+
+    seconds: int = 900
+    disk: int = 4 << 30
+    memory: str = "1g"
+    network: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that a worker has to know. `hub` is http://HOST:PORT; `source` "" means the hub's own Git; `commit` is a commit, or a reference; `key` lets it in."""
+
+    hub: str
+    build: int
+    user: str
+    key: str
+    name: str  # owner/name:tag
+    source: str
+    commit: str
+    dockerfile: str
+    folder: str
+    store: str
+    private: bool = False  # whether a source may be in this network
+    limits: Limits = Limits()
+
+
+class _Told:
+    """What the hub is told: the log as it grows, and the state."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._pool = job, urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=30), retries=urllib3.Retry(3, backoff_factor=0.2))
+        self._waiting, self._sent, self._flushed = bytearray(), 0, 0.0
+
+    def _post(self, what: str, body: bytes) -> None:
+        reply = self._pool.request("POST", f"{self._job.hub}/builds/{self._job.build}/{what}", body=body, headers={"Authorization": f"Bearer {self._job.key}"})
+        if reply.status >= 300:
+            raise BuildFailed(f"the hub does not want this build any more ({reply.status})")
+
+    def line(self, text: str) -> None:
+        """Adds a line to the log."""
+        self._waiting += f"{text}\n".encode(errors="replace")
+        if time.monotonic() - self._flushed > _FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends what waits."""
+        block, self._flushed = bytes(self._waiting), time.monotonic()
+        self._waiting.clear()
+        if self._sent < _LOG and len(block) + self._sent >= _LOG:
+            block = block[: _LOG - self._sent] + b"\n(the rest of the log is cut)\n"
+        if block and self._sent < _LOG:
+            self._sent += len(block)
+            self._post("log", block)
+
+    def state(self, state: str, digest: str = "") -> None:
+        """Says how far the build is."""
+        self.flush()
+        self._post("state", json.dumps({"state": state, "digest": digest}).encode())
+
+
+def execute(job: Job) -> str:
+    """Does a build and gives its last state: success or failed. Nothing is raised but for a hub that cannot be reached."""
+    told, until = _Told(job), time.monotonic() + job.limits.seconds
+    told.state("running")
+    digest = ""
+    with tempfile.TemporaryDirectory(prefix="dockerlab-build-") as scratch:
+        try:
+            digest = _built(job, Path(scratch), told, until)
+        except BuildFailed as error:
+            told.line(f"error: {error.message}")
+    told.state("success" if digest else "failed", digest)
+    return "success" if digest else "failed"
+
+
+def _built(job: Job, scratch: Path, told: _Told, until: float) -> str:
+    context = _checkout(job, scratch, told)
+    store = Path(job.store)
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    variables = _environment(job, scratch)
+    words = ["build", "--force-rm", "--tag", job.name, "--file", str(context / job.dockerfile), "--network", job.limits.network]
+    limits = ["--memory", job.limits.memory] if job.limits.memory else []
+    try:
+        _run([*words, *limits, str(context)], variables, told, until, store, job.limits.disk)
+        lines = _run(["push", job.name], variables, told, until, store, job.limits.disk)
+    finally:
+        _swept(store, variables, job)
+    digest = next((found[1] for line in reversed(lines) if (found := _DIGEST.search(line))), "")
+    if not digest:
+        raise BuildFailed("the push told no digest")
+    return digest
+
+
+def _swept(store: Path, variables: dict[str, str], job: Job) -> None:
+    """Takes the names of pushed and pulled images away, so that the next build asks for them again; keeps the steps, and begins anew where too much has gathered."""
+    listed = _quietly(["images", "--format", "{{.Repository}}:{{.Tag}}"], variables).split()
+    if names := [name for name in listed if "/" in name and "<none>" not in name]:
+        _quietly(["rmi", "--force", "--no-prune", *names], variables)
+    if _size(store) > job.limits.disk // 2:
+        _quietly(["system", "prune", "--all", "--force"], variables)
+
+
+def _quietly(words: list[str], variables: dict[str, str]) -> str:
+    with contextlib.suppress(subprocess.SubprocessError, OSError):
+        return subprocess.run([sys.executable, "-m", "dockerlab.cli", *words], env=variables, capture_output=True, text=True, timeout=120, check=False).stdout
+    return ""
+
+
+def _environment(job: Job, scratch: Path) -> dict[str, str]:
+    """Gives what the commands see: the hub in Docker Hub's place, a login for this build, nothing of the hub's own environment that they need not have."""
+    host = urlsplit(job.hub).netloc
+    config = scratch / "config"
+    config.mkdir(mode=0o700)
+    entry = {"auth": b64encode(f"{job.user}:{job.key}".encode()).decode()}
+    (config / "config.json").write_text(json.dumps({"auths": {host: entry}}))
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "PYTHONPATH", "DOCKERLAB_NETWORK", "DOCKERLAB_TIER")}
+    return {**kept, "DOCKERLAB_HOME": job.store, "DOCKER_CONFIG": str(config), "DOCKERLAB_HUB": job.hub, "DOCKERLAB_SERVER": "0", "PYTHONUNBUFFERED": "1"}
+
+
+def _checkout(job: Job, scratch: Path, told: _Told) -> Path:
+    """Clones the source at its commit; gives the folder that is built."""
+    from dulwich import porcelain
+    from dulwich.client import HttpGitClient
+    from dulwich.errors import GitProtocolError, NotGitRepository
+
+    own = not job.source
+    url = f"{job.hub}/git/{job.name.partition(':')[0]}.git" if own else job.source
+    told.line(f"Cloning {url} at {job.commit}")
+    parts = urlsplit(url)
+    login = {"username": job.user, "password": job.key} if own else {}
+    target = scratch / "source"
+    try:
+        client = HttpGitClient(f"{parts.scheme}://{parts.netloc}/", pool_manager=guarded(private=job.private or own), quiet=True, **login)  # type: ignore[arg-type]
+        with contextlib.closing(client.clone(parts.path, str(target), mkdir=True, checkout=False)) as repo:
+            porcelain.reset(repo, "hard", _commit(repo, job.commit))
+    except (GitProtocolError, NotGitRepository, KeyError, OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        raise BuildFailed(f"unable to clone {url}: {str(error).rpartition(': ')[2].strip(chr(39)) or type(error).__name__}") from error
+    shutil.rmtree(target / ".git", ignore_errors=True)
+    inner = Path(os.path.realpath(target / job.folder))
+    if not inner.is_relative_to(os.path.realpath(target)) or not inner.is_dir():
+        raise BuildFailed(f"{job.folder}: no such folder in the repository")
+    return inner
+
+
+def _commit(repo: object, wanted: str) -> str:
+    """Gives the commit that a reference stands for in a clone."""
+    if not wanted.startswith("refs/"):
+        return wanted
+    remote = wanted.replace("refs/heads/", "refs/remotes/origin/", 1)
+    return repo.refs[remote.encode()].decode()  # type: ignore[attr-defined,no-any-return]
+
+
+def _run(words: list[str], variables: dict[str, str], told: _Told, until: float, store: Path, disk: int) -> list[str]:
+    """Runs one of our commands, line by line into the log; raises BuildFailed where it fails, takes too long or fills the disk."""
+    lines: list[str] = []
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dockerlab.cli", *words], env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    trouble: list[str] = []
+    with _watched(process, until, lambda: _size(store) > disk, trouble):
+        assert process.stdout is not None
+        for raw in process.stdout:
+            line = raw.decode(errors="replace").rstrip("\r\n")
+            lines = [*lines[-200:], line]
+            told.line(line)
+        code = process.wait()
+    if trouble:
+        raise BuildFailed(trouble[0])
+    if code:
+        raise BuildFailed(f"{words[0]} ended with {code}")
+    return lines
+
+
+@contextlib.contextmanager
+def _watched(process: subprocess.Popen[bytes], until: float, too_large: Callable[[], bool], trouble: list[str]) -> Iterator[None]:
+    """Ends a command that takes too long or too much; `trouble` says why. It is asked first, so that it ends its containers."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(min(_LOOK, max(until - time.monotonic(), 0.05))):
+            late = time.monotonic() > until
+            if late or too_large():
+                trouble.append("the build took too long" if late else "the build takes too much of the disk")
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGINT)
+                if not over.wait(10):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        thread.join()
+
+
+def _size(folder: Path) -> int:
+    """Gives the bytes that a folder takes on disk; what goes away meanwhile does not count."""
+    total, folders = 0, [str(folder)]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as listing:
+            for entry in listing:
+                with contextlib.suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        status = entry.stat(follow_symlinks=False)
+                        total += status.st_blocks * 512 // max(status.st_nlink, 1)
+    return total

@@ -183,7 +183,7 @@ def _checked(source: str, rules: list[Rule], bases: list[str], path: str) -> Non
     if len(rules) > _MOST["rules"] or len(bases) > _MOST["links"] or path in bases:
         raise InvalidArgument(f"at most {_MOST['rules']} rules and {_MOST['links']} base images, and no repository is its own")
     for rule in rules:
-        if rule.kind not in ("branch", "tag") or not 0 < len(rule.pattern) <= 100 or rule.pattern.count("*") > _STARS:
+        if rule.kind not in ("branch", "tag") or not 0 < len(rule.pattern) <= 100 or not rule.pattern.isprintable() or rule.pattern.count("*") > _STARS:
             raise InvalidArgument(f"{rule.kind} {rule.pattern[:40]!r} is no rule", hint=f"branch or tag, and a name with at most {_STARS} stars")
         if not re.fullmatch(TAG, re.sub(r"\{(ref|[1-9])\}", "x", rule.tag)):
             raise InvalidArgument(f"{rule.tag[:40]!r} is no tag", hint="letters, digits, . _ and -; {ref} stands for the branch, {1} for what the first * stood for")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from dockerlab.hub.people import Throttled
 from dockerlab.hub.rights import ANYBODY, Identity
 from dockerlab.hub.webhooks import headers
 from dockerlab.registry.messages import Answer, Request
-from dockerlab.registry.protocol import refusal
+from dockerlab.registry.protocol import NAME, refusal
 
 if TYPE_CHECKING:
     from dockerlab.hub.app import Hub
@@ -70,7 +71,7 @@ class Doors:
             name, colon, password = base64.b64decode(packed.strip(), validate=True).decode().partition(":")
         except ValueError:
             return None
-        if scheme.lower() != "basic" or not colon:
+        if scheme.lower() != "basic" or not colon or not name.isprintable():
             return None
         try:
             return self._hub.who(name, password, str(request.environ.get("REMOTE_ADDR", "")))
@@ -186,5 +187,7 @@ class Doors:
             raise refusal("UNSUPPORTED", message="events are expected", status=400) from None
         for each in told.events:
             words = {name: str(each.target.get(name) or "") for name in ("repository", "digest", "mediaType", "tag")}
+            if not re.fullmatch(NAME, words["repository"]):
+                continue
             self._hub.heard(each.action, words["repository"], words["digest"], media_type=words["mediaType"], tag=words["tag"], actor=str(each.actor.get("name") or ""))
         return Answer(200)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -32,9 +32,14 @@ _COLOURS = {"success": "#1a7f37", "failed": "#b3261e", "running": "#7a5c00", "qu
 
 @functools.cache
 def _templates() -> Environment:
-    made = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters.update(size=size_words, ago=_ago, shown=visible, path=lambda text: quote(text), query=lambda words: urlencode(words))
+    made = Environment(loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_plain)
+    made.filters.update(size=size_words, ago=_ago, query=urlencode)
     return made
+
+
+def _plain(value: Any) -> Any:
+    """Spells out what would not be seen, or would change how the rest is seen; lines stay lines."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _ago(moment: datetime | None) -> str:
@@ -67,7 +72,7 @@ def _markdown() -> Any:
 
 def markdown(text: str) -> Markup:
     """Gives a README as HTML that holds nothing but what Markdown makes."""
-    return Markup(_markdown().render(text))
+    return Markup(_markdown().render(_plain(text)))
 
 
 class Pages:
@@ -140,7 +145,7 @@ class Pages:
         found = self._hub.repositories.get(visit.identity, path)
         build, log = self._hub.queue.get(visit.identity, path, int(number))
         running = build.state in ("queued", "running")
-        return self.show(visit, "build", headers=[("Refresh", "2")] if running else [], repository=found, build=build, log="\n".join(visible(line) for line in log.splitlines()), running=running)
+        return self.show(visit, "build", headers=[("Refresh", "2")] if running else [], repository=found, build=build, log=log.replace("\r\n", "\n"), running=running)
 
     def badge(self, visit: Visit, path: str) -> Answer:
         """The state of the last build as a picture, for a README elsewhere."""

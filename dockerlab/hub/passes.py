@@ -37,7 +37,7 @@ class Passes:
         """Makes a token that ends after so many days (0: never) and gives its text, which is not to be had again; raises InvalidArgument."""
         if scope not in SCOPES:
             raise InvalidArgument(f"{scope[:40]!r} is no scope", hint=f"one of {', '.join(SCOPES)}")
-        if not label.strip() or len(label) > 100 or not 0 <= days <= 3660:
+        if not label.strip() or len(label) > 100 or "\0" in label or not 0 <= days <= 3660:
             raise InvalidArgument("a token has a label of at most 100 letters, and ends within ten years or never")
         text = PREFIX + secrets.token_urlsafe(30)
         with self._state.writing() as db:

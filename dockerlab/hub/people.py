@@ -154,9 +154,11 @@ class People:
         """Gives the user whose password that is, or None. It takes as long for a name that is not there. Raises Throttled."""
         import bcrypt
 
-        keys = {"both": f"both {name[:64]} {address}", "name": f"name {name[:64]}", "address": f"address {address}"}
+        shown = "".join(letter if letter.isprintable() else "?" for letter in name[:64])
+        keys = {"both": f"both {shown} {address}", "name": f"name {shown}", "address": f"address {address}"}
         with self._state.reading() as db:
-            account = db.scalar(select(Account).where(Account.name == name, Account.kind == "user"))
+            known = name if _NAME.fullmatch(name) else ""
+            account = db.scalar(select(Account).where(Account.name == known, Account.kind == "user"))
             stored = account.password if account else self._someones()
             mark = hmac.digest(self._secret, b"\0".join((name.encode(), stored.encode(), password.encode())), hashlib.sha256)
             if account and self._right.get(mark, 0) > time.monotonic():

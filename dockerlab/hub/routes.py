@@ -54,6 +54,8 @@ class Routes:
 
     def answer(self, request: Request) -> Answer:
         """Gives what a request gets."""
+        if any("\0" in value for values in request.query.values() for value in values):
+            return Answer(400, [("Content-Type", "text/plain")], b"no text has a zero in it\n")
         for method, pattern, handler in self._doors:
             if found := pattern.fullmatch(request.path):
                 if method not in ("*", "GET" if request.method == "HEAD" else request.method):

@@ -63,7 +63,9 @@ class Visit:
             self.form = parse_qs(b"".join(blocks).decode(), keep_blank_values=True, max_num_fields=200)
         except ValueError:
             raise Refused(400, "the form cannot be read") from None
-        if self.session and not hmac.compare_digest(self.field("csrf"), self.csrf):
+        if any("\0" in value for values in self.form.values() for value in values):
+            raise Refused(400, "the form cannot be read")
+        if self.session and not hmac.compare_digest(self.field("csrf").encode(), self.csrf.encode()):
             raise Refused(403, "the form is not of this session: load the page again")
 
     def _came_from_here(self) -> None:

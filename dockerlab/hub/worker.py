@@ -19,6 +19,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ __all__ = ["Job", "Limits", "execute"]
 _LOG = 1 << 20  # bytes of a log that are kept
 _FLUSH = 0.3  # seconds
 _LOOK = 2.0  # seconds between two looks at the disk
+_TOO_LARGE = "the build takes too much of the disk"
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64}) size: \d+$")
 
 
@@ -120,6 +122,8 @@ def _built(job: Job, scratch: Path, told: _Told, until: float) -> str:
     limits = ["--memory", job.limits.memory] if job.limits.memory else []
     try:
         _run([*words, *limits, str(context)], variables, told, until, store, job.limits.disk)
+        if int(_quietly(["inspect", "--format", "{{.Size}}", job.name], variables) or 0) > job.limits.disk:
+            raise BuildFailed(_TOO_LARGE)
         lines = _run(["push", job.name], variables, told, until, store, job.limits.disk)
     finally:
         _swept(store, variables, job)
@@ -130,10 +134,12 @@ def _built(job: Job, scratch: Path, told: _Told, until: float) -> str:
 
 
 def _swept(store: Path, variables: dict[str, str], job: Job) -> None:
-    """Takes the names of pushed and pulled images away, so that the next build asks for them again; keeps the steps, and begins anew where too much has gathered."""
+    """Has the next build ask for pushed and pulled images again, but keeps what they hold, and begins anew where too much has gathered."""
     listed = _quietly(["images", "--format", "{{.Repository}}:{{.Tag}}"], variables).split()
-    if names := [name for name in listed if "/" in name and "<none>" not in name]:
-        _quietly(["rmi", "--force", "--no-prune", *names], variables)
+    for name in listed:
+        if "/" in name and "<none>" not in name:
+            _quietly(["tag", name, f"kept:{sha256(name.encode()).hexdigest()[:12]}"], variables)
+            _quietly(["rmi", name], variables)
     if _size(store) > job.limits.disk // 2:
         _quietly(["system", "prune", "--all", "--force"], variables)
 
@@ -206,6 +212,8 @@ def _run(words: list[str], variables: dict[str, str], told: _Told, until: float,
         raise BuildFailed(trouble[0])
     if code:
         raise BuildFailed(f"{words[0]} ended with {code}")
+    if _size(store) > disk:
+        raise BuildFailed(_TOO_LARGE)
     return lines
 
 
@@ -218,7 +226,7 @@ def _watched(process: subprocess.Popen[bytes], until: float, too_large: Callable
         while not over.wait(min(_LOOK, max(until - time.monotonic(), 0.05))):
             late = time.monotonic() > until
             if late or too_large():
-                trouble.append("the build took too long" if late else "the build takes too much of the disk")
+                trouble.append("the build took too long" if late else _TOO_LARGE)
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGINT)
                 if not over.wait(10):

@@ -15,12 +15,14 @@ from pathlib import Path
 import bcrypt
 import pytest
 
+from dockerlab.hub.app import Hub
+from dockerlab.hub.granting import ISSUER, SERVICE
 from dockerlab.registry.access import Htpasswd
 from dockerlab.registry.server import RegistryApp
 from dockerlab.registry.serving import Listening, Running
 from dockerlab.registry.storage import Storage
 
-__all__ = ["cncf", "htpasswd", "ours"]
+__all__ = ["cncf", "fronted", "htpasswd", "hub", "ours"]
 
 _CONFIG = """version: 0.1
 storage:
@@ -38,15 +40,19 @@ def htpasswd(folder: Path) -> Path:
     return path
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextlib.contextmanager
-def cncf(folder: Path, *, users: Path | None = None, extra: str = "") -> Iterator[str]:
+def cncf(folder: Path, *, users: Path | None = None, extra: str = "", port: int = 0) -> Iterator[str]:
     """Starts CNCF distribution's registry (Debian's docker-registry) on a folder and gives its address; skips where it is not installed."""
     program = shutil.which("docker-registry")
     if not program:
         pytest.skip("docker-registry is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or _free_port()
     folder.mkdir(parents=True, exist_ok=True)
     auth = f"auth: {{htpasswd: {{realm: here, path: {users}}}}}\n" if users else ""
     config = folder.with_name(f"{folder.name}-{port}.yml")
@@ -73,3 +79,38 @@ def ours(folder: Path, *, users: Path | None = None) -> Iterator[str]:
     """Starts our own registry on a folder and gives its address."""
     with Running(RegistryApp(Storage(folder), access=Htpasswd(users) if users else None), Listening(port=0)) as running:
         yield f"localhost:{running.port}"
+
+
+def _people(hub: Hub) -> None:
+    for name in ("me", "you"):
+        hub.people.add(name, f"{name} and a long password")
+
+
+@contextlib.contextmanager
+def hub(folder: Path) -> Iterator[tuple[Hub, str]]:
+    """Starts a hub with the accounts `me` and `you` and gives it with its address."""
+    made = Hub(folder, cost=4)
+    _people(made)
+    with Running(made, Listening(port=0)) as running:
+        yield made, f"localhost:{running.port}"
+    made.close()
+
+
+_TOKEN = """auth:
+  token: {{realm: "http://{hub}/token", service: {service}, issuer: {issuer}, rootcertbundle: {certificate}}}
+notifications:
+  endpoints:
+    - {{name: hub, url: "http://{hub}/events", timeout: 2s, threshold: 3, backoff: 1s, headers: {{Authorization: ["Bearer {secret}"]}}}}
+"""
+
+
+@contextlib.contextmanager
+def fronted(folder: Path) -> Iterator[tuple[Hub, str]]:
+    """Starts CNCF distribution's registry behind a hub that grants its tokens; gives the hub and the registry's address."""
+    port, behind = _free_port(), _free_port()  # each has to know the other's address before it begins
+    made = Hub(folder / "hub", url=f"http://localhost:{port}", registry=f"http://localhost:{behind}", cost=4)
+    _people(made)
+    extra = _TOKEN.format(hub=f"localhost:{port}", service=SERVICE, issuer=ISSUER, certificate=made.key.certificate, secret=made.events_secret)
+    with Running(made, Listening(port=port)), cncf(folder / "shelf", extra=extra, port=behind) as address:
+        yield made, address
+    made.close()

@@ -1,0 +1,139 @@
+"""docker and skopeo at our hub, and the hub in front of CNCF distribution's registry."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dockerlab.engine import Engine
+from dockerlab.hub.app import Hub
+from dockerlab.hub.rights import ANYBODY
+from tests.compat.conftest import Both, Transcript
+from tests.compat.registries import fronted, hub
+from tests.compat.saying import plain, same
+from tests.compat.test_tools import output, shop, tool
+
+__all__ = ["shop"]
+pytestmark = [pytest.mark.needs_docker, pytest.mark.timeout(300)]
+
+_H = "H=localhost:$(cat hub); export DOCKER_CONFIG=$PWD/config; "
+_IN = "echo 'me and a long password' | docker login -u me --password-stdin $H 2> /dev/null"
+_CALM = " | sed 's/^[0-9a-f]*: //' | sort"
+
+
+def _lines(*lines: str) -> list[str]:
+    return [_H + line for line in lines]
+
+
+CASES = [
+    same("accounts", *_lines(
+        "docker tag busybox $H/me/bb; docker tag busybox $H/you/bb; docker push $H/me/bb", "docker login -u me -p wrong $H 2>&1 | grep -v WARNING", _IN, f"docker push $H/me/bb | cut -d: -f1,2{_CALM}",
+        "docker push $H/you/bb", "docker push $H/nobody/bb 2>&1 || docker tag busybox $H/nobody/bb; docker push $H/nobody/bb", "docker logout $H", "docker push $H/me/bb",
+        "docker rmi $H/me/bb $H/you/bb $H/nobody/bb > /dev/null; docker pull $H/me/bb | tail -n 2", "docker pull $H/me/secret", "docker pull $H/you/nothing", "docker pull $H/nobody/nothing", "docker pull $H/me/bb:nothing",
+    )),
+    same("search", *_lines(
+        "docker search $H/web", "docker search $H/we", "docker search --no-trunc $H/web", "docker search --limit 1 $H/web", "docker search --limit 0 $H/web", "docker search --limit 101 $H/web",
+        "docker search --format '{{.Name}}|{{.StarCount}}|{{.IsOfficial}}|{{.IsAutomated}}' $H/web", "docker search --format '{{json .}}' $H/web", "docker search --filter stars=1 $H/web",
+        "docker search --filter stars=2 $H/web", "docker search -f is-official=true $H/web", "docker search -f is-official=false $H/web", "docker search -f is-automated=true $H/web", "docker search -f is-automated=maybe $H/web",
+        "docker search -f stars=x $H/web", "docker search -f nonsense=1 $H/web", "docker search $H/zzz", "docker search", "docker search a b", "docker search --format table $H/web", "docker search -f stars $H/web",
+        "docker search --limit x $H/web",
+    )),
+]  # fmt: skip
+
+
+@pytest.fixture
+def hubs(tmp_path: Path) -> Iterator[None]:
+    """A hub for each side, with some repositories on it."""
+    with contextlib.ExitStack() as stack:
+        for side in ("theirs", "ours"):
+            (tmp_path / side).mkdir()
+            made, address = stack.enter_context(hub(tmp_path / f"{side}-hub"))
+            (tmp_path / side / "hub").write_text(address.partition(":")[2])
+            me = made.people.login("me", "me and a long password")
+            assert me
+            for name, description in (("web", "A description that is rather long, so that it has to be cut somewhere"), ("web-two", "short"), ("webthree", "")):
+                made.repositories.create(me, f"me/{name}", description=description)
+            made.repositories.create(me, "me/secret", private=True)
+            made.repositories.star(me, "me/web-two", True)
+            made.automations.configure(me, "me/webthree")
+        yield
+
+
+def _said(transcript: Transcript, *, theirs: bool) -> list[str]:
+    told = []
+    for text in plain(transcript, theirs=theirs):
+        text = re.sub(r"localhost:\d{2,}", "localhost:<port>", text.replace(_H, ""))
+        told.append(re.sub(r"size: \d+", "size: <n>", text))
+    return told
+
+
+@pytest.mark.parametrize("lines", CASES)
+def test_docker_says_the_same(both: Both, hubs: None, lines: tuple[str, ...]) -> None:
+    theirs, own = both(lines)
+    sides = ["\n".join(_said(side, theirs=side is theirs)).splitlines() for side in (theirs, own)]
+    difference = list(difflib.unified_diff(*sides, "docker", "dockerlab", lineterm="", n=2))
+    assert not difference, "\n".join(difference)
+
+
+def _waited(made: Hub, path: str) -> None:
+    """Waits until the registry has told the hub of a push."""
+    for _ in range(100):
+        with contextlib.suppress(Exception):
+            made.repositories.get(ANYBODY, path)
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"nobody told the hub of {path}")
+
+
+@pytest.mark.parametrize("server", [hub, fronted], ids=["our registry", "CNCF distribution"])
+def test_a_hubs_tokens_open_the_registry(shop: Engine, daemon: str, tmp_path: Path, server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker, skopeo and we push to and pull from the registry behind the hub, with a password and with tokens; who may not is denied."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
+    env = {**os.environ, "DOCKER_HOST": daemon}
+
+    def docker(*words: str, given: str = "", fine: bool = True) -> str:
+        done = subprocess.run(["docker", *words], env=env, input=given, capture_output=True, text=True, timeout=120)
+        assert (done.returncode == 0) == fine, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    with server(tmp_path) as (made, address):  # type: ignore[operator]
+        shop.images.tag("changed", f"{address}/me/changed:1")
+        docker("login", "-u", "me", "--password-stdin", address, given="me and a long password")
+        digest = [event.digest for event in shop.images.push(f"{address}/me/changed:1") if hasattr(event, "digest")][-1]
+        _waited(made, "me/changed")
+        assert f"Digest: {digest}" in docker("pull", f"{address}/me/changed:1")
+        docker("tag", f"{address}/me/changed:1", f"{address}/you/changed:1")
+        assert "denied: requested access to the resource is denied" in docker("push", f"{address}/you/changed:1", fine=False)
+        docker("tag", f"{address}/me/changed:1", f"{address}/me/second:1")
+        assert "digest: sha256" in docker("push", f"{address}/me/second:1")
+        _waited(made, "me/second")
+        me = made.people.login("me", "me and a long password")
+        assert me
+        made.repositories.describe(me, "me/second", description="", readme="", private=True)
+        docker("logout", address)
+        docker("pull", f"{address}/me/changed:1")
+        assert "pull access denied" in docker("pull", f"{address}/me/second:1", fine=False)
+        reading = made.passes.issue(me, "reading", "repo:read", days=1)
+        docker("login", "-u", "me", "--password-stdin", address, given=reading)
+        docker("pull", f"{address}/me/second:1")
+        assert "denied" in docker("push", f"{address}/me/second:1", fine=False)
+        with pytest.raises(Exception, match="denied"):
+            list(shop.images.push(f"{address}/me/changed:1"))
+        skopeo = tool("skopeo")
+        inspected = json.loads(output(skopeo, "inspect", "--tls-verify=false", "--creds", f"me:{reading}", f"docker://{address}/me/second:1"))
+        assert inspected["RepoTags"] == ["1"]
+        writing = made.passes.issue(me, "writing", "repo:write", days=1)
+        output(skopeo, "copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-creds", f"me:{reading}", "--dest-creds", f"me:{writing}", f"docker://{address}/me/changed:1", f"docker://{address}/me/third:3")
+        assert [tag.name for tag in made.shelf.tags("me/third")] == ["3"]
+        docker("rmi", "-f", f"{address}/me/changed:1", f"{address}/me/second:1", f"{address}/you/changed:1")
+        pulls = made.repositories.get(ANYBODY, "me/changed").pulls
+        assert pulls >= 2 or server is fronted

@@ -1,0 +1,213 @@
+"""Pages as browsers get them: what they show, and what they never let through."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from dockerlab.hub.app import Hub
+from dockerlab.hub.pages import markdown
+from dockerlab.hub.rights import ANYBODY
+from dockerlab.hub.tables import Build
+from tests.hub.conftest import PASSWORDS, SQLITE, Person
+from tests.hub.test_repositories import who
+
+EVIL = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'-alert(1)-'", "{{ 7*7 }}", "\u202eevil", "javascript:alert(1)"]
+
+
+class _Seen(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def harmless(body: bytes) -> None:
+    """No script, no handler, no address that runs, no inline style: by an HTML parser, not by looking for words."""
+    seen = _Seen()
+    seen.feed(body.decode())
+    for tag, attributes in seen.tags:
+        assert tag not in ("script", "iframe", "object", "embed", "style", "svg", "base"), tag
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], attributes
+        for name in ("href", "src", "action"):
+            assert not re.match(r"\s*(javascript|data|vbscript):", attributes.get(name) or "", re.I), attributes
+
+
+@pytest.fixture
+def olga(town: Hub) -> Person:
+    return Person(town, "olga").enter()
+
+
+@pytest.mark.parametrize("evil", EVIL)
+@SQLITE
+def test_what_people_write_is_text(town: Hub, olga: Person, evil: str) -> None:
+    olga.push("olga/app")
+    said = olga.submits("/r/olga/app/settings", {"description": evil, "readme": f"# {evil}\n\n[link]({evil}) ![picture]({evil}) <b>{evil}</b>\n\n```\n{evil}\n```\n", "visibility": "public"})
+    assert said.status == 303
+    olga.submits("/settings/tokens", {"label": evil, "scope": "repo:read", "days": "1"})
+    town.automations.configure(who(town, "olga"), "olga/app")
+    with town.state.writing() as db:
+        db.add(Build(repository_id=1, cause=evil, commit=evil, tag="latest", dockerfile="Dockerfile", folder="", state="failed"))
+    (town.folder / "logs" / "1.log").write_text(f"{evil}\x1b[31m\x07\n")
+    for path in ("/", "/search?q=" + quote(evil), "/r/olga/app", "/r/olga/app/tags/latest", "/r/olga/app/builds", "/r/olga/app/builds/1", "/r/olga/app/settings", "/settings", "/u/olga"):
+        page = olga("GET", path)
+        assert page.status == 200, path
+        harmless(page.body)
+        assert "\u202e" not in page.body.decode() and "49" not in re.sub(r"[0-9a-f]{12,}|\d{4}-\d\d-\d\d \S+", "", page.body.decode()) and b"\x1b" not in page.body
+        assert "script-src" not in page.headers["Content-Security-Policy"] and "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert b"alert(1)" in olga("GET", "/r/olga/app").body or "alert" not in evil  # it is there, as text
+
+
+@pytest.mark.parametrize("text", [
+    "<script>x</script>", "<img src=x onerror=x>", "[x](javascript:alert)", "[x](JaVaScRiPt:alert)", "[x](vbscript:x)", "[x](data:text/html,x)", "![x](javascript:x)", "<javascript:x>",
+    "[x]: javascript:x\n[x]", "<a href='x' onclick='y'>", "&lt;script&gt;", "`<script>`", "[a](<javascript:x>)", "[x](\x01javascript:x)", "<svg/onload=x>",
+    "<!-- --><script>", "[x](&#106;avascript:x)",
+])  # fmt: skip
+def test_a_read_me_is_only_what_markdown_makes(text: str) -> None:
+    harmless(str(markdown(text)).encode())
+
+
+def test_a_read_mes_headings_stand_below_the_pages(town: Hub, olga: Person) -> None:
+    olga.push("olga/app")
+    olga.submits("/r/olga/app/settings", {"description": "", "readme": "# Top\n\n###### Deep\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", "visibility": "public"})
+    page = olga("GET", "/r/olga/app").body.decode()
+    assert "<h3>Top</h3>" in page and "<h6>Deep</h6>" in page and "<td>1</td>" in page and page.count("<h1>") == 1
+
+
+def test_pages_of_a_visit(town: Hub, olga: Person) -> None:
+    assert b"Nothing was pushed yet" in Person(town)("GET", "/").body
+    olga.push("olga/app", "1.0")
+    page = Person(town)("GET", "/r/olga/app").body.decode()
+    assert "docker pull h/olga/app" in page and ">1.0</a>" in page and "0 stars" in page
+    assert olga.submits("/r/olga/app/star", {"liked": "yes"}).status == 303
+    assert "★ 1 star " in Person(town)("GET", "/").body.decode()
+    assert "RUN &lt;b&gt;x&lt;/b&gt;" in Person(town)("GET", "/r/olga/app/tags/1.0").body.decode()
+    assert Person(town)("GET", "/r/olga/app/tags/2.0").status == 404
+    assert b"Nothing matches" in Person(town)("GET", "/search?q=zzz").body
+    assert Person(town)("HEAD", "/r/olga/app").body == b""
+
+
+def test_lists_have_pages(town: Hub) -> None:
+    for number in range(45):
+        town.repositories.create(who(town, "olga"), f"olga/app{number:02}")
+    first, third = (Person(town)("GET", f"/search?q=app&page={page}").body.decode() for page in (1, 3))
+    assert "Page 1 of 3" in first and 'rel="next" href="/search?q=app&amp;page=2"' in first and "Previous" not in first
+    assert third.count("/r/olga/app") == 5 and "Next" not in third
+    for odd in ("0", "-1", "x", "99999999999999999999", "１"):
+        assert Person(town)("GET", f"/search?q=app&page={quote(odd)}").status == 200
+
+
+def test_signing_up_and_in_and_out(town: Hub) -> None:
+    visitor = Person(town)
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    said = visitor("POST", "/signup", urlencode({"name": "nina", "password": "nina's long password"}).encode(), **form)
+    assert said.status == 303
+    visitor.session = re.findall("hub_session=([^;]+)", said.headers["Set-Cookie"])[0]
+    assert b"/u/nina" in visitor("GET", "/").body
+    assert visitor.submits("/logout").status == 303
+    assert visitor("GET", "/settings").status == 303
+    for fields, status in (({"name": "nina", "password": "x"}, 400), ({"name": "N", "password": "a long password"}, 400), ({}, 400)):
+        assert Person(town)("POST", "/signup", urlencode(fields).encode(), **form).status == status
+    assert Person(town)("POST", "/login", urlencode({"name": "nina", "password": "wrong"}).encode(), **form).status == 401
+    town.signup = False
+    assert Person(town)("POST", "/signup", urlencode({"name": "max", "password": "a long password"}).encode(), **form).status == 403
+    assert Person(town)("GET", "/signup").status == 403 and b"Sign up" not in Person(town)("GET", "/").body
+
+
+def test_guessing_at_the_page_is_slowed_down(town: Hub) -> None:
+    form, body = {"Content_Type": "application/x-www-form-urlencoded"}, urlencode({"name": "olga", "password": "guess"}).encode()
+    told = [Person(town)("POST", "/login", body, **form) for _ in range(7)]
+    assert [said.status for said in told] == [401] * 5 + [429] * 2 and int(told[-1].headers["Retry-After"]) > 0
+    assert Person(town, "olga").says("GET", "/token").status == 429
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-site"}, {"Referer": "http://evil.example/h"}])
+@SQLITE
+def test_a_form_of_another_site(town: Hub, olga: Person, headers: dict[str, str]) -> None:
+    """CSRF: refused by where it comes from, even with the right field; and without the field from anywhere."""
+    assert olga.submits("/orgs", {"name": "guild"}, **headers).status == 403
+    body = urlencode({"name": "olga", "password": PASSWORDS["olga"]}).encode()
+    assert Person(town)("POST", "/login", body, Content_Type="application/x-www-form-urlencoded", **headers).status == 403
+
+
+@pytest.mark.parametrize("csrf", ["", "x", "0" * 64, "é"])
+@SQLITE
+def test_a_form_without_the_sessions_mark(town: Hub, olga: Person, csrf: str) -> None:
+    said = olga.submits("/orgs", {"name": "guild", "csrf": csrf}, Origin="http://h")
+    assert said.status == 403
+    assert olga.submits("/orgs", {"name": "guild"}, Origin="http://h").status == 303
+
+
+@pytest.mark.parametrize(("kind", "body", "status"), [
+    ("application/json", b"{}", 415), ("multipart/form-data; boundary=x", b"x", 415), ("application/x-www-form-urlencoded", b"a=" + b"x" * 300_000, 413),
+    ("application/x-www-form-urlencoded", b"&".join(b"a%d=1" % number for number in range(500)), 400), ("application/x-www-form-urlencoded", b"\xff\xfe", 400),
+])  # fmt: skip
+@SQLITE
+def test_forms_that_are_none(olga: Person, kind: str, body: bytes, status: int) -> None:
+    assert olga("POST", "/orgs", body, Content_Type=kind).status == status
+
+
+@pytest.mark.parametrize("path", [
+    "/r/../../etc/passwd", "/r/olga/%2e%2e", "/r/olga/app%00", "/static/../hub.key", "/static/hub.key", "/r/olga/app/tags/..", "/u/olga%0d%0aSet-Cookie:x", "/r/olga/app'--/builds",
+    "/r/olga/app/builds/1e5",
+    "/r/olga/app/builds/99999999999", "/r/olga/app/builds/-1", "/u/" + "x" * 5000, "//evil.example/", "/r/olga/' OR 1=1 --",
+])  # fmt: skip
+@SQLITE
+def test_paths_that_are_none(olga: Person, path: str) -> None:
+    said = olga("GET", path)
+    assert said.status == 404
+    assert "Set-Cookie" not in said.headers
+
+
+@pytest.mark.parametrize("host", ["evil.example/x", "a b", "x\r\nSet-Cookie: y=1", '"><script>', "x" * 300])
+@SQLITE
+def test_a_host_that_is_no_name(town: Hub, host: str) -> None:
+    assert Person(town)("GET", "/", Host=host).status == 400
+
+
+def test_nothing_of_a_search_gets_into_sql(town: Hub) -> None:
+    town.repositories.create(who(town, "olga"), "olga/hidden", private=True)
+    for words in ("' OR '1'='1", "%' UNION SELECT * FROM accounts --", "\\", "_", "\0"):
+        said = Person(town)("GET", "/v1/search?" + urlencode({"q": words}))
+        assert said.status in (200, 400) and b"hidden" not in said.body
+        assert Person(town)("GET", "/search?" + urlencode({"q": words})).status in (200, 400)
+
+
+def test_settings_of_a_repository(town: Hub, olga: Person) -> None:
+    olga.push("olga/app")
+    fields = {"source": "", "kind": ["branch", "tag"], "pattern": ["main", "v*"], "tag": ["latest", "{1}"], "dockerfile": ["Dockerfile", "web.df"], "folder": ["", "web"], "bases": ""}
+    assert olga.submits("/r/olga/app/automation", fields).status == 303
+    found = town.repositories.get(ANYBODY, "olga/app")
+    rules = [(rule.kind, rule.pattern, rule.tag, rule.dockerfile, rule.folder) for rule in town.automations.get(found.id)[1]]
+    assert rules == [("branch", "main", "latest", "Dockerfile", ""), ("tag", "v*", "{1}", "web.df", "web")]
+    wrong = olga.submits("/r/olga/app/automation", {**fields, "tag": ["a b", "x"]})
+    assert wrong.status == 400 and b"is no tag" in wrong.body
+    assert b"no such repository: sam/nothing" in olga.submits("/r/olga/app/automation", {**fields, "bases": "sam/nothing"}).body
+    said = olga.submits("/r/olga/app/webhooks", {"url": "http://example.org/hook"})
+    assert said.status == 200 and b"shown this once" in said.body
+    assert b"shown this once" not in olga("GET", "/r/olga/app/settings").body
+    assert olga.submits("/r/olga/app/delete", {"sure": "olga/ap"}).status == 400
+    assert olga.submits("/r/olga/app/delete", {"sure": "olga/app"}).status == 303
+    assert olga("GET", "/r/olga/app").status == 404
+
+
+def test_a_badge(town: Hub, olga: Person) -> None:
+    olga.push("olga/app")
+    assert b"no builds" in olga("GET", "/r/olga/app/badge.svg").body
+    with town.state.writing() as db:
+        db.add(Build(repository_id=1, cause="x", commit="x", tag="latest", dockerfile="x", folder="", state="success"))
+    said = olga("GET", "/r/olga/app/badge.svg")
+    assert b">passing<" in said.body and said.headers["Content-Type"] == "image/svg+xml"
+
+
+def test_a_page_of_a_build_that_runs_loads_itself_again(town: Hub, olga: Person) -> None:
+    olga.push("olga/app")
+    with town.state.writing() as db:
+        db.add(Build(repository_id=1, cause="x", commit="x", tag="latest", dockerfile="x", folder="", state="running"))
+    assert olga("GET", "/r/olga/app/builds/1").headers["Refresh"] == "2"
+    assert "Refresh" not in olga("GET", "/r/olga/app").headers

@@ -116,6 +116,8 @@ def login(call: Call) -> Outcome:
     except RegistryError as error:
         if error.status == 401:
             address = HUB if host == DEFAULT_REGISTRY else f"{call.engine.distribution.registry(host).base}/v2/"
+            if error.detail == "token":  # it was not the registry that refused, but who grants its tokens
+                raise RegistryError(f'Get "{address}": {error.message}', code=error.code, status=401, hint="look at the name and the password") from error
             raise RegistryError(f"login attempt to {address} failed with status: 401 Unauthorized", code=error.code, status=401, hint="look at the name and the password") from error
         raise
     if keychain.plain(host):

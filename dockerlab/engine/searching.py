@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 import msgspec
 
-from dockerlab.errors import RegistryError
 from dockerlab.oci.reference import DEFAULT_REGISTRY
 from dockerlab.oci.visible import visible
-from dockerlab.registry.authentication import basic
-from dockerlab.registry.client import Wish
-from dockerlab.registry.replies import decoded, limited
+from dockerlab.registry.replies import decoded
 
 if TYPE_CHECKING:
     from dockerlab.engine.distribution import Distribution
 
 __all__ = ["Result", "search"]
 
-_ANSWER = 4 << 20
 _INDEX = "index.docker.io"  # Docker Hub searches elsewhere than it stores
 
 
@@ -54,10 +49,5 @@ def search(distribution: Distribution, term: str, limit: int = 25) -> list[Resul
     host, words = (first, rest) if named else (DEFAULT_REGISTRY, term)
     host = distribution.host(host)
     registry = distribution.registry(_INDEX if host == DEFAULT_REGISTRY else host)
-    login = distribution.keychain.get(host)
-    headers = {"Authorization": f"Basic {basic(login)}"} if login and login.password else {}
-    with registry.call("GET", f"/v1/search?{urlencode({'q': words, 'n': limit})}", Wish(), headers=headers) as reply:
-        if reply.status != 200:
-            raise RegistryError(f"Unexpected status code {reply.status}", status=reply.status, hint=f"{host} may know no search: most registries do not")
-        answer = decoded(limited(reply, _ANSWER), _Answer)
+    answer = decoded(registry.search(words, limit), _Answer)
     return [Result(visible(row.name), visible(row.description or ""), row.star_count, row.is_official, row.is_automated) for row in answer.results or []]

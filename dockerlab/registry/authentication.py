@@ -128,7 +128,7 @@ def _not_granted(status: int, body: bytes) -> RegistryError:
 
     if status in (401, 403):
         said = next((message for _, message in decode_errors(body)), "")
-        return RegistryError(f"unauthorized: {said or 'incorrect username or password'}", code="UNAUTHORIZED", status=status, hint="docker login, with the registry's name")
+        return RegistryError(f"unauthorized: {said or 'incorrect username or password'}", code="UNAUTHORIZED", status=status, detail="token", hint="docker login, with the registry's name")
     return RegistryError(f"the server that grants tokens answered with status {status}", code="UNAUTHORIZED", status=status)
 
 

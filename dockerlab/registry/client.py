@@ -20,7 +20,7 @@ from dockerlab.oci.digest import Digest
 from dockerlab.oci.manifest import INDEX, Descriptor, Index
 from dockerlab.oci.reference import DEFAULT_REGISTRY
 from dockerlab.oci.visible import visible
-from dockerlab.registry.authentication import Tokens, challenges, scope
+from dockerlab.registry.authentication import Tokens, basic, challenges, scope
 from dockerlab.registry.keychain import Login
 from dockerlab.registry.protocol import DIGEST, MANIFESTS, MAX_MANIFEST, NAME, TAG, decode_errors
 from dockerlab.registry.replies import Counted, Page, beginning, decoded, hidden, is_local, joined, limited, place_of, redacted, same_host, told_header, too_many
@@ -376,6 +376,18 @@ class Registry:
             if not found:
                 return
             path = found[1]
+
+    def search(self, words: str, limit: int) -> bytes:
+        """Gives the answer of the first protocol's search, which knows Basic alone; raises RegistryError."""
+        headers = {"Authorization": f"Basic {basic(self._login)}"} if self._login and self._login.password else {}
+        url = f"{self.base}/v1/search?{urlencode({'q': words, 'n': limit})}"
+        try:
+            status, _, body = self._ask("GET", url, headers, None)
+        except ConnectionError as error:
+            raise unreachable("GET", url, error) from error
+        if status != 200:
+            raise RegistryError(f"Unexpected status code {status}", status=status, hint=f"{self.host} may know no search: most registries do not")
+        return body
 
     def referrers(self, name: str, digest: str) -> tuple[Descriptor, ...]:
         """Gives what has a manifest as its subject, by the API or by the tag that stands in for it; end-12a, "Referrers Tag Schema"."""

@@ -37,14 +37,18 @@ def _lines(*lines: str) -> list[str]:
 CASES = [
     same("accounts", *_lines(
         "docker tag busybox $H/me/bb; docker tag busybox $H/you/bb; docker push $H/me/bb", "docker login -u me -p wrong $H 2>&1 | grep -v WARNING", _IN, f"docker push $H/me/bb | cut -d: -f1,2{_CALM}",
-        "docker push $H/you/bb", "docker push $H/nobody/bb 2>&1 || docker tag busybox $H/nobody/bb; docker push $H/nobody/bb", "docker logout $H", "docker push $H/me/bb",
-        "docker rmi $H/me/bb $H/you/bb $H/nobody/bb > /dev/null; docker pull $H/me/bb | tail -n 2", "docker pull $H/me/secret", "docker pull $H/you/nothing", "docker pull $H/nobody/nothing", "docker pull $H/me/bb:nothing",
+        "docker push $H/you/bb", "docker push $H/nobody/bb 2>&1 || docker tag busybox $H/nobody/bb; docker push $H/nobody/bb", "docker logout $H", "docker push $H/me/bb | grep -v already",
+        "docker rmi $H/me/bb $H/you/bb $H/nobody/bb > /dev/null; docker pull $H/me/bb | tail -n 2", "docker pull $H/me/secret",
+        "docker pull $H/you/nothing", "docker pull $H/nobody/nothing", "docker pull $H/me/bb:nothing",
     )),
     same("search", *_lines(
         "docker search $H/web", "docker search $H/we", "docker search --no-trunc $H/web", "docker search --limit 1 $H/web", "docker search --limit 0 $H/web", "docker search --limit 101 $H/web",
-        "docker search --format '{{.Name}}|{{.StarCount}}|{{.IsOfficial}}|{{.IsAutomated}}' $H/web", "docker search --format '{{json .}}' $H/web", "docker search --filter stars=1 $H/web",
-        "docker search --filter stars=2 $H/web", "docker search -f is-official=true $H/web", "docker search -f is-official=false $H/web", "docker search -f is-automated=true $H/web", "docker search -f is-automated=maybe $H/web",
-        "docker search -f stars=x $H/web", "docker search -f nonsense=1 $H/web", "docker search $H/zzz", "docker search", "docker search a b", "docker search --format table $H/web", "docker search -f stars $H/web",
+        "docker search --format '{{.Name}}|{{.StarCount}}|{{.IsOfficial}}|{{.Description}}' $H/web", "docker search --format '{{json .}}' $H/web",
+        "docker search --filter stars=1 $H/web",
+        "docker search --filter stars=2 $H/web", "docker search -f is-official=true $H/web", "docker search -f is-official=false $H/web", "docker search -f is-automated=true $H/web",
+        "docker search -f is-automated=maybe $H/web",
+        "docker search -f stars=x $H/web", "docker search -f nonsense=1 $H/web", "docker search $H/zzz", "docker search", "docker search a b",
+        "docker search --format table $H/web", "docker search -f stars $H/web",
         "docker search --limit x $H/web",
     )),
 ]  # fmt: skip

@@ -17,7 +17,16 @@ __all__ = ["login", "logout", "pull", "push"]
 
 
 def _followed(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> None:
-    """Shows a transfer as it goes, one image after another."""
+    """Shows a transfer as it goes, one image after another; one that fails is looked into as well."""
+    try:
+        _shown_as_it_goes(call, events, transfer, quiet=quiet)
+    except RegistryError:
+        if transfer.story.exchanges:
+            _shown(call, transfer)
+        raise
+
+
+def _shown_as_it_goes(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> None:
     screen = Screen(call.out, call.surface.live())
     for event in events:
         transfer.hear(event)

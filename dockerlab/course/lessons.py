@@ -16,6 +16,7 @@ from dockerlab.oci.reference import Reference
 from dockerlab.widgets.html import escape
 
 if TYPE_CHECKING:
+    from dockerlab.course.hubs import LessonHub
     from dockerlab.engine import Engine
 
 __all__ = ["Lesson", "lesson"]
@@ -27,6 +28,7 @@ _TITLES = {
     (1, 3): ("packaging software in images, part three", ("busybox:latest",)),
     (2, 1): ("build automation", ("busybox:latest",)),
     (3, 1): ("software distribution", ("busybox:latest", "registry:2")),
+    (3, 2): ("software distribution, part two: a hub", ("busybox:latest",)),
     (2, 2): ("build automation, part two", ("busybox:latest", "ubuntu:latest")),
 }
 
@@ -39,9 +41,22 @@ class Lesson:
     title: str
     images: tuple[str, ...]
     engine: Engine = field(repr=False)
+    _hub: LessonHub | None = field(default=None, repr=False)
+
+    def hub(self, port: int = 8080) -> LessonHub:
+        """Gives the lesson's own hub, which from now on stands in Docker Hub's place for this notebook's commands; begun anew after a reset. Another port is taken where this one is not free."""
+        from dockerlab.course.hubs import LessonHub
+
+        if self._hub is None:
+            self._hub = LessonHub(self.engine.home / "hub", port)
+        return self._hub
 
     def reset(self) -> Lesson:
-        """Brings the lesson's start back: removes all its containers, images, volumes and networks, and makes its images again."""
+        """Brings the lesson's start back: removes all its containers, images, volumes and networks, and its hub, and makes its images again."""
+        if self._hub:
+            self._hub.stop()
+            self._hub = None
+        shutil.rmtree(self.engine.home / "hub", ignore_errors=True)
         for container in self.engine.containers.list(all=True):
             container.remove(force=True, volumes=True)
         store, made = self.engine.image_store, self._made_before()

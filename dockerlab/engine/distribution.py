@@ -67,9 +67,10 @@ class Distribution:
 
     def registry(self, host: str, tell: Tell | None = None, login: Login | None = None) -> Registry:
         """Gives a registry, logged in where this person is."""
-        settings, host = self.settings, self.host(host)
+        settings, known = self.settings, self.host(host) != host
+        host = self.host(host)
         carrier = self.transport or Sockets(authorities=settings.authorities(host), agent=f"dockerlab/{__version__}")
-        return Registry(host, carrier, login=login or self.keychain.get(host), insecure=settings.insecure(host), tell=tell)
+        return Registry(host, carrier, login=login or self.keychain.get(host), insecure=settings.insecure(host), tell=tell, schemes=(settings.hub.partition("://")[0],) if known else ())
 
     # Push.
 

@@ -71,6 +71,7 @@ class _Told:
     def __init__(self, job: Job) -> None:
         self._job, self._pool = job, urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=30), retries=urllib3.Retry(3, backoff_factor=0.2))
         self._waiting, self._sent, self._flushed = bytearray(), 0, 0.0
+        self.hidden = ""  # where the worker keeps the source is nobody's business
 
     def _post(self, what: str, body: bytes) -> None:
         reply = self._pool.request("POST", f"{self._job.hub}/builds/{self._job.build}/{what}", body=body, headers={"Authorization": f"Bearer {self._job.key}"})
@@ -79,7 +80,8 @@ class _Told:
 
     def line(self, text: str) -> None:
         """Adds a line to the log."""
-        self._waiting += f"{text}\n".encode(errors="replace")
+        shown = text.replace(self.hidden, "") if self.hidden else text
+        self._waiting += f"{shown}\n".encode(errors="replace")
         if time.monotonic() - self._flushed > _FLUSH:
             self.flush()
 
@@ -115,6 +117,7 @@ def execute(job: Job) -> str:
 
 def _built(job: Job, scratch: Path, told: _Told, until: float) -> str:
     context = _checkout(job, scratch, told)
+    told.hidden = f"{context}/"
     store = Path(job.store)
     store.mkdir(mode=0o700, parents=True, exist_ok=True)
     variables = _environment(job, scratch)

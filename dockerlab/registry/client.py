@@ -66,15 +66,17 @@ class Wish:
 class Registry:
     """One registry. `tell` hears every exchange; without it none is noted.
 
-    `insecure`: http, or https with any certificate, will do. `pause` are the seconds before something is tried again, twice as many each time.
+    `insecure`: http, or https with any certificate, will do; `schemes` are tried in this order, by default docker's. `pause` are the seconds before something is tried again, twice as many each time.
     """
 
     def __init__(
         self, host: str, transport: Transport, *, login: Login | None = None, insecure: bool = False, tell: Tell | None = None, pause: float = 0.2,
+        schemes: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.host, self._transport, self._login, self._tell, self._first_pause = host, transport, login, tell, pause
         self.stopped = threading.Event()  # whoever sets it wants nothing to be tried again
         self._insecure = insecure or is_local(host)
+        self._schemes = schemes or (("https", "http") if self._insecure else ("https",))  # docker's order; what is told is the last failure
         self._base = ""
         self._told: list[Any] = []  # the challenges of the last refusal: the next request answers them at once
         self._tokens = Tokens(self._ask)
@@ -97,16 +99,14 @@ class Registry:
 
     def _found(self) -> str:
         host = _HUB_HOST if self.host == DEFAULT_REGISTRY else self.host
-        # Docker's order; what is told is the last failure.
-        schemes = ["https", "http"] if self._insecure else ["https"]
-        for scheme in schemes:
+        for scheme in self._schemes:
             try:
                 # Some servers of http wait for the end of what they take for a line.
-                with self._sent("GET", f"{scheme}://{host}/v2/", {}, None, timeout=_GREETING if len(schemes) > 1 else 0) as reply:
+                with self._sent("GET", f"{scheme}://{host}/v2/", {}, None, timeout=_GREETING if len(self._schemes) > 1 else 0) as reply:
                     self._told = challenges(reply.headers.get("WWW-Authenticate", ""))
                     return f"{scheme}://{host}"
             except ConnectionError as error:
-                if scheme == schemes[-1]:
+                if scheme == self._schemes[-1]:
                     raise unreachable("GET", f"{scheme}://{host}/v2/", error) from error
         raise AssertionError("one of them is the last")
 

@@ -17,16 +17,7 @@ __all__ = ["login", "logout", "pull", "push"]
 
 
 def _followed(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> None:
-    """Shows a transfer as it goes, one image after another; one that fails is looked into as well."""
-    try:
-        _shown_as_it_goes(call, events, transfer, quiet=quiet)
-    except RegistryError:
-        if transfer.story.exchanges:
-            _shown(call, transfer)
-        raise
-
-
-def _shown_as_it_goes(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> None:
+    """Shows a transfer as it goes, one image after another."""
     screen = Screen(call.out, call.surface.live())
     for event in events:
         transfer.hear(event)
@@ -65,7 +56,12 @@ def push(call: Call) -> Outcome:
     if not call.flag("quiet"):
         call.out(f"The push refers to repository [{'docker.io/' if reference.registry == DEFAULT_REGISTRY else ''}{_path(reference)}]")
     events = call.engine.images.push(call.args[0], all_tags=call.flag("all-tags"), tell=transfer.heard if call.surface.wide or call.flag("explain") else None)
-    _followed(call, events, transfer, quiet=call.flag("quiet"))
+    try:
+        _followed(call, events, transfer, quiet=call.flag("quiet"))
+    except RegistryError:
+        if transfer.story.exchanges and not call.flag("quiet"):
+            _shown(call, transfer)  # why it was refused is worth a look
+        raise
     if call.flag("quiet"):
         call.out(f"{'docker.io/' if reference.registry == DEFAULT_REGISTRY else ''}{_path(reference)}:{reference.tagged().tag}")
     return _shown(call, transfer)

@@ -43,7 +43,7 @@ class Lesson:
     engine: Engine = field(repr=False)
     _hub: LessonHub | None = field(default=None, repr=False)
 
-    def hub(self, port: int = 8080) -> LessonHub:
+    def hub(self, port: int = 8088) -> LessonHub:
         """Gives the lesson's own hub, which from now on stands in Docker Hub's place for this notebook's commands; begun anew after a reset. Another port is taken where this one is not free."""
         from dockerlab.course.hubs import LessonHub
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.engine.images import now
-from dockerlab.errors import DockerlabError, InvalidArgument
+from dockerlab.errors import DockerlabError, InvalidArgument, NotSupportedHere
 from dockerlab.oci.digest import digest_of
 from dockerlab.oci.manifest import Manifest
 from dockerlab.oci.reference import Reference
@@ -44,9 +44,11 @@ class Lesson:
     _hub: LessonHub | None = field(default=None, repr=False)
 
     def hub(self, port: int = 8088) -> LessonHub:
-        """Gives the lesson's own hub, which from now on stands in Docker Hub's place for this notebook's commands; begun anew after a reset. Another port is taken where this one is not free."""
-        from dockerlab.course.hubs import LessonHub
-
+        """Gives the lesson's own hub, which from now on stands in Docker Hub's place for this notebook's commands; begun anew after a reset. Another port is taken where this one is not free. Raises NotSupportedHere."""
+        try:
+            from dockerlab.course.hubs import LessonHub
+        except ImportError as error:
+            raise NotSupportedHere(f"a hub needs {error.name}, which is not installed", reason="packages", hint="pip install 'dockerlab[hub]', then restart the kernel") from error
         if self._hub is None:
             self._hub = LessonHub(self.engine.home / "hub", port)
         return self._hub

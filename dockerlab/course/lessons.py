@@ -44,7 +44,10 @@ class Lesson:
     _hub: LessonHub | None = field(default=None, repr=False)
 
     def hub(self, port: int = 8088) -> LessonHub:
-        """Gives the lesson's own hub, which from now on stands in Docker Hub's place for this notebook's commands; begun anew after a reset. Another port is taken where this one is not free. Raises NotSupportedHere."""
+        """Gives the lesson's own hub, begun anew after a reset, which from now on stands in Docker Hub's place for this notebook's commands.
+
+        Another port is taken where this one is not free. Raises NotSupportedHere.
+        """
         try:
             from dockerlab.course.hubs import LessonHub
         except ImportError as error:

@@ -79,7 +79,7 @@ class Distribution:
         reference = Reference.parse(name)
         registry = self.registry(reference.registry, tell)
         for tag, image in self._chosen(reference, all_tags):
-            for event in push(registry, reference.repository, tag, self._cargo(image, reference)):
+            for event in push(registry, reference.repository, tag, self.cargo(image, reference)):
                 yield event
                 if isinstance(event, TransferEnded):
                     repository = f"{reference.registry}/{reference.repository}"
@@ -102,15 +102,16 @@ class Distribution:
             raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}", kind="image to push", name=reference.familiar, hint="docker images shows what is here")
         return sorted(found, key=lambda pair: pair[0])
 
-    def _cargo(self, image: Image, reference: Reference) -> Cargo:
+    def cargo(self, image: Image, reference: Reference | None = None) -> Cargo:
+        """Gives all that a push of an image sends; for a registry that is known, with where its blobs are already. Raises NotFound."""
         content, manifest = self._engine.content, image.manifest
-        own = f"{reference.registry}/{reference.repository}"
+        own = f"{reference.registry}/{reference.repository}" if reference else ""
 
         def parcel(descriptor: Descriptor, label: str) -> Parcel:
             if descriptor.digest not in content:
                 raise NotFound(f"blob {short(descriptor.digest)} is missing", kind="blob", name=descriptor.digest, hint="run `docker system check`")
             known = [place.partition("/") for place in self._engine.places.of(descriptor.digest) if place != own]
-            sources = tuple(name for host, _, name in known if host == reference.registry)
+            sources = tuple(name for host, _, name in known if reference and host == reference.registry)
             return Parcel(descriptor.digest, descriptor.size, content.path(descriptor.digest), label, sources)
 
         pairs = zip(manifest.layers, image.config.rootfs.diff_ids, strict=True)

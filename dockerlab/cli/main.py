@@ -184,7 +184,8 @@ def complaint(error: DockerlabError, command: str, program: str) -> str:
     words = str(error).removesuffix(hint)
     if isinstance(error, NotFound) and error.kind in ("image to pull", "image to push"):
         return words + hint + "\n"
-    if isinstance(error, _DAEMONS if command.endswith("push") else (*_DAEMONS, RegistryError)) and not isinstance(error, ExecError):
+    asks = not command.startswith("manifest ")  # docker's client speaks with registries itself there
+    if asks and isinstance(error, _DAEMONS if command.endswith("push") else (*_DAEMONS, RegistryError)) and not isinstance(error, ExecError):
         words = f"Error response from daemon: {words}"
     if _of_start(error, command):
         verb = command.rpartition(" ")[2]

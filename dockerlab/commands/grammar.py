@@ -35,6 +35,7 @@ GROUPS = {
     "image": "Manage images",
     "network": "Manage networks",
     "hub": "Serve and tend a hub",
+    "manifest": "Manage Docker image manifests and manifest lists",
     "registry": "Serve and tend a registry",
     "system": "Manage Docker",
     "volume": "Manage volumes",

@@ -107,6 +107,7 @@ _FORMAT = Flag("format", "string", help="Format output using a custom template")
 _FILTER = Flag("filter", "list", "f", help="Filter output based on conditions provided", meta="filter", check=checks.condition)
 _QUIET = Flag("quiet", "bool", "q", help="Only display IDs")
 _NO_TRUNC = Flag("no-trunc", "bool", help="Don't truncate output")
+_INSECURE = Flag("insecure", "bool", help="Allow communication with an insecure registry")
 _TEMPLATE = Flag("format", "string", "f", help="Format output using a custom template")
 _SIGNAL = Flag("signal", "string", "s", help="Signal to send to the container")
 _TIMEOUT = Flag("timeout", "int", "t", 0, "Seconds to wait before killing the container")
@@ -265,6 +266,16 @@ COMMANDS: tuple[Command, ...] = (
     Command("logout", "docker logout [SERVER]", "Log out from a registry", (), 0, 1),
     Command("search", "docker search [OPTIONS] TERM", "Search Docker Hub, or the hub that stands in its place, for images",
             (_FILTER, _FORMAT, Flag("limit", "int", "", 25, "Max number of search results"), Flag("no-trunc", "bool", help="Don't truncate output")), 1, 1),
+    Command("manifest create", "docker manifest create MANIFEST_LIST MANIFEST [MANIFEST...]", "Create a local manifest list for annotating and pushing to a registry",
+            (Flag("amend", "bool", "a", help="Amend an existing manifest list"), _INSECURE), 2, None),
+    Command("manifest annotate", "docker manifest annotate [OPTIONS] MANIFEST_LIST MANIFEST", "Add additional information to a local image manifest",
+            (Flag("arch", "string", help="Set architecture"), Flag("os", "string", help="Set operating system"), Flag("os-features", "list", help="Set operating system feature", meta="strings"),
+             Flag("os-version", "string", help="Set operating system version"), Flag("variant", "string", help="Set architecture variant")), 2, 2),
+    Command("manifest inspect", "docker manifest inspect [OPTIONS] [MANIFEST_LIST] MANIFEST", "Display an image manifest, or manifest list",
+            (_INSECURE, Flag("verbose", "bool", "v", help="Output additional info including layers and platform")), 1, 2),
+    Command("manifest push", "docker manifest push [OPTIONS] MANIFEST_LIST", "Push a manifest list to a repository",
+            (Flag("insecure", "bool", help="Allow push to an insecure registry"), Flag("purge", "bool", "p", help="Remove the local manifest list after push")), 1, 1),
+    Command("manifest rm", "docker manifest rm MANIFEST_LIST [MANIFEST_LIST...]", "Delete one or more manifest lists from local storage", (), 1, None),
     Command("scan", "docker scan [OPTIONS] IMAGE", "Show which files give rights to whoever runs or writes them, and which layer brought each",
             (Flag("baseline", "string", help="Accept the files that FILE lists (the output of --json, or a list of paths)", meta="FILE"),
              Flag("check", "bool", help="End with 1 where a file acts that is not accepted"), Flag("json", "bool", help="Print plain values")), 1, 1),

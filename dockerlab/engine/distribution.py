@@ -65,12 +65,12 @@ class Distribution:
         hub = self.settings.hub if registry == DEFAULT_REGISTRY else ""
         return hub.partition("://")[2] or hub or registry
 
-    def registry(self, host: str, tell: Tell | None = None, login: Login | None = None) -> Registry:
+    def registry(self, host: str, tell: Tell | None = None, login: Login | None = None, *, insecure: bool = False) -> Registry:
         """Gives a registry, logged in where this person is."""
         settings, known = self.settings, self.host(host) != host
         host = self.host(host)
         carrier = self.transport or Sockets(authorities=settings.authorities(host), agent=f"dockerlab/{__version__}")
-        return Registry(host, carrier, login=login or self.keychain.get(host), insecure=settings.insecure(host), tell=tell, schemes=(settings.hub.partition("://")[0],) if known else ())
+        return Registry(host, carrier, login=login or self.keychain.get(host), insecure=insecure or settings.insecure(host), tell=tell, schemes=(settings.hub.partition("://")[0],) if known else ())
 
     # Push.
 

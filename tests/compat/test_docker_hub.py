@@ -18,7 +18,7 @@ from dockerlab.engine import Engine
 from dockerlab.hub.app import Hub
 from dockerlab.hub.rights import ANYBODY
 from tests.compat.conftest import Both, Transcript
-from tests.compat.registries import fronted, hub
+from tests.compat.registries import cncf, fronted, hub
 from tests.compat.saying import plain, same
 from tests.compat.test_tools import output, shop, tool
 
@@ -141,3 +141,67 @@ def test_a_hubs_tokens_open_the_registry(shop: Engine, daemon: str, tmp_path: Pa
         docker("rmi", "-f", f"{address}/me/changed:1", f"{address}/me/second:1", f"{address}/you/changed:1")
         pulls = made.repositories.get(ANYBODY, "me/changed").pulls
         assert pulls >= 2 or server is fronted
+
+
+_M = "R=localhost:$(cat open); export DOCKER_CONFIG=$PWD/config; "
+_MADE = (
+    "for A in a b; do printf \"FROM busybox\\nRUN echo $A > /x\\n\" | docker build -q -t $R/me/img:$A - > /dev/null; docker push -q $R/me/img:$A > /dev/null; done; "
+    "docker tag $R/me/img:a $R/me/other:a; docker push -q $R/me/other:a > /dev/null; docker rmi $R/me/img:a $R/me/img:b $R/me/other:a > /dev/null"
+)
+_NAMELESS = " | sed 's/[0-9a-f]\\{64\\}/<id>/g; s/\"size\": [0-9]*/\"size\": n/; s/\"Raw\": .*/raw/'"
+
+
+MANIFESTS = same("manifest lists", *(_M + line for line in (
+    _MADE, "docker manifest create --insecure $R/me/list $R/me/img:a $R/me/img:b",
+    "docker manifest create --insecure $R/me/list $R/me/img:a",
+    "docker manifest create --insecure --amend $R/me/list $R/me/img:a",
+    "docker manifest create --insecure $R/me/no $R/me/nothing:a",
+    f"docker manifest inspect $R/me/list{_NAMELESS} | grep -v mediaType",
+    f"docker manifest inspect --insecure -v $R/me/img:a | head -n 12{_NAMELESS} | grep -v mediaType",
+    "docker manifest annotate $R/me/list $R/me/img:b --arch arm64 --variant v8 --os-version 10 --os-features x,y",
+    "docker manifest annotate $R/me/list $R/me/img:b --arch nonsense",
+    "docker manifest annotate $R/me/list $R/me/img:b --os plan9",
+    "docker manifest annotate $R/me/list $R/me/img:zz --arch arm64",
+    "docker manifest annotate $R/me/nolist $R/me/img:a --arch arm64",
+    f"docker manifest inspect $R/me/list{_NAMELESS} | grep -v mediaType",
+    f"docker manifest inspect -v $R/me/list{_NAMELESS} | grep -c raw",
+    f"docker manifest inspect $R/me/list $R/me/img:b{_NAMELESS} | head -n 2",
+    "docker manifest inspect $R/me/list $R/me/img:zz",
+    "docker manifest inspect --insecure $R/me/nothing",
+    f"docker manifest push --insecure $R/me/list{_NAMELESS}",
+    "docker manifest create --insecure $R/me/img:both $R/me/img:a $R/me/img:b",
+    f"docker manifest push --insecure $R/me/img:both{_NAMELESS}",
+    "docker manifest create --insecure $R/me/l3 $R/me/img:both",
+    f"docker manifest push --insecure --purge $R/me/list{_NAMELESS} | tail -n 1",
+    "docker manifest push --insecure $R/me/list",
+    f"docker manifest inspect --insecure $R/me/list{_NAMELESS} | grep -v mediaType",
+    f"docker manifest inspect --insecure -v $R/me/list{_NAMELESS} | grep Ref",
+    "docker manifest rm $R/me/img:both $R/me/none",
+    "docker manifest create --insecure $R/me/x $R/me/other:a; docker manifest push --insecure $R/me/x | wc -l; docker manifest rm $R/me/x",
+    "docker manifest create x",
+    "docker manifest annotate",
+    "docker manifest inspect",
+    "docker manifest push",
+    "docker manifest create a:b:c x",
+    "docker manifest create --insecure x a:b:c",
+    "docker pull $R/me/list | tail -n 1",
+    "docker run --rm $R/me/list cat /x",
+    "ls config/manifests",
+)))  # fmt: skip
+
+
+@pytest.fixture
+def two_registries(tmp_path: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for side in ("theirs", "ours"):
+            (tmp_path / side).mkdir()
+            (tmp_path / side / "open").write_text(stack.enter_context(cncf(tmp_path / f"{side}-open")).partition(":")[2])
+        yield
+
+
+@pytest.mark.parametrize("lines", [MANIFESTS])
+def test_docker_says_the_same_of_lists(both: Both, two_registries: None, lines: tuple[str, ...]) -> None:
+    theirs, own = both(lines)
+    sides = ["\n".join(_said(side, theirs=side is theirs)).replace(_M, "").splitlines() for side in (theirs, own)]
+    difference = list(difflib.unified_diff(*sides, "docker", "dockerlab", lineterm="", n=2))
+    assert not difference, "\n".join(difference)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
@@ -35,7 +37,18 @@ _SHOWN = 50
 
 def local(workers: int = 1) -> Executor:
     """Gives processes of this machine. They are started anew: a hub has threads, and a fork of those is not safe."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_watch_over, initargs=(os.getpid(),))
+
+
+def _watch_over(hub: int) -> None:
+    """Ends a worker whose hub was killed: it would wait for ever, for it holds both ends of what it waits for."""
+
+    def watch() -> None:
+        while os.getppid() == hub:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
 
 
 class Queue:

@@ -63,6 +63,8 @@ class Routes:
                 return handler(request, *found.groupdict().values())
         if request.path == "/static/hub.css":
             return self._hub.pages.stylesheet()
+        if request.path == "/favicon.ico":
+            return Answer(204)
         return self._page(request)
 
     def _page(self, request: Request) -> Answer:

@@ -27,6 +27,7 @@ import urllib3
 
 from dockerlab.errors import BuildFailed
 from dockerlab.hub.dialling import guarded
+from dockerlab.linux import syscalls
 
 __all__ = ["Job", "Limits", "execute"]
 
@@ -201,8 +202,9 @@ def _run(words: list[str], variables: dict[str, str], told: _Told, until: float,
     """Runs one of our commands, line by line into the log; raises BuildFailed where it fails, takes too long or fills the disk."""
     lines: list[str] = []
     process = subprocess.Popen(
-        [sys.executable, "-m", "dockerlab.cli", *words], env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
+        [sys.executable, "-m", "dockerlab.cli", *words], env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        preexec_fn=_end_with_the_worker,
+    )  # fmt: skip
     trouble: list[str] = []
     with _watched(process, until, lambda: _size(store) > disk, trouble):
         assert process.stdout is not None
@@ -218,6 +220,10 @@ def _run(words: list[str], variables: dict[str, str], told: _Told, until: float,
     if _size(store) > disk:
         raise BuildFailed(_TOO_LARGE)
     return lines
+
+
+def _end_with_the_worker() -> None:
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.contextmanager

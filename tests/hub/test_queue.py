@@ -20,6 +20,7 @@ from dockerlab.hub.queue import local
 from dockerlab.hub.tables import Build
 from dockerlab.hub.worker import Limits
 from dockerlab.registry.serving import Listening, Running
+from tests.conftest import gone
 from tests.hub.conftest import SQLITE, committed, opened, peopled
 from tests.hub.test_automation import rule
 from tests.hub.test_gitserver import push
@@ -190,7 +191,9 @@ def test_a_hub_that_was_killed_goes_on(tmp_path: Path, building: Opening, reposi
         port = process.stdout.readline().strip()
         push(committed(tmp_path / "slow", {"Dockerfile": FROM + "RUN sleep 4; echo done > /x\n"}), f"localhost:{port}", "olga/app", "olga")
         time.sleep(1)
+        workers = [pid for pid in children(process.pid) if "spawn_main" in command(pid)]
         process.kill()
+    assert workers and all(gone(pid, within=10) for pid in workers)
     hub, _ = building("hub")
     build = last(hub)
     assert build.state == "success", log_of(hub, build)

@@ -33,6 +33,7 @@ from dockerlab.store.work import Compressor
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
+    from dockerlab.engine.ways import Ways
 
 __all__ = ["HistoryLine", "Image", "Images", "now"]
 
@@ -242,6 +243,13 @@ class Images:
     def pull(self, name: str, *, platform: str = "", all_tags: bool = False, tell: Callable[[Event], object] | None = None) -> Iterator[Event]:
         """Fetches an image from the registry that its name says; yields what happens, and `tell` hears every HTTP exchange. Raises NotFound, RegistryError, CorruptContent."""
         return self._engine.distribution.pull(name, platform=platform, all_tags=all_tags, tell=tell)
+
+    def ways(self, name: str, **weights: int) -> Ways:
+        """Gives the ways to distribute an image, weighed, with what it would send each way; raises NotFound, InvalidArgument. See `Ways`."""
+        from dockerlab.engine.ways import Ways, measured
+
+        Ways("", {}, **weights)  # what is wrong with a weight is said before anything is measured
+        return Ways(name, measured(self._engine, self.get(name)), **weights)
 
     def scan(self, name: str, *, known: Iterable[str] | None = None) -> Audit:
         """Gives the files of an image that give rights to whoever runs or writes them; `known` are paths that are accepted. Raises NotFound, InvalidReference."""

@@ -27,6 +27,31 @@ ROOT = Path(__file__).parents[1]
 LARGE = 200 << 20
 _SERVE = "import sys; sys.path.insert(0, sys.argv[2]); from dockerlab.registry.__main__ import program; from dockerlab.registry.serving import serve; app, where = program(['serve', sys.argv[1]], {'REGISTRY_HTTP_ADDR': '127.0.0.1:0'}); app._log = None; serve(app, where, lambda host, port: print(port, flush=True))"  # noqa: E501
 
+# What loopback and this disk can do: a thread for each connection, and sendfile.
+_BARE = """
+import os, socket, sys, threading
+file = open(sys.argv[1], 'rb'); size = os.fstat(file.fileno()).st_size
+def answer(line):
+    while line.recv(65536):
+        line.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n' % size)
+        place = 0
+        while place < size: place += os.sendfile(line.fileno(), file.fileno(), place, size - place)
+server = socket.create_server(('127.0.0.1', 0), backlog=256); print(server.getsockname()[1], flush=True)
+while True: threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+"""
+CLASS, SHARED = 40, 100 << 20
+
+
+@contextlib.contextmanager
+def _bare(file: Path) -> Iterator[str]:
+    process = subprocess.Popen([sys.executable, "-c", _BARE, str(file)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    try:
+        yield f"localhost:{process.stdout.readline().strip()}"
+    finally:
+        process.kill()
+        process.wait()
+
 
 @contextlib.contextmanager
 def _ours(folder: Path) -> Iterator[tuple[str, int]]:
@@ -65,6 +90,24 @@ def registries(place: Place) -> None:
             _servers(place, own, address)
             memory = int(next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
             place.add("memory of our server after all that (MB)", memory, 60, 1)
+        _class(place)
+
+
+def _class(place: Place) -> None:
+    """Forty students pull one image of 100 MB at the same moment, each blob to its end."""
+    blob = place.folder / "shared"
+    blob.write_bytes(os.urandom(SHARED))
+    digest = "sha256:" + hashlib.sha256(blob.read_bytes()).hexdigest()
+    with _ours(place.folder / "class") as (own, pid), _bare(blob) as limit, concurrent.futures.ThreadPoolExecutor(CLASS) as pool:
+        Registry(own, Sockets()).upload("one", digest, SHARED, lambda: open(blob, "rb", buffering=0))
+
+        def all_of_them(address: str) -> None:
+            list(pool.map(lambda _: _get(address, f"/v2/one/blobs/{digest}", 1), range(CLASS)))
+
+        mine, least = _timed(3, lambda: all_of_them(own)), _timed(3, lambda: all_of_them(limit))
+        place.add("a class of 40 pulls 100 MB at once, against bare sendfile", mine, least, 1.3)
+        peak = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+        place.add("the most memory that took (MB)", int(peak.split()[1]) / 1024, 60, 1)
 
 
 class _Side:

@@ -33,7 +33,10 @@ _SMALL = 1 << 20  # a blob up to here goes in one PUT
 _TRIES, _REDIRECTS = 5, 5
 _GREETING = 2.0  # seconds
 _HUB_HOST = "registry-1.docker.io"
-_SHOWN = ("Location", "Range", "Content-Range", "Content-Type", "Content-Length", "Docker-Content-Digest", "WWW-Authenticate", "OCI-Subject", "Link", "Retry-After", "RateLimit-Remaining")
+_SHOWN = (
+    "Location", "Range", "Content-Range", "Content-Type", "Content-Length", "Docker-Content-Digest", "WWW-Authenticate", "OCI-Subject", "Link", "Retry-After", "RateLimit-Limit",
+    "RateLimit-Remaining",
+)  # fmt: skip
 Tell = Callable[[Event], object]
 # What the exchanges of this thread are about, in the words of whoever asks.
 about: ContextVar[str] = ContextVar("about", default="")

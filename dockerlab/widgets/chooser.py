@@ -79,7 +79,7 @@ def ranked(weights: Mapping[str, int], ways: Sequence[Way] = WAYS) -> list[tuple
 def _sent(measured: Measured | None) -> str:
     if measured is None:
         return "–"
-    took = f" in {measured.seconds:.2f} s" if measured.seconds is not None else ""
+    took = "" if measured.seconds is None else f" in {measured.seconds:.1f} s" if measured.seconds >= 1 else f" in {measured.seconds * 1000:.0f} ms"
     return f"{size_words(measured.first)}{took}, again {size_words(measured.again)}"
 
 

@@ -5,6 +5,7 @@ Plain values in, lines, text or HTML out.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from dockerlab.events import Event, HttpExchange, LayerStatus, TransferEnded, TransferStarted
 from dockerlab.widgets.html import bar, cell, escape, size_words, table, visible
 
-__all__ = ["Row", "Story", "aligned", "compared", "curl", "ended", "html", "line", "meters", "summary", "text"]
+__all__ = ["Row", "Story", "aligned", "allowance", "compared", "curl", "ended", "html", "line", "meters", "summary", "text"]
 
 _TIGHT = "white-space:nowrap"
 _TINTS = {"Pushed": ("↑", "changed"), "Layer already exists": ("✓", "seen"), "Mounted from": ("⇄", "added"), "Pull complete": ("↓", "changed"), "Already exists": ("✓", "seen")}
@@ -92,11 +93,30 @@ def summary(story: Story) -> str:
     return f"{story.way} {visible(story.name)}: {size_words(story.travelled)} on the wire for an image of {size_words(story.size)}{share}"
 
 
+def allowance(story: Story) -> str:
+    """Gives in words what a registry said about how much more may be pulled (Docker Hub's RateLimit-Limit and RateLimit-Remaining), "" where it said nothing."""
+    told = [dict(each.response) for each in story.exchanges]
+    limits = [re.match(r"(\d{1,9})(?:;w=(\d{1,9}))?", each[name]) for each in told for name in ("RateLimit-Limit",) if name in each]
+    left = [re.match(r"\d{1,9}", each[name]) for each in told for name in ("RateLimit-Remaining",) if name in each]
+    if not limits or limits[-1] is None:
+        return ""
+    window = f" in {_span(int(limits[-1][2]))}" if limits[-1][2] else ""
+    rest = f", {left[-1][0]} are left" if left and left[-1] else ""
+    return f"the registry allows {limits[-1][1]} pulls{window}{rest}"
+
+
+def _span(seconds: int) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds % length == 0 and seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} seconds"
+
+
 def text(story: Story, *, exchanges: bool = True) -> str:
     """Gives the view for a terminal."""
     head = ["layer", "what happened", "on the wire", "in the image", "exchanges"]
     rows = [head, *([visible(r.label), visible(r.status), _words(r.sent), _words(r.size), _happened(r)] for r in story.rows)]
-    lines = [summary(story), "", *aligned(rows, right=(2, 3)), "", story.digest]
+    lines = [summary(story), "", *aligned(rows, right=(2, 3)), "", story.digest, *([words] if (words := allowance(story)) else [])]
     if exchanges and story.exchanges:
         told = [["#", "request", "status", "sent", "received", "time"]]
         told += [[str(n), f"{e.method} {visible(_path(e.url))}", str(e.status or "failed"), _words(e.sent), _words(e.received), _time(e)] for n, e in enumerate(story.exchanges, 1)]
@@ -148,6 +168,7 @@ def html(story: Story) -> str:
     rows = [_row_html(row, story.size) for row in story.rows]
     layers = table(["layer", "what happened", "on the wire", "in the image", "exchanges"], rows, caption=summary(story))
     end = f"<div><code>{escape(story.digest)}</code></div>" if story.digest else ""
+    end += f"<div>{escape(words)}</div>" if (words := allowance(story)) else ""
     if not story.exchanges:
         return layers + end
     inner = table(["#", "request", "status", "sent", "received", "time"], (_exchange_html(n, e) for n, e in enumerate(story.exchanges, 1)), caption="Every exchange, in order")

@@ -46,3 +46,16 @@ def test_hostile_words_stay_words() -> None:
         assert "<img" not in shown and "\x1b" not in shown and "\u202e" not in shown
     assert "\x1b" not in transfer.text(story) and "\u202e" not in transfer.text(story)
     assert "\x1b" not in transfer.line(LayerStatus("a", "b", note=evil))
+
+
+def test_how_much_more_may_be_pulled() -> None:
+    def told(**headers: str) -> str:
+        answer = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+        return transfer.allowance(Story("pull", "a:1", exchanges=(PUT, HttpExchange("GET", "http://r/v2/a/manifests/1", 200, 0, response=answer))))
+
+    assert told(RateLimit_Limit="100;w=21600", RateLimit_Remaining="76;w=21600") == "the registry allows 100 pulls in 6 hours, 76 are left"
+    assert told(RateLimit_Limit="5;w=90") == "the registry allows 5 pulls in 90 seconds"
+    assert told(RateLimit_Limit="7") == "the registry allows 7 pulls"
+    assert told() == told(RateLimit_Limit="<b>") == told(RateLimit_Remaining="3") == ""
+    story = Story("pull", "a:1", exchanges=(HttpExchange("GET", "http://r/", 200, 0, response=(("RateLimit-Limit", "100;w=21600"),)),))
+    assert "100 pulls in 6 hours" in transfer.text(story) and "100 pulls in 6 hours" in transfer.html(story)

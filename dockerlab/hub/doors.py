@@ -169,11 +169,14 @@ class Doors:
     def report(self, request: Request, ident: str) -> Answer:
         """Notes how far a build is."""
         try:
-            document = json.loads(_whole(request, 4096))
-            state, digest = str(document["state"]), str(document.get("digest", ""))
+            document = json.loads(_whole(request))
+            state, digest, readme = str(document["state"]), str(document.get("digest", "")), str(document.get("readme", ""))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise refusal("UNSUPPORTED", message="a state is expected", status=400) from None
-        self._hub.queue.report(int(ident), _bearer(request), state, digest)
+        build = self._hub.queue.its(int(ident), _bearer(request))
+        if state == "success":
+            self._hub.repositories.explained(build.repository_id, readme.replace("\0", ""))
+        self._hub.queue.report(build.id, _bearer(request), state, digest)
         return Answer(204)
 
     def events(self, request: Request) -> Answer:

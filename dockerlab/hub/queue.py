@@ -132,13 +132,17 @@ class Queue:
 
     def log(self, ident: int, key: str, block: bytes) -> None:
         """Adds to a build's log; raises RegistryError for who is not its worker."""
-        with self._state.reading() as db:
-            self._its(db, ident, key)
+        self.its(ident, key)
         self._write(ident, block)
 
     def _write(self, ident: int, block: bytes) -> None:
         with contextlib.suppress(OSError), open(self._place(ident), "ab") as file:
             file.write(block[: max(_LOG - file.tell(), 0)])
+
+    def its(self, ident: int, key: str) -> Build:
+        """Gives the build whose worker speaks; raises RegistryError."""
+        with self._state.reading() as db:
+            return self._its(db, ident, key)
 
     def report(self, ident: int, key: str, state: str, image: str = "") -> Build:
         """Notes how far a build is: running, success, failed; raises RegistryError."""

@@ -131,6 +131,16 @@ class Repositories:
             found.description, found.readme, found.private = _line(description), readme[:_README], private
             audited(db, identity.name, address, "repository changed", f"{path} {'private' if private else 'public'}")
 
+    def explained(self, repository: int, readme: str) -> None:
+        """Takes over what the source says about itself, and its first line of prose where nobody has described the repository."""
+        with self._state.writing() as db:
+            found = db.get(Repository, repository)
+            if found is None or not readme.strip():
+                return
+            found.readme = readme[:_README]
+            prose = (line.strip() for line in readme.splitlines() if line.strip() and line.lstrip()[0] not in "#<![|`=-*>")
+            found.description = found.description or _line(next(prose, ""))
+
     def remove(self, identity: Identity, path: str, *, address: str = "") -> None:
         """Takes a repository off the hub; its images are the registry's to forget. Raises NotFound."""
         with self._state.writing() as db:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from dockerlab.linux import syscalls
 __all__ = ["Job", "Limits", "execute"]
 
 _LOG = 1 << 20  # bytes of a log that are kept
+_README = 64 << 10  # bytes
 _FLUSH = 0.3  # seconds
 _LOOK = 2.0  # seconds between two looks at the disk
 _TOO_LARGE = "the build takes too much of the disk"
@@ -96,24 +98,35 @@ class _Told:
             self._sent += len(block)
             self._post("log", block)
 
-    def state(self, state: str, digest: str = "") -> None:
-        """Says how far the build is."""
+    def state(self, state: str, digest: str = "", readme: str = "") -> None:
+        """Says how far the build is, and what the source says about itself."""
         self.flush()
-        self._post("state", json.dumps({"state": state, "digest": digest}).encode())
+        self._post("state", json.dumps({"state": state, "digest": digest, "readme": readme}).encode())
 
 
 def execute(job: Job) -> str:
     """Does a build and gives its last state: success or failed. Nothing is raised but for a hub that cannot be reached."""
     told, until = _Told(job), time.monotonic() + job.limits.seconds
     told.state("running")
-    digest = ""
+    digest, readme = "", ""
     with tempfile.TemporaryDirectory(prefix="dockerlab-build-") as scratch:
         try:
             digest = _built(job, Path(scratch), told, until)
+            readme = _readme(Path(scratch) / "source")
         except BuildFailed as error:
             told.line(f"error: {error.message}")
-    told.state("success" if digest else "failed", digest)
+    told.state("success" if digest else "failed", digest, readme)
     return "success" if digest else "failed"
+
+
+def _readme(source: Path) -> str:
+    """Gives the source's README.md, "" where there is none; never what a link leads to."""
+    try:
+        descriptor = os.open(source / "README.md", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with open(descriptor, "rb") as file:
+        return file.read(_README).decode(errors="replace").replace("\0", "") if stat.S_ISREG(os.fstat(descriptor).st_mode) else ""
 
 
 def _built(job: Job, scratch: Path, told: _Told, until: float) -> str:

@@ -84,9 +84,11 @@ def test_a_push_becomes_an_image(building: Opening, repository: Path, tmp_path: 
     assert [tag.name for tag in hub.shelf.tags("olga/app")] == ["latest"] and hub.shelf.tags("olga/app")[0].digest == build.digest
     assert [layer.instruction for layer in hub.shelf.layers("olga/app", "latest")[1]][-1].endswith("echo built > /built")  # type: ignore[index]
     # The second one takes its steps from the cache; a failure says why, and the image stays.
-    committed(repository, {"other": "x"})
+    committed(repository, {"README.md": "# App\n\nIt greets.\n"})
     push(repository, address, "olga/app", "olga")
     assert "Using cache" in log_of(hub, last(hub, count=2))
+    found = hub.repositories.get(who(hub, "olga"), "olga/app")
+    assert (found.readme, found.description) == ("# App\n\nIt greets.\n", "It greets.")
     committed(repository, {"Dockerfile": FROM + "RUN echo before; exit 3\n"})
     push(repository, address, "olga/app", "olga")
     failed = last(hub, count=3)
@@ -197,6 +199,17 @@ def test_a_hub_that_was_killed_goes_on(tmp_path: Path, building: Opening, reposi
     hub, _ = building("hub")
     build = last(hub)
     assert build.state == "success", log_of(hub, build)
+
+
+def test_a_read_me_that_is_a_link_leads_nowhere(building: Opening, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("not for readers")
+    (tmp_path / "work").mkdir()
+    os.symlink(tmp_path / "secret", tmp_path / "work" / "README.md")
+    from dockerlab.hub.worker import _readme
+
+    assert _readme(tmp_path / "work") == "" and _readme(tmp_path) == ""
+    os.mkfifo(tmp_path / "README.md")
+    assert _readme(tmp_path) == ""
 
 
 class Far(ThreadPoolExecutor):

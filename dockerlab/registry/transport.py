@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import socket
@@ -122,6 +123,8 @@ class Sockets:
                     context.load_verify_locations(path)
             options: dict[str, Any] = {"ssl_context": context, "maxsize": 8, "blocksize": _BLOCK}
             self._pools[key] = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+            if secure and not verify:
+                self._pools[key].pool_classes_by_scheme = {**self._pools[key].pool_classes_by_scheme, "https": _unverified()}
         return self._pools[key]
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream | None, *, verify: bool = True, timeout: float = 0) -> Reply:
@@ -140,6 +143,23 @@ class Sockets:
         except (trouble.HTTPError, OSError) as error:
             raise ConnectionError(_reason(error)) from error
         return _Answered(reply)
+
+
+@functools.cache
+def _unverified() -> Any:
+    """Connections to hosts of which it was said that any certificate will do: urllib3 would warn of each, where nobody can act on it."""
+    from urllib3.connection import HTTPSConnection
+    from urllib3.connectionpool import HTTPSConnectionPool
+
+    class Connection(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            self.is_verified = True
+
+    class Pool(HTTPSConnectionPool):
+        ConnectionCls = Connection
+
+    return Pool
 
 
 def _file(blocks: Stream) -> Any:

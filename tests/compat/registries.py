@@ -22,7 +22,7 @@ from dockerlab.registry.server import RegistryApp
 from dockerlab.registry.serving import Listening, Running
 from dockerlab.registry.storage import Storage
 
-__all__ = ["cncf", "fronted", "htpasswd", "hub", "ours"]
+__all__ = ["certificate", "cncf", "fronted", "htpasswd", "hub", "ours"]
 
 _CONFIG = """version: 0.1
 storage:
@@ -75,10 +75,19 @@ def cncf(folder: Path, *, users: Path | None = None, extra: str = "", port: int 
 
 
 @contextlib.contextmanager
-def ours(folder: Path, *, users: Path | None = None) -> Iterator[str]:
-    """Starts our own registry on a folder and gives its address."""
-    with Running(RegistryApp(Storage(folder), access=Htpasswd(users) if users else None), Listening(port=0)) as running:
+def ours(folder: Path, *, users: Path | None = None, pair: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """Starts our own registry on a folder, with TLS where a certificate and its key are given, and gives its address."""
+    listening = Listening(port=0, certificate=pair[0] if pair else None, key=pair[1] if pair else None)
+    with Running(RegistryApp(Storage(folder), access=Htpasswd(users) if users else None), listening) as running:
         yield f"localhost:{running.port}"
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Makes a certificate for localhost that signs itself; gives it and its key, named as docker and skopeo look for them."""
+    folder.mkdir()
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "secret", "-out", "ca.crt", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*words, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"], cwd=folder, check=True, capture_output=True)
+    return folder / "ca.crt", folder / "secret"
 
 
 def _people(hub: Hub) -> None:

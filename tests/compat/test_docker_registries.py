@@ -15,7 +15,7 @@ import pytest
 
 from dockerlab.engine import Engine
 from tests.compat.conftest import Both, Transcript
-from tests.compat.registries import cncf, htpasswd, ours
+from tests.compat.registries import certificate, cncf, htpasswd, ours
 from tests.compat.saying import plain, same
 from tests.compat.test_tools import output, shop, tool
 
@@ -168,3 +168,29 @@ def test_skopeo_copies_a_schema_2_image_through_us(shop: Engine, tmp_path: Path)
         shop.images.tag(f"{one}/a:schema2", f"{two}/a:schema2")
         list(shop.images.push(f"{two}/a:schema2"))
         assert json.loads(output(skopeo, "inspect", "--tls-verify=false", f"docker://{two}/a:schema2"))["Digest"] == digest
+
+
+def test_tls_with_docker_and_skopeo(shop: Engine, daemon: str, tmp_path: Path) -> None:
+    """skopeo verifies our certificate (and refuses it unasked), docker takes it on this machine, we find it where docker keeps such things; with a password, and in pieces."""
+    pair, skopeo = certificate(tmp_path / "pki"), tool("skopeo")
+    with ours(tmp_path / "shelf", users=htpasswd(tmp_path), pair=pair) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
+        env = {**os.environ, "DOCKER_HOST": daemon}
+        subprocess.run(["docker", "login", "-u", "me", "--password-stdin", address], env=env, input="hush", text=True, check=True, capture_output=True, timeout=60)
+        trusted = tmp_path / "config" / "certs.d" / address
+        trusted.mkdir(parents=True)
+        (trusted / "ca.crt").write_bytes(pair[0].read_bytes())
+        shop.images.tag("changed", f"{address}/us/changed:1")
+        digest = [event.digest for event in shop.images.push(f"{address}/us/changed:1") if hasattr(event, "digest")][-1]
+        assert shop.distribution.registry(address).base.startswith("https://")
+        told = subprocess.run(["docker", "pull", f"{address}/us/changed:1"], env=env, check=True, capture_output=True, text=True, timeout=120).stdout
+        assert f"Digest: {digest}" in told
+        subprocess.run(["docker", "tag", f"{address}/us/changed:1", f"{address}/them/changed:2"], env=env, check=True, timeout=60)
+        subprocess.run(["docker", "push", f"{address}/them/changed:2"], env=env, check=True, capture_output=True, timeout=120)
+        copy = ["--src-creds=me:hush", f"--src-cert-dir={pair[0].parent}", f"docker://{address}/them/changed:2", f"dir:{tmp_path / 'copied'}"]
+        refused = subprocess.run([skopeo, "copy", "--src-creds=me:hush", f"docker://{address}/them/changed:2", f"dir:{tmp_path / 'no'}"], capture_output=True, text=True, timeout=60)
+        assert refused.returncode and "certificate" in refused.stderr
+        output(skopeo, "copy", *copy)
+        list(shop.images.pull(f"{address}/them/changed:2"))
+        assert shop.images.get(f"{address}/them/changed:2").id == shop.images.get("changed").id
+        subprocess.run(["docker", "rmi", "-f", f"{address}/us/changed:1", f"{address}/them/changed:2"], env=env, check=True, capture_output=True, timeout=60)

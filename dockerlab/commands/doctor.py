@@ -130,7 +130,7 @@ class Page:
             texts = (a.how, a.lessons, *([a.lift] if limited else []))
             cells = [html.cell(html.escape(a.name), tag="th", scope="row"), mark, *(html.cell(html.escape(text)) for text in texts)]
             rows.append(f"<tr>{''.join(cells)}</tr>")
-        head = ["a container here has", "", "how", "lessons", *(["what would lift it"] if limited else [])]
+        head = ["a container here has", "state", "how", "lessons", *(["what would lift it"] if limited else [])]
         shown = html.table(head, rows, caption=f"Tier {self.tier}: what this host can do")
         return {"text/plain": str(self), "text/html": f"<p>{html.escape(self.says)}</p>{shown}"}
 

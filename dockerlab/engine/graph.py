@@ -149,7 +149,7 @@ class Flat:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         rows = [f"<tr>{cell(escape(what), tag='th', scope='row')}{cell(escape(now))}{cell(escape(then))}</tr>" for what, now, then in self._lines()]
-        return {"text/plain": str(self), "text/html": table(["", "now", "as one layer"], rows, caption=f"{self.title} now, and flattened")}
+        return {"text/plain": str(self), "text/html": table(["what", "now", "as one layer"], rows, caption=f"{self.title} now, and flattened")}
 
 
 def flat(engine: Engine, name: str) -> Flat:

@@ -56,7 +56,7 @@ def text(steps: Sequence[Step]) -> str:
 def html(steps: Sequence[Step]) -> str:
     """Gives the trace as one table."""
     most = max((step.seconds for step in steps), default=0.0)
-    return table(["step", "instruction", "", "why", "took", "added"], (row for step in steps for row in _rows(step, most)), caption=summary(steps))
+    return table(["step", "instruction", "result", "why", "took", "added"], (row for step in steps for row in _rows(step, most)), caption=summary(steps))
 
 
 def _rows(step: Step, most: float) -> Iterator[str]:

@@ -65,4 +65,5 @@ class Outlook:
         for step, (number, text, state, cause, took) in zip(self.steps, self._rows(), strict=True):
             told = html.cell(state, tint="changed" if step.cause else "seen")
             rows.append(f"<tr>{html.cell(number)}{html.cell(f'<code>{html.escape(text)}</code>')}{told}{html.cell(html.escape(cause))}{html.cell(took)}</tr>")
-        return {"text/plain": str(self), "text/html": html.table([html.escape(word or "result") for word in _HEAD], rows, caption=self._summary()) + (f"<p>{html.escape(self.order)}</p>" if self.order else "")}
+        head = [html.escape(word or "result") for word in _HEAD]
+        return {"text/plain": str(self), "text/html": html.table(head, rows, caption=self._summary()) + (f"<p>{html.escape(self.order)}</p>" if self.order else "")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,10 @@ __all__ = ["ImageFiles"]
 
 
 class ImageFiles(Source):
-    """The files of one image; `scratch` is a folder for the content of those that are asked for."""
+    """The files of one image; `scratch` is a folder for the content of those that are asked for, `tables` those of its layers, or the part of them that matters."""
 
-    def __init__(self, layers: Layers, record: Record, scratch: Path) -> None:
-        self._tables, self._blobs, self._scratch = layers.tables(record), layers.blobs(record), scratch
+    def __init__(self, layers: Layers, record: Record, scratch: Path, tables: Sequence[Sequence[Entry]] | None = None) -> None:
+        self._tables, self._blobs, self._scratch = layers.tables(record) if tables is None else tables, layers.blobs(record), scratch
         self.union = UnionView(self._tables)
         self._places: dict[tuple[int, str], str] = {}
         self._kept = 0

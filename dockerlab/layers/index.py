@@ -85,6 +85,8 @@ def decode(raw: bytes) -> list[Entry]:
     """Gives the table in `raw`; raises CorruptContent where it is none."""
     try:
         entries = _DECODER.decode_lines(raw)
+        if raw.isascii() and b"\\u" not in raw:
+            return entries
         return [entry if _plain(entry) else _renamed(entry, _name) for entry in entries]
     except (msgspec.DecodeError, UnicodeError) as error:
         raise CorruptContent(f"layer index cannot be read: {error}", hint="remove the file: it is made again from the layer") from error

@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockerlab.layers.audit import Found, audit, file_capabilities, reachers, traits
+from dockerlab.layers.audit import Found, audit, file_capabilities, narrowed, reachers, traits
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 
@@ -64,3 +64,18 @@ def test_what_acts_is_what_the_union_shows(layers: list[list[Entry]]) -> None:
     found: list[Found] = audit(union)
     assert {each.path for each in found if each.fate == "acts"} == {path for path, entry in shown.items() if path and traits(entry)}
     assert all(each.layer_after > each.layer for each in found if each.fate != "acts")
+
+
+_NAMES = st.sampled_from(["a", "b", "d", "d/a", "d/b", "d/e", "d/e/f"])
+_ANY = st.one_of(
+    st.builds(lambda path, kind, mode: Entry(path, kind, mode), _NAMES, _KINDS, _MODES), st.builds(lambda path, link: Entry(path, "link", link=link), _NAMES, _NAMES),
+    st.builds(lambda path: Entry(path, "file", 0o755, xattrs={"security.capability": b"x"}), _NAMES),
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(_ANY, max_size=8), max_size=5), st.lists(_NAMES, max_size=2))
+def test_a_part_of_the_tables_says_the_same(layers: list[list[Entry]], besides: list[str]) -> None:
+    """What was narrowed gives the same audit as the whole, and shows the same at the paths besides."""
+    whole, part = UnionView(layers), UnionView(narrowed(layers, besides))
+    assert audit(part) == audit(whole)
+    assert [part.get(path) for path in besides] == [whole.get(path) for path in besides]

@@ -57,7 +57,7 @@ class Queue:
     def __init__(self, state: State, folder: Path, *, executor: Callable[[], Executor] = local, limits: Limits = _LIMITS, private: bool = False) -> None:
         self._state, self._folder, self._make, self._limits, self._private = state, folder, executor, limits, private
         self._executor: Executor | None = None
-        self._lock, self._hub = threading.Lock(), ""
+        self._lock, self._hub, self._futures = threading.Lock(), "", set[Future[str]]()
         (folder / "logs").mkdir(parents=True, exist_ok=True)
 
     def open(self, hub: str) -> None:
@@ -72,8 +72,10 @@ class Queue:
         """Hands out no more; what runs is left to its worker's end."""
         with self._lock:
             self._hub = ""
+            for future in self._futures:
+                future.cancel()
             if self._executor:
-                self._executor.shutdown(wait=False, cancel_futures=True)
+                self._executor.shutdown(wait=False)  # not every executor knows cancel_futures
                 self._executor = None
 
     def hand_out(self) -> None:
@@ -87,6 +89,7 @@ class Queue:
                 except RuntimeError:  # the pool broke: a worker was killed
                     self._executor = None
                     future = self._submitted(job)
+                self._futures.add(future)
                 future.add_done_callback(lambda done, ident=job.build: self._over(ident, done))  # type: ignore[misc]
 
     def _submitted(self, job: Job) -> Future[str]:
@@ -112,6 +115,7 @@ class Queue:
         return jobs
 
     def _over(self, ident: int, done: Future[str]) -> None:
+        self._futures.discard(done)
         if done.cancelled():
             return
         error = done.exception()

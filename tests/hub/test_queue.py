@@ -213,7 +213,10 @@ def test_a_read_me_that_is_a_link_leads_nowhere(building: Opening, tmp_path: Pat
 
 
 class Far(ThreadPoolExecutor):
-    """An executor of another kind: whatever has submit() will do."""
+    """An executor of another kind, which knows as little as that of dask.distributed does."""
+
+    def shutdown(self, wait: bool = True) -> None:  # type: ignore[override]
+        super().shutdown(wait)
 
     def submit(self, function: Any, /, *words: Any, **named: Any) -> Future[Any]:
         return super().submit(function, *words, **named)

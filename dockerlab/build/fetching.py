@@ -21,6 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 from dockerlab.build.context import Context, Picked
 from dockerlab.errors import BuildFailed, NotSupportedHere
 from dockerlab.layers.index import Entry
+from dockerlab.linux import dialling
 
 if TYPE_CHECKING:
     from urllib3 import PoolManager
@@ -116,6 +117,8 @@ def _stream(url: str, place: Path) -> str:
 def _pool(url: str) -> PoolManager:
     import urllib3
 
+    if dialling.restricted():
+        return dialling.guarded()
     parts = urlsplit(url)
     proxy = getproxies().get(parts.scheme, "")
     return urllib3.ProxyManager(proxy) if proxy and not proxy_bypass(parts.hostname or "") else urllib3.PoolManager()
@@ -132,11 +135,14 @@ def checkout(word: str, folder: Path, *, keep_git: bool = False, checksum: str =
     except ImportError:
         raise NotSupportedHere("a Git repository as a source needs dulwich", reason="dulwich", hint="pip install 'dockerlab[git]'") from None
     wanted = repository(word)
+    if dialling.restricted() and not wanted.url.startswith(("http://", "https://")):
+        raise BuildFailed(f"{_without_user(wanted.url)}: only http and https are spoken here")
     exact = bool(_COMMIT.fullmatch(wanted.ref))
     target, shown = folder / "repository", _without_user(wanted.url)
     try:
         with open(os.devnull, "wb") as nowhere:
-            cloned = porcelain.clone(wanted.url, str(target), checkout=not exact, branch=None if exact or not wanted.ref else wanted.ref, errstream=nowhere)
+            guard = {"pool_manager": dialling.guarded()} if dialling.restricted() else {}
+            cloned = porcelain.clone(wanted.url, str(target), checkout=not exact, branch=None if exact or not wanted.ref else wanted.ref, errstream=nowhere, **guard)  # type: ignore[arg-type]
             if exact:
                 porcelain.reset(cloned, "hard", wanted.ref)
             head = cloned.head().decode()

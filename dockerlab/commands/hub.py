@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,20 +33,22 @@ def serve(call: Call) -> Outcome:
 
     folder = (call.folder / (call.args[0] if call.args else "hub")).absolute()
     listening = _listening(call)
-    hub = _opened(call, folder, **_settings(call))
+    hub, scheme = _opened(call, folder, **_settings(call)), "https" if listening.certificate else "http"
+    with contextlib.ExitStack() as stack:
 
-    def ready(host: str, port: int) -> None:
-        shown = f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
-        scheme = "https" if listening.certificate else "http"
-        call.out(f"hub of {folder}: listening at {hub.url or f'{scheme}://{shown}:{port}'}/")
-        if hub.events_secret:
-            call.out(f"give the registry {hub.key.certificate} as its rootcertbundle, and this header for its notifications: Authorization: Bearer {hub.events_secret}")
-        hub.open(hub.url or f"{scheme}://{'127.0.0.1' if host == '0.0.0.0' else shown}:{port}")
+        def ready(host: str, port: int) -> None:
+            shown = f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
+            call.out(f"hub of {folder}: listening at {hub.url or f'{scheme}://{shown}:{port}'}/")
+            if hub.events_secret:
+                call.out(f"give the registry {hub.key.certificate} as its rootcertbundle, and this header for its notifications: Authorization: Bearer {hub.events_secret}")
+            # Workers of this machine need no certificate and no proxy.
+            inner = port if scheme == "http" else stack.enter_context(serving.Running(hub, serving.Listening(port=0, threads=8))).port
+            hub.open(f"http://{'127.0.0.1' if scheme == 'https' or host == '0.0.0.0' else host}:{inner}")
 
-    try:
-        serving.serve(hub, listening, ready)
-    finally:
-        hub.close()
+        try:
+            serving.serve(hub, listening, ready)
+        finally:
+            hub.close()
     return Outcome()
 
 
@@ -57,6 +60,7 @@ def _settings(call: Call) -> Mapping[str, Any]:
     builders = max(call.flag("builders"), 1)
     return {
         "url": call.flag("url"), "registry": call.flag("registry"), "signup": not call.flag("no-signup"), "private": call.flag("allow-private"), "quota": call.flag("quota"),
+        "workers": builders, "proxy": call.flag("trusted-proxy"),
         "executor": lambda: local(builders), "limits": Limits(seconds=call.flag("build-timeout")), "log": None if call.flag("quiet") else access_log,
     }  # fmt: skip
 

@@ -357,6 +357,7 @@ COMMANDS: tuple[Command, ...] = (
              Flag("no-signup", "bool", help="Make accounts by `hub adduser` alone"), Flag("quiet", "bool", "q", help="Write no line for each request"),
              Flag("quota", "bytes", help="How much all blobs may take"), Flag("registry", "string", help="A CNCF registry that stands behind the hub", meta="URL"),
              Flag("tls-cert", "string", help="Certificate, PEM", meta="FILE"), Flag("tls-key", "string", help="Its key, PEM", meta="FILE"),
+             Flag("trusted-proxy", "string", help="Believe what a proxy at this address says about whom it serves (X-Forwarded-For)", meta="ADDRESS"),
              Flag("url", "string", help="The address under which everybody reaches the hub", meta="URL")), 0, 1),
     Command("hub adduser", "docker hub adduser [OPTIONS] NAME", "Make an account on a hub; it may be serving meanwhile",
             (Flag("database", "string", help="The hub's database, where it is not in the folder", meta="URL"), Flag("folder", "string", "", "hub", "The hub's folder", meta="FOLDER"),

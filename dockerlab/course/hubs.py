@@ -73,7 +73,10 @@ class LessonHub(Hub):
     def lines(self, person: Identity, path: str) -> Iterator[str]:
         """Yields the lines of a repository's newest build as they come, until it has ended; raises NotFound."""
         found = self.repositories.get(person, path)
-        (newest, *_), shown, until = self.queue.of(found.id), 0, time.monotonic() + _PATIENCE
+        builds, shown, until = self.queue.of(found.id), 0, time.monotonic() + _PATIENCE
+        if not builds:
+            raise NotFound(f"nothing of {path} was built yet", kind="build", name=path, hint="push its source")
+        newest = builds[0]
         while time.monotonic() < until:
             build, log = self.queue.get(person, path, newest.id)
             lines = log.splitlines()

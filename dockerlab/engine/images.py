@@ -244,7 +244,7 @@ class Images:
         """Fetches an image from the registry that its name says; yields what happens, and `tell` hears every HTTP exchange. Raises NotFound, RegistryError, CorruptContent."""
         return self._engine.distribution.pull(name, platform=platform, all_tags=all_tags, tell=tell)
 
-    def ways(self, name: str, **weights: int) -> Ways:
+    def ways(self, name: str, /, **weights: int) -> Ways:
         """Gives the ways to distribute an image, weighed, with what it would send each way; raises NotFound, InvalidArgument. See `Ways`."""
         from dockerlab.engine.ways import Ways, measured
 

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dockerlab.errors import StoreError
+from dockerlab.linux import dialling
 from dockerlab.store.files import explain
 
 __all__ = ["RegistrySettings", "Settings", "fixed_date", "host_environment", "looked_at", "source_date"]
@@ -33,6 +34,8 @@ class Settings:
     @classmethod
     def find(cls, home: str | os.PathLike[str] | None = None) -> Settings:
         """Gives the settings for a home, by default $DOCKERLAB_HOME or the user's data folder. Raises StoreError."""
+        if allowed := os.environ.get("DOCKERLAB_PUBLIC_ONLY"):
+            dialling.restrict(allowed.split(","))
         chosen = home or os.environ.get("DOCKERLAB_HOME") or _data_folder()
         folder = Path(chosen).expanduser().absolute()
         with explain(folder):

@@ -75,7 +75,7 @@ def _source(image: Image) -> Measured:
 class Ways:
     """The ways for one image, with what matters: a weight from 0 to 5 for cost, visibility, transport, longevity, availability, access (1 each, unless said otherwise)."""
 
-    def __init__(self, name: str, measured: Mapping[str, Measured], **weights: int) -> None:
+    def __init__(self, name: str, measured: Mapping[str, Measured], /, **weights: int) -> None:
         for key, weight in weights.items():
             if key not in CRITERIA:
                 raise InvalidArgument(f"{key!r} is nothing that can be weighed", hint=f"weigh {', '.join(CRITERIA)}")

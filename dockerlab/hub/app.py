@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,25 +45,38 @@ from dockerlab.hub.state import State
 from dockerlab.hub.tables import Audit
 from dockerlab.hub.webhooks import Webhooks
 from dockerlab.hub.worker import Limits
+from dockerlab.oci.manifest import INDEX, SCHEMA_2_LIST
 from dockerlab.registry.access import TokenAccess
 from dockerlab.registry.client import Registry
 from dockerlab.registry.messages import Answer, Request
-from dockerlab.registry.protocol import encode_error
+from dockerlab.registry.protocol import MANIFESTS, encode_error, refusal
 from dockerlab.registry.server import Notice, RegistryApp
 from dockerlab.registry.storage import Storage
 from dockerlab.registry.transport import Direct, Sockets
+from dockerlab.store.files import publish
 
 __all__ = ["Hub"]
 
 _LIMITS = Limits()
+_ITSELF = ".hub"  # what no account can be called
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:]{2,45}\](:\d{1,5})?", re.ASCII)
 
 
+@dataclass(frozen=True)
 class _Bearer(TokenAccess):
-    """Sends who has no token to this hub, by the name under which the hub was asked."""
+    """Sends who has no token to this hub, by the name under which the hub was asked; takes nothing in for a repository that was just removed."""
+
+    hub: Hub
+
+    def check(self, request: Request, name: str, action: str) -> str:
+        actor = super().check(request, name, action)
+        if action != "pull" and name and self.hub.repositories.gone(name):
+            raise refusal("DENIED", message="the repository was removed a moment ago")
+        return actor
 
     def challenge(self, request: Request, name: str, action: str) -> str:
-        here = self.realm or f"{request.environ.get('wsgi.url_scheme', 'http')}://{request.header('Host')}"
+        inside = request.header("Host") == urlsplit(self.hub.inside).netloc
+        here = f"{request.environ.get('wsgi.url_scheme', 'http')}://{request.header('Host')}" if inside or not self.realm else self.realm
         return TokenAccess(f"{here}/token", self.service, self.issuer, self.keys).challenge(request, name, action + ",pull" * (action == "push"))
 
 
@@ -71,22 +85,24 @@ class Hub:
 
     `database` is a URL of SQLAlchemy's, by default SQLite in the folder; `url` the address under which everybody reaches the hub, where that is not simply the
     one they ask for; `registry` the address of a CNCF registry that stands behind it instead of our own; `executor` makes what builds run in; `private` lets
-    webhooks and sources be in this network; `cost` is bcrypt's.
+    webhooks and sources be in this network; `cost` is bcrypt's; `workers` is how many builds run at a time; `proxy` is the address of a proxy whose
+    X-Forwarded-For is believed.
     """
 
     def __init__(
         self, folder: Path, *, database: str = "", url: str = "", registry: str = "", signup: bool = True, private: bool = False,
         executor: Callable[[], Executor] = local, limits: Limits = _LIMITS, cost: int = 11, quota: int = 0, log: Callable[[Mapping[str, Any]], object] | None = None,
+        workers: int = 1, proxy: str = "",
     ) -> None:  # fmt: skip
         if url and urlsplit(url).scheme not in ("http", "https"):
             raise InvalidArgument(f"{url!r} is no address of a hub", hint="write http://HOST:PORT or https://HOST")
-        self.folder, self.url, self.signup, self._log = folder, url.rstrip("/"), signup, log
+        self.folder, self.url, self.signup, self._log, self._proxy = folder, url.rstrip("/"), signup, log, proxy
         self.state = State.of(folder, database)
         self.people, self.passes = People(self.state, cost=cost), Passes(self.state)
         self.repositories, self.automations = Repositories(self.state), Automations(self.state)
         self.webhooks, self.git = Webhooks(self.state, private=private), GitServer(folder / "git")
-        self.queue = Queue(self.state, folder, executor=executor, limits=limits, private=private)
-        self.key = Key(folder)
+        self.queue = Queue(self.state, folder, executor=executor, limits=limits, private=private, workers=workers)
+        self.key, self.inside = Key(folder), ""
         self.registry = self._own(quota, log) if not registry else None
         self.shelf = Shelf(self._behind(registry))
         self.events_secret = _kept(folder / "events.secret") if registry else ""
@@ -94,7 +110,7 @@ class Hub:
         self._routes = Routes(self)
 
     def _own(self, quota: int, log: Callable[[Mapping[str, Any]], object] | None) -> RegistryApp:
-        access = _Bearer(self.url, SERVICE, ISSUER, {self.key.kid: self.key.public})
+        access = _Bearer(self.url, SERVICE, ISSUER, {self.key.kid: self.key.public}, self)
         return RegistryApp(Storage(self.folder / "registry", quota=quota), access=access, told=self._told, log=log)
 
     def _behind(self, address: str) -> Registry:
@@ -105,7 +121,7 @@ class Hub:
         return Registry(host, Vouched(Sockets(), self._all), insecure=address.startswith("http://"))
 
     def _all(self, name: str) -> str:
-        granted = answer(self.key, Identity(name="hub"), lambda identity, path: EVERYTHING, issuer=ISSUER, service=SERVICE, asked=[f"repository:{name}:pull,push,delete"] if name else [])
+        granted = answer(self.key, Identity(name=_ITSELF), lambda identity, path: EVERYTHING, issuer=ISSUER, service=SERVICE, asked=[f"repository:{name}:pull,push,delete"] if name else [])
         return str(granted["token"])
 
     # What others ask of it.
@@ -143,18 +159,26 @@ class Hub:
 
     def remove(self, identity: Identity, path: str, *, address: str = "") -> None:
         """Takes a repository away, with its images and its Git; raises NotFound."""
-        self.repositories.remove(identity, path, address=address)
-        self.shelf.clear(path)
+        self.repositories.get(identity, path, "settle")
+        if self.registry:
+            self.registry.storage.remove(path)
+        else:
+            self.shelf.clear(path)
         self.git.remove(path)
+        gone = self.queue.of(self.repositories.get(identity, path, "settle").id, limit=None)
+        self.repositories.remove(identity, path, address=address)
+        self.queue.forget([build.id for build in gone])
+        if self.registry:
+            self.registry.storage.remove(path)  # what came while the first was under way; from now on nothing comes
 
     def _told(self, notice: Notice) -> None:
         self.heard(notice.action, notice.repository, notice.digest, media_type=notice.media_type, tag=notice.tag, actor=notice.actor)
 
     def heard(self, action: str, path: str, digest: str, *, media_type: str, tag: str, actor: str) -> None:
         """Takes in what happened in the registry: a manifest that was pulled or pushed."""
-        if "manifest" not in media_type or actor == "hub":
+        if media_type not in MANIFESTS or actor == _ITSELF:
             return
-        if action == "pull" and "manifest.list" not in media_type:
+        if action == "pull" and media_type not in (INDEX, SCHEMA_2_LIST):  # its images are asked for next, and counted
             self.repositories.pulled(path)
         if action == "push" and (found := self.repositories.pushed(path, actor)):
             self.webhooks.tell(found, tag, digest, actor)
@@ -164,8 +188,9 @@ class Hub:
     # Requests.
 
     def open(self, address: str) -> None:
-        """Begins to build, for workers that reach the hub at an address."""
-        self.queue.open(address.rstrip("/"))
+        """Begins to build, for workers that reach the hub at an address; that may be another one than everybody else's."""
+        self.inside = address.rstrip("/")
+        self.queue.open(self.inside)
 
     def close(self) -> None:
         """Ends what runs beside requests."""
@@ -175,6 +200,8 @@ class Hub:
 
     def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
+        if self._proxy and environ.get("REMOTE_ADDR") == self._proxy and (last := environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()):
+            environ = {**environ, "REMOTE_ADDR": last[:64]}  # only the last one is the proxy's own word
         if self.registry and (path.startswith("/v2/") or path in ("/v2", "/healthz")):
             return self.registry(environ, start_response)
         began = time.perf_counter()
@@ -204,6 +231,6 @@ class Hub:
 
 def _kept(path: Path) -> str:
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24))
+        publish(path, secrets.token_urlsafe(24).encode())
+        path.chmod(0o600)
     return path.read_text()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -18,20 +19,21 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Db
 
-from dockerlab.errors import InvalidArgument, NotFound
+from dockerlab.errors import InvalidArgument, NotFound, RegistryError
 from dockerlab.hub.people import audited
 from dockerlab.hub.repositories import located
 from dockerlab.hub.rights import ANYBODY, Identity
 from dockerlab.hub.state import State
-from dockerlab.hub.tables import Automation, Build, Heard, Link, Repository, Rule
+from dockerlab.hub.tables import Automation, Build, Heard, Link, Repository, Rule, now
 from dockerlab.hub.webhooks import right
 from dockerlab.registry.protocol import TAG, refusal
 
 __all__ = ["DEFAULT_RULES", "Automations", "Wanted", "matched"]
 
 DEFAULT_RULES = (Rule(kind="branch", pattern="main", tag="latest"), Rule(kind="branch", pattern="master", tag="latest"))
-_MOST = {"rules": 20, "links": 10, "queued": 50}
+_MOST = {"rules": 20, "links": 10, "queued": 50, "linked": 50, "tags": 10}
 _DEPTH = 5  # builds that begin builds
+_LOOKED = 200  # builds that are looked at for the tags that are still made
 _COMMIT = re.compile("[0-9a-f]{40}")
 _STARS = 3
 
@@ -101,7 +103,9 @@ class Automations:
             _, found, may = located(db, identity, path)
             if found is None or "settle" not in may:
                 raise NotFound(f"no such repository: {path[:140]}", kind="repository", name=path)
-            for table in (Automation, Rule, Link):
+            if known := db.get(Automation, found.id):
+                known.active, known.source = False, ""
+            for table in (Rule, Link):
                 db.execute(delete(table).where(table.repository_id == found.id))
             audited(db, identity.name, address, "automation removed", path)
 
@@ -109,7 +113,8 @@ class Automations:
         """Gives how a repository is built: the automation, its rules, the repositories that it is linked to."""
         with self._state.reading() as db:
             rules = list(db.scalars(select(Rule).where(Rule.repository_id == repository).order_by(Rule.id)))
-            return db.get(Automation, repository), rules, sorted(db.scalars(select(Link.base).where(Link.repository_id == repository)))
+            known = db.get(Automation, repository)
+            return known if known and known.active else None, rules, sorted(db.scalars(select(Link.base).where(Link.repository_id == repository)))
 
     # What begins builds.
 
@@ -121,6 +126,7 @@ class Automations:
         with self._state.reading() as db:
             _, found, _ = located(db, ANYBODY, path)
             automation = db.get(Automation, found.id) if found else None
+            automation = automation if automation and automation.active else None
         secret = automation.secret if automation else secrets.token_hex()
         if not right(secret, body, headers.get("X-Hub-Signature-256", "")) or automation is None:
             raise refusal("UNAUTHORIZED", message="the signature is not right")
@@ -146,7 +152,7 @@ class Automations:
         with self._state.writing() as db:
             _, found, may = located(db, identity, path)
             automation = db.get(Automation, found.id) if found else None
-            if found is None or automation is None or "push" not in may:
+            if found is None or automation is None or not automation.active or "push" not in may:
                 raise NotFound(f"{path[:140]} is not built here", kind="automation", name=path)
             if ref:
                 rules = db.scalars(select(Rule).where(Rule.repository_id == found.id).order_by(Rule.id)).all()
@@ -154,12 +160,27 @@ class Automations:
             return _repeated(db, found, f"begun by {identity.name}", 0)
 
     def based(self, base: str, depth: int) -> list[Build]:
-        """Repeats the builds of what is linked to a repository that was pushed; not endlessly."""
+        """Repeats the builds of what is linked to a repository that was pushed; not endlessly, and whoever pushed it hears nothing of what fails there."""
         if depth >= _DEPTH:
             return []
-        with self._state.writing() as db:
-            linked = db.scalars(select(Repository).join(Link, Link.repository_id == Repository.id).where(Link.base == base)).all()
-            return [build for each in linked for build in _repeated(db, each, f"push of {base}", depth + 1)]
+        with self._state.reading() as db:
+            linked = db.scalars(select(Link.repository_id).where(Link.base == base).limit(_MOST["linked"])).all()
+        begun: list[Build] = []
+        for ident in linked:
+            with contextlib.suppress(RegistryError), self._state.writing() as db:
+                begun += self._linked(db, ident, base, depth + 1)
+        return begun
+
+    @staticmethod
+    def _linked(db: Db, ident: int, base: str, depth: int) -> list[Build]:
+        repository, automation = db.get(Repository, ident), db.get(Automation, ident)
+        if repository is None or automation is None or not automation.active:
+            return []
+        # A link outlives the right to read what it leads to; it is of no use then.
+        _, found, may = located(db, Identity(repository.owner_id, repository.owner.name), base)
+        if found is None or "pull" not in may:
+            return []
+        return _repeated(db, repository, f"push of {'its base' if found.private else base}", depth)
 
 
 def _configured(db: Db, repository: Repository, source: str, rules: Iterable[Rule]) -> Automation:
@@ -169,7 +190,7 @@ def _configured(db: Db, repository: Repository, source: str, rules: Iterable[Rul
     if known is None:
         known = Automation(repository_id=repository.id, source=source, secret=secrets.token_urlsafe(24), repository=repository)
         db.add(known)
-    known.source = source
+    known.source, known.active = source, True
     for rule in rules:
         db.add(Rule(repository_id=repository.id, kind=rule.kind, pattern=rule.pattern, tag=rule.tag, dockerfile=rule.dockerfile or "Dockerfile", folder=rule.folder or ""))
     db.flush()
@@ -177,7 +198,11 @@ def _configured(db: Db, repository: Repository, source: str, rules: Iterable[Rul
 
 
 def _checked(source: str, rules: list[Rule], bases: list[str], path: str) -> None:
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+        _ = parts.port
+    except ValueError:
+        raise InvalidArgument("a source is http://HOST/PATH or https://HOST/PATH") from None
     if source and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or len(source) > 500 or re.search(r"[\x00-\x20\x7f]", source)):
         raise InvalidArgument("a source is http://HOST/PATH or https://HOST/PATH, without a password", hint="leave it empty for the hub's own Git")
     if len(rules) > _MOST["rules"] or len(bases) > _MOST["links"] or path in bases:
@@ -200,18 +225,18 @@ def _pushed(body: bytes) -> tuple[str, str, str]:
         actor = str((document.get("pusher") or {}).get("name") or "somebody")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise refusal("UNSUPPORTED", message="the message is no push event", status=400) from error
-    if not re.fullmatch(r"refs/(heads|tags)/[^\x00-\x20]{1,255}", ref) or not _COMMIT.fullmatch(commit):
+    if not ref.isprintable() or not re.fullmatch(r"refs/(heads|tags)/[^\x00-\x20]{1,255}", ref) or not _COMMIT.fullmatch(commit):
         raise refusal("UNSUPPORTED", message="the message is no push event", status=400)
     return ref, commit if commit.strip("0") else "", "".join(letter for letter in actor if letter.isprintable())[:60]
 
 
 def _queued(db: Db, repository: Repository, wanted: Wanted, commit: str, cause: str, depth: int = 0) -> Build:
     waiting = db.scalars(select(Build).where(Build.repository_id == repository.id, Build.state == "queued").order_by(Build.id)).all()
+    if len([build for build in waiting if build.tag != wanted.tag]) >= _MOST["queued"]:
+        raise refusal("TOOMANYREQUESTS", message=f"a repository has at most {_MOST['queued']} builds in the queue")
     for build in waiting:
         if build.tag == wanted.tag:  # only the newest is of interest
-            build.state = "superseded"
-    if len(waiting) >= _MOST["queued"]:
-        raise refusal("TOOMANYREQUESTS", message=f"a repository has at most {_MOST['queued']} builds in the queue")
+            build.state, build.key, build.ended = "superseded", "", now()
     build = Build(
         repository_id=repository.id, repository=repository, cause=cause[:200], commit=commit, depth=depth,
         tag=wanted.tag, dockerfile=wanted.dockerfile, folder=wanted.folder, state="queued", key="", digest="",
@@ -222,7 +247,9 @@ def _queued(db: Db, repository: Repository, wanted: Wanted, commit: str, cause: 
 
 
 def _repeated(db: Db, repository: Repository, cause: str, depth: int) -> list[Build]:
+    """Queues the last build of each tag again, of the tags that were built last."""
     last: dict[str, Build] = {}
-    for build in db.scalars(select(Build).where(Build.repository_id == repository.id).order_by(Build.id)):
-        last[build.tag] = build
-    return [_queued(db, repository, Wanted(each.tag, each.dockerfile, each.folder), each.commit, cause, depth) for each in last.values()]
+    for build in db.scalars(select(Build).where(Build.repository_id == repository.id).order_by(Build.id.desc()).limit(_LOOKED)):
+        last.setdefault(build.tag, build)
+    tags = list(last.values())[: _MOST["tags"]]
+    return [_queued(db, repository, Wanted(each.tag, each.dockerfile, each.folder), each.commit, cause, depth) for each in reversed(tags)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import json
 import re
@@ -123,8 +124,10 @@ class Doors:
             return Answer(404, [("Content-Type", "text/plain")], b"no such repository\n")
         if action not in may:
             return Answer(403, [("Content-Type", "text/plain")], b"denied: you may read this repository, not write it\n")
-        if action == "push":
+        if action == "push" and request.method == "POST":
             self._prepared(identity, path)
+        elif action == "push" and not self._hub.git.exists(path):
+            return self._hub.git.empty(request, door)  # only what is pushed makes a repository
         return self._hub.git.answer(request, path, door, lambda changes: self._moved(identity, path, changes))
 
     def _prepared(self, identity: Identity, path: str) -> None:
@@ -149,7 +152,8 @@ class Doors:
                 "repository": {"full_name": path}, "pusher": {"name": identity.name}, "id": str(uuid.uuid4()),
             }  # fmt: skip
             body = json.dumps(document).encode()
-            self._hub.automations.received(path, headers("push", automation.secret, body), body)
+            with contextlib.suppress(RegistryError):  # the push was taken; that no build follows is seen on the page of builds
+                self._hub.automations.received(path, headers("push", automation.secret, body), body)
         self._hub.queue.hand_out()
 
     # Messages.
@@ -157,6 +161,8 @@ class Doors:
     def hook(self, request: Request, path: str) -> Answer:
         """Takes a signed message that begins builds."""
         names = ("X-GitHub-Event", "X-GitHub-Delivery", "X-Hub-Signature-256")
+        if not re.fullmatch("sha256=[0-9a-f]{64}", request.header("X-Hub-Signature-256").strip()):
+            raise refusal("UNAUTHORIZED", message="the signature is not right")  # nobody's body is read for nothing
         begun = self._hub.automations.received(path, {name: request.header(name) for name in names}, _whole(request))
         self._hub.queue.hand_out()
         return Answer.json({"builds": [build.id for build in begun]}, status=202 if begun else 200)
@@ -170,7 +176,7 @@ class Doors:
         """Notes how far a build is."""
         try:
             document = json.loads(_whole(request))
-            state, digest, readme = str(document["state"]), str(document.get("digest", "")), str(document.get("readme", ""))
+            state, digest, readme = (str(text).encode(errors="replace").decode() for text in (document["state"], document.get("digest", ""), document.get("readme", "")))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise refusal("UNSUPPORTED", message="a state is expected", status=400) from None
         build = self._hub.queue.its(int(ident), _bearer(request))

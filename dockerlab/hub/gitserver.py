@@ -6,6 +6,8 @@ import contextlib
 import gzip
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -26,6 +28,9 @@ from dockerlab.store.files import locked
 __all__ = ["Change", "GitServer", "needed"]
 
 _LARGEST = 256 << 20  # bytes of a push
+_SECONDS = 180  # for a push to be unpacked
+_PLAIN = [("Content-Type", "text/plain")]
+_EMPTY = ".empty/.empty"  # what no repository can be called
 _HANDLERS = {b"git-upload-pack": UploadPackHandler, b"git-receive-pack": ReceivePackHandler}
 _DOORS = {("GET", "/info/refs"), ("POST", "/git-upload-pack"), ("POST", "/git-receive-pack")}
 
@@ -71,6 +76,10 @@ class GitServer:
         """Gives where a repository lies; `path` is owner/name, of names that were checked."""
         return self._folder / f"{path}.git"
 
+    def exists(self, path: str) -> bool:
+        """Tells whether there is a repository."""
+        return (self.place(path) / "HEAD").exists()
+
     def made(self, path: str) -> Path:
         """Makes a bare repository where there is none, and gives its place."""
         place = self.place(path)
@@ -95,12 +104,12 @@ class GitServer:
         """Answers a request of the Git protocol; after a push `changed` is told what it moved. Raises RegistryError."""
         place = self.place(path)
         if not (place / "HEAD").exists():
-            return Answer(404, [("Content-Type", "text/plain")], b"no Git repository here yet: push to it\n")
+            return Answer(404, _PLAIN, b"no Git repository here yet: push to it\n")
         if door != "/git-receive-pack":
             return self._spoken(request.environ, place, door)
         with locked(place / "push.lock"):
             before = self.heads(path)
-            answer = self._spoken(request.environ, place, door)
+            answer = self._received(request.environ, place)
             after = self.heads(path)
             _point(place, after)
         moved = [Change(ref, before.get(ref, ""), after.get(ref, "")) for ref in sorted({*before, *after}) if before.get(ref) != after.get(ref)]
@@ -108,12 +117,33 @@ class GitServer:
             changed(moved)
         return answer
 
+    def empty(self, request: Request, door: str) -> Answer:
+        """Answers for a repository that a push would make: there is nothing in it yet."""
+        return self._spoken(request.environ, self.made(_EMPTY), door)
+
+    def _received(self, environ: Mapping[str, Any], place: Path) -> Answer:
+        """Takes a push in, in a process of its own; see `receiving`."""
+        if environ.get("CONTENT_TYPE") != "application/x-git-receive-pack-request":
+            return Answer(403, _PLAIN, b"Invalid Content-Type\n")
+        with tempfile.TemporaryFile(prefix="dockerlab-git-") as body, tempfile.NamedTemporaryFile(prefix="dockerlab-git-") as said:
+            try:
+                source = _body(environ)
+                while block := source.read(1 << 20):
+                    body.write(block)
+            except (OSError, EOFError, zlib.error):
+                return Answer(400, _PLAIN, b"the body cannot be read\n")
+            body.seek(0)
+            try:
+                done = subprocess.run([sys.executable, "-m", "dockerlab.hub.receiving", str(place)], stdin=body, stdout=said, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False)
+            except subprocess.TimeoutExpired:
+                return Answer(400, _PLAIN, b"the push takes too long\n")
+            if done.returncode:
+                return Answer(400, _PLAIN, b"this is no push, or one that becomes too large\n")
+            return Answer(200, [("Content-Type", "application/x-git-receive-pack-result"), ("Cache-Control", "no-cache")], Slice.of(Path(said.name)))
+
     def _spoken(self, environ: Mapping[str, Any], place: Path, door: str) -> Answer:
-        source: Any = environ["wsgi.input"]
-        if environ.get("HTTP_CONTENT_ENCODING") == "gzip":
-            source = gzip.GzipFile(fileobj=source)
         words = {name: value for name, value in environ.items() if name not in ("HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_ENCODING")}  # both are undone here
-        words |= {"PATH_INFO": door, "wsgi.input": _Bounded(source)}
+        words |= {"PATH_INFO": door, "wsgi.input": _body(environ)}
         begun: list[Any] = []
         descriptor, name = tempfile.mkstemp(prefix="dockerlab-git-")
         try:
@@ -127,10 +157,15 @@ class GitServer:
                     for block in HTTPGitApplication(DictBackend({"/": repo}), handlers=_HANDLERS)(words, start):  # type: ignore[arg-type]
                         file.write(block)
                 except (GitProtocolError, AssertionError, KeyError, ValueError, EOFError, OSError, zlib.error) as error:
-                    return Answer(400, [("Content-Type", "text/plain")], f"{type(error).__name__}\n".encode())
+                    return Answer(400, _PLAIN, f"{type(error).__name__}\n".encode())
             return Answer(begun[0], begun[1], Slice.of(Path(name)))
         finally:
             os.unlink(name)
+
+
+def _body(environ: Mapping[str, Any]) -> _Bounded:
+    source: Any = environ["wsgi.input"]
+    return _Bounded(gzip.GzipFile(fileobj=source) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else source)
 
 
 def _point(place: Path, refs: Mapping[str, str]) -> None:

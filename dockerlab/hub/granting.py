@@ -20,11 +20,12 @@ from dockerlab.registry.access import granted
 from dockerlab.registry.protocol import NAME
 from dockerlab.store.files import locked, publish
 
-__all__ = ["ISSUER", "LIFE", "SERVICE", "Key", "answer", "scopes"]
+__all__ = ["ISSUER", "LEEWAY", "LIFE", "SERVICE", "Key", "answer", "scopes"]
 
 SERVICE = ISSUER = "dockerlab-hub"
 
 LIFE = 300  # seconds for which a token is good, and so for which a right that was taken away may still be used
+LEEWAY = 60  # seconds more, since clocks differ (`registry.access`)
 _SCOPE = re.compile(rf"repository(?:\([a-z]+\))?:({NAME}):([a-z*]+(?:,[a-z*]+)*)")
 _MOST = 20  # scopes of one token
 

@@ -70,6 +70,7 @@ def _markdown() -> Any:
     return made
 
 
+@functools.lru_cache(maxsize=256)
 def markdown(text: str) -> Markup:
     """Gives a README as HTML that holds nothing but what Markdown makes."""
     return Markup(_markdown().render(_plain(text)))
@@ -107,7 +108,7 @@ class Pages:
         account = self._hub.people.get(name)
         members = self._hub.people.members(name) if account.kind == "organisation" else []
         role = next((member.role for member in members if member.user_id == visit.identity.user), "")
-        organisations = self._hub.people.organisations(account.id) if account.kind == "user" else []
+        organisations = self._hub.people.organisations(account.id) if account.id == visit.identity.user else []  # members are an organisation's own business
         return self.show(
             visit, "account", account=account, repositories=self._hub.repositories.of(visit.identity, name), members=members if role else [], role=role, organisations=organisations,
         )  # fmt: skip
@@ -136,6 +137,7 @@ class Pages:
         """A repository's builds."""
         found = self._hub.repositories.get(visit.identity, path)
         automation, rules, bases = self._hub.automations.get(found.id)
+        bases = [base for base in bases if "pull" in self._hub.repositories.rights(visit.identity, base)]
         return self.show(
             visit, "builds", repository=found, builds=self._hub.queue.of(found.id), automation=automation, rules=rules, bases=bases, may=self._hub.repositories.rights(visit.identity, path),
         )  # fmt: skip
@@ -171,9 +173,9 @@ class Pages:
         """A page with a form alone."""
         return self.show(visit, template, status=status, said=said, **values)
 
-    def error(self, visit: Visit, status: int, words: str, headers: list[tuple[str, str]] | None = None) -> Answer:
+    def error(self, visit: Visit, status: int, words: str) -> Answer:
         """A page that says why there is none."""
-        return self.show(visit, "error", status=status, headers=headers, words=words, status_code=status)
+        return self.show(visit, "error", status=status, words=words, status_code=status)
 
     @staticmethod
     def stylesheet() -> Answer:

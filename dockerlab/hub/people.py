@@ -11,7 +11,7 @@ import threading
 import time
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Db
 
@@ -25,12 +25,16 @@ __all__ = ["People", "Throttled", "audited", "namespace"]
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 _SHORTEST, _LONGEST = 2, 30
 # What would be taken for something else in an image's name or in an address of the hub.
-_RESERVED = frozenset(("library", "v1", "v2", "token", "git", "hooks", "events", "builds", "static", "login", "logout", "signup", "search", "settings", "new", "orgs", "admin", "root", "localhost"))
+_RESERVED = frozenset((
+    "library", "v1", "v2", "token", "git", "hooks", "events", "builds", "static", "login", "logout", "signup", "search", "settings", "new", "orgs", "admin",
+    "root", "localhost", "hub", "builder",
+))  # fmt: skip
 _PASSWORD = 8  # characters at least: NIST SP 800-63B, 5.1.1
 _BCRYPT_LIMIT = 72  # bytes that bcrypt looks at
 _BELIEVED = 300.0  # seconds that a password which was right is not hashed again
 _WINDOW = timedelta(minutes=15)
-_GUESSES = {"both": 5, "name": 60, "address": 200}  # failures within the window; a class sits behind one address
+_GUESSES = {"both": 5, "name": 200, "address": 200}  # within the window; a class sits behind one address, so that one bounds guesses of names alone
+_ORGANISATIONS = 20  # of one founder
 ROLES = ("member", "admin")
 
 
@@ -44,7 +48,11 @@ class Throttled(DockerlabError):
 
 def audited(db: Db, actor: str, address: str, action: str, what: str = "") -> None:
     """Writes a line into the audit log; control characters do not get into it."""
-    db.add(Audit(actor=actor, address=address, action=action, what="".join(letter if letter.isprintable() else "?" for letter in what)[:300]))
+    db.add(Audit(actor=_seen(actor)[:64], address=address, action=action, what=_seen(what)[:300]))
+
+
+def _seen(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def namespace(db: Db, identity: Identity, name: str) -> Namespace | None:
@@ -64,6 +72,7 @@ class People:
     def __init__(self, state: State, *, cost: int = 11) -> None:
         self._state, self._cost = state, cost
         self._lock, self._secret = threading.Lock(), os.urandom(32)
+        self._turns = [threading.Lock() for _ in range(64)]
         self._right: dict[bytes, float] = {}
         self._decoy = ""
 
@@ -86,6 +95,8 @@ class People:
                 db.add(account)
                 db.flush()
                 if founder:
+                    if (db.scalar(select(func.count()).select_from(Member).where(Member.user_id == founder.user, Member.role == "admin")) or 0) >= _ORGANISATIONS:
+                        raise InvalidArgument(f"nobody is admin of more than {_ORGANISATIONS} organisations")
                     db.add(Member(organisation_id=account.id, user_id=founder.user, role="admin"))
                 audited(db, actor, address, f"{account.kind} made", account.name)
         except IntegrityError:
@@ -154,25 +165,31 @@ class People:
         """Gives the user whose password that is, or None. It takes as long for a name that is not there. Raises Throttled."""
         import bcrypt
 
-        shown = "".join(letter if letter.isprintable() else "?" for letter in name[:64])
+        shown = _seen(name[:64])
         keys = {"both": f"both {shown} {address}", "name": f"name {shown}", "address": f"address {address}"}
         with self._state.reading() as db:
             known = name if _NAME.fullmatch(name) else ""
             account = db.scalar(select(Account).where(Account.name == known, Account.kind == "user"))
-            stored = account.password if account else self._someones()
-            mark = hmac.digest(self._secret, b"\0".join((name.encode(), stored.encode(), password.encode())), hashlib.sha256)
+        stored = account.password if account else self._someones()
+        mark = hmac.digest(self._secret, b"\0".join((name.encode(errors="replace"), stored.encode(), password.encode(errors="replace"))), hashlib.sha256)
+        if account:
+            del keys["address"]  # who guesses names is stopped, not their neighbours
+        # One after another: of several that come at once with the right password only the first is a guess.
+        with self._turns[hash(keys["both"]) % len(self._turns)]:
             if account and self._right.get(mark, 0) > time.monotonic():
                 return Identity(account.id, account.name)
-            self._admit(db, keys)
-        right = bcrypt.checkpw(password.encode()[:_BCRYPT_LIMIT].replace(b"\0", b"?"), stored.encode()) and len(password.encode()) <= _BCRYPT_LIMIT
-        if right and account:
+            self._reserve(keys)
+            raw = password.encode(errors="replace")
+            right = bcrypt.checkpw(raw[:_BCRYPT_LIMIT].replace(b"\0", b"?"), stored.encode()) and len(raw) <= _BCRYPT_LIMIT
+            with self._state.writing() as db:
+                if not (right and account):
+                    audited(db, name, address, "login refused")
+                    return None
+                db.execute(delete(Failure).where(Failure.what == keys["both"]))
+                db.execute(update(Failure).where(Failure.what == keys["name"]).values(count=Failure.count - 1))
             with self._lock:
                 self._right = {known: until for known, until in self._right.items() if until > time.monotonic()} | {mark: time.monotonic() + _BELIEVED}
-            with self._state.writing() as db:
-                db.execute(delete(Failure).where(Failure.what == keys["both"]))
-            return Identity(account.id, account.name)
-        self._failed(keys, name, address)
-        return None
+        return Identity(account.id, account.name)
 
     def _someones(self) -> str:
         if not self._decoy:
@@ -181,22 +198,20 @@ class People:
             self._decoy = bcrypt.hashpw(base64.b64encode(os.urandom(30)), bcrypt.gensalt(self._cost)).decode()
         return self._decoy
 
-    def _admit(self, db: Db, keys: dict[str, str]) -> None:
-        for kind, key in keys.items():
-            found = db.get(Failure, key)
-            if found and found.until > now() and found.count >= _GUESSES[kind]:
-                raise Throttled(max(int((found.until - now()).total_seconds()), 1))
-
-    def _failed(self, keys: dict[str, str], name: str, address: str) -> None:
+    def _reserve(self, keys: dict[str, str]) -> None:
+        """Counts a guess before it is tried, so that many at once are no more than one after another; raises Throttled."""
         with self._state.writing() as db:
             db.execute(delete(Failure).where(Failure.until < now()))
-            for key in keys.values():
-                found = db.get(Failure, key)
-                if found:
-                    found.count, found.until = found.count + 1, now() + _WINDOW
+            found = {kind: db.get(Failure, key) for kind, key in keys.items()}
+            for kind, failure in found.items():
+                if failure and failure.count >= _GUESSES[kind]:
+                    raise Throttled(max(int((failure.until - now()).total_seconds()), 1))
+            for kind, key in keys.items():
+                failure = found[kind]
+                if failure:
+                    failure.count, failure.until = failure.count + 1, now() + _WINDOW
                 else:
                     db.add(Failure(what=key, count=1, until=now() + _WINDOW))
-            audited(db, name[:64], address, "login refused")
 
 
 def _named(name: str) -> str:

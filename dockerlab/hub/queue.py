@@ -11,19 +11,19 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from dockerlab.errors import NotFound
 from dockerlab.hub.passes import BUILDER, digest
 from dockerlab.hub.repositories import located
 from dockerlab.hub.rights import Identity
 from dockerlab.hub.state import State
-from dockerlab.hub.tables import Automation, Build, now
+from dockerlab.hub.tables import Audit, Automation, Build, Heard, now
 from dockerlab.hub.worker import Job, Limits, execute
 from dockerlab.registry.protocol import refusal
 
@@ -32,7 +32,8 @@ __all__ = ["ENDED", "Queue", "local"]
 _LIMITS = Limits()
 ENDED = ("success", "failed", "superseded")
 _LOG = 2 << 20  # bytes; a worker cuts earlier
-_SHOWN = 50
+_SHOWN, _TRIES = 50, 2
+_REMEMBERED = timedelta(days=365)
 
 
 def local(workers: int = 1) -> Executor:
@@ -52,79 +53,92 @@ def _watch_over(hub: int) -> None:
 
 
 class Queue:
-    """A hub's builds. `executor` makes what they run in, also again where it broke."""
+    """A hub's builds. `executor` makes what they run in, also again where it broke; it is given no more than `workers` at a time."""
 
-    def __init__(self, state: State, folder: Path, *, executor: Callable[[], Executor] = local, limits: Limits = _LIMITS, private: bool = False) -> None:
-        self._state, self._folder, self._make, self._limits, self._private = state, folder, executor, limits, private
+    def __init__(
+        self, state: State, folder: Path, *, executor: Callable[[], Executor] = local, limits: Limits = _LIMITS, private: bool = False, workers: int = 1,
+    ) -> None:  # fmt: skip
+        self._state, self._folder, self._make, self._limits, self._private, self._workers = state, folder, executor, limits, private, workers
         self._executor: Executor | None = None
-        self._lock, self._hub, self._futures = threading.Lock(), "", set[Future[str]]()
+        self._lock, self._hub, self._futures = threading.RLock(), "", dict[int, Future[str]]()
+        self._tries: dict[int, int] = {}
         (folder / "logs").mkdir(parents=True, exist_ok=True)
 
     def open(self, hub: str) -> None:
         """Begins to hand builds out, to workers that reach the hub at an address; what was under way when the last hub ended begins again."""
         with self._state.writing() as db:
+            db.execute(delete(Audit).where(Audit.at < now() - _REMEMBERED))
+            db.execute(delete(Heard).where(Heard.at < now() - _REMEMBERED))
             for build in db.scalars(select(Build).where(Build.state.in_(("queued", "running")))):
                 build.state, build.key = "queued", ""
         self._hub = hub
         self.hand_out()
 
     def close(self) -> None:
-        """Hands out no more; what runs is left to its worker's end."""
+        """Hands out no more and ends what runs here: the next hub begins it again."""
         with self._lock:
             self._hub = ""
-            for future in self._futures:
-                future.cancel()
-            if self._executor:
-                self._executor.shutdown(wait=False)  # not every executor knows cancel_futures
-                self._executor = None
+            futures, executor, self._executor = list(self._futures.values()), self._executor, None
+        for future in futures:
+            future.cancel()
+        for process in list((getattr(executor, "_processes", None) or {}).values()):  # a pool would wait for the end of a build
+            process.terminate()
+        if executor:
+            executor.shutdown(wait=False)  # not every executor knows cancel_futures
 
     def hand_out(self) -> None:
-        """Gives what waits to the executor."""
+        """Gives what waits to the executor, as far as workers are free."""
         with self._lock:
-            if not self._hub:
-                return
-            for job in self._waiting():
+            while self._hub and len(self._futures) < self._workers and (job := self._next()):
                 try:
                     future = self._submitted(job)
                 except RuntimeError:  # the pool broke: a worker was killed
                     self._executor = None
                     future = self._submitted(job)
-                self._futures.add(future)
+                self._futures[job.build] = future
                 future.add_done_callback(lambda done, ident=job.build: self._over(ident, done))  # type: ignore[misc]
 
     def _submitted(self, job: Job) -> Future[str]:
         self._executor = self._executor or self._make()
         return self._executor.submit(execute, job)
 
-    def _waiting(self) -> list[Job]:
-        jobs = []
+    def _next(self) -> Job | None:
+        """Gives the job of the first build that waits; two of one image tag never run at the same time, or the older might be published last."""
         with self._state.writing() as db:
+            busy = {(build.repository_id, build.tag) for build in db.scalars(select(Build).where(Build.key != "", Build.state.in_(("queued", "running"))))}
             for build in db.scalars(select(Build).where(Build.state == "queued", Build.key == "").order_by(Build.id)):
                 automation = db.get(Automation, build.repository_id)
-                if automation is None:
+                if automation is None or not automation.active:
                     build.state, build.ended = "superseded", now()
-                    continue
-                key = secrets.token_urlsafe(32)
-                build.key = digest(key)
-                owner = build.repository.owner.name
-                job = Job(
-                    hub=self._hub, build=build.id, user=f"{BUILDER}.{build.id}", key=key, name=f"{build.repository.path}:{build.tag}", source=automation.source, commit=build.commit,
-                    dockerfile=build.dockerfile, folder=build.folder, store=str(self._folder / "builders" / owner), private=self._private, limits=replace(self._limits),
-                )  # fmt: skip
-                jobs.append(job)
-        return jobs
+                elif (build.repository_id, build.tag) not in busy:
+                    return self._job(build, automation.source)
+        return None
+
+    def _job(self, build: Build, source: str) -> Job:
+        key = secrets.token_urlsafe(32)
+        build.key = digest(key)
+        return Job(
+            hub=self._hub, build=build.id, user=f"{BUILDER}.{build.id}", key=key, name=f"{build.repository.path}:{build.tag}", source=source, commit=build.commit,
+            dockerfile=build.dockerfile, folder=build.folder, store=str(self._folder / "builders" / build.repository.owner.name), private=self._private, limits=self._limits,
+        )  # fmt: skip
 
     def _over(self, ident: int, done: Future[str]) -> None:
-        self._futures.discard(done)
-        if done.cancelled():
-            return
-        error = done.exception()
+        """Notes that a worker is through with a build; one that was killed before it had begun is not the build's fault."""
+        with self._lock:
+            self._futures.pop(ident, None)
+            if not self._hub:
+                return
+        error = None if done.cancelled() else done.exception()
         with self._state.writing() as db:
             build = db.get(Build, ident)
-            if build is None or build.state in ENDED:
-                return
-            build.state, build.ended, build.key = "failed", now(), ""
-        self._write(ident, f"error: the worker ended without a word ({type(error).__name__ if error else 'no result'})\n".encode())
+            if build is not None and build.state in ("queued", "running"):
+                again = build.state == "queued" and self._tries.setdefault(ident, 0) < _TRIES
+                self._tries[ident] = self._tries.get(ident, 0) + 1
+                build.key = ""
+                if not again:
+                    build.state, build.ended = "failed", now()
+                    self._write(ident, f"error: the worker ended without a word ({type(error).__name__ if error else 'no result'})\n".encode())
+        self.hand_out()
 
     # What a worker says.
 
@@ -154,6 +168,8 @@ class Queue:
             raise refusal("UNSUPPORTED", status=400)
         with self._state.writing() as db:
             build = self._its(db, ident, key)
+            if build.state in ENDED:
+                raise refusal("DENIED", message=f"the build is {build.state}", status=409)
             build.state = state
             if state == "running":
                 build.began = now()
@@ -166,10 +182,15 @@ class Queue:
     def _place(self, ident: int) -> Path:
         return self._folder / "logs" / f"{int(ident)}.log"
 
-    def of(self, repository: int) -> list[Build]:
+    def of(self, repository: int, *, limit: int | None = _SHOWN) -> list[Build]:
         """Gives a repository's last builds, the newest first."""
         with self._state.reading() as db:
-            return list(db.scalars(select(Build).where(Build.repository_id == repository).order_by(Build.id.desc()).limit(_SHOWN)))
+            return list(db.scalars(select(Build).where(Build.repository_id == repository).order_by(Build.id.desc()).limit(limit)))
+
+    def forget(self, builds: Iterable[int]) -> None:
+        """Takes logs away."""
+        for ident in builds:
+            self._place(ident).unlink(missing_ok=True)
 
     def get(self, identity: Identity, path: str, ident: int) -> tuple[Build, str]:
         """Gives a build with its log; raises NotFound."""

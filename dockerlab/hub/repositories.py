@@ -5,21 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session as Db
 
 from dockerlab.errors import AlreadyExists, InvalidArgument, NotFound
+from dockerlab.hub.granting import LEEWAY, LIFE
 from dockerlab.hub.people import audited, namespace
 from dockerlab.hub.rights import ANYBODY, Identity, Namespace, allowed
 from dockerlab.hub.state import State
-from dockerlab.hub.tables import Account, Automation, Member, Repository, Star, now
+from dockerlab.hub.tables import Account, Automation, Gone, Member, Repository, Star, now
 from dockerlab.registry.protocol import NAME
 
 __all__ = ["Found", "Repositories", "located"]
 
 _NAME = re.compile(NAME)
 _LONGEST = 100  # letters of a repository's own name
+_MOST = 500  # repositories of one namespace
 _DESCRIPTION, _README = 100, 64 << 10  # as docker search shows it; characters
 
 
@@ -36,7 +39,7 @@ def located(db: Db, identity: Identity, path: str) -> tuple[Namespace | None, Re
     """Gives whose namespace a path (owner/name) is in, the repository if it is there, and what somebody may do with it."""
     owner, _, name = path.partition("/")
     whose = namespace(db, identity, owner)
-    if whose is None:
+    if whose is None or not _fits(name):  # what no repository can be called is nobody's to push to
         return None, None, frozenset()
     found = db.scalar(select(Repository).join(Account, Repository.owner_id == Account.id).where(Account.name == owner, Repository.name == name))
     return whose, found, allowed(identity, whose, private=found is None or found.private, repository=found.id if found else 0)
@@ -65,6 +68,7 @@ class Repositories:
                 raise NotFound(f"no such namespace: {path.partition('/')[0][:40]}", kind="account", name=path)
             if found:
                 raise AlreadyExists(f"{path} is there already", kind="repository", name=path)
+            db.execute(delete(Gone).where(Gone.path == path))
             made = _made(db, path, private=private, description=description)
             audited(db, identity.name, address, "repository made", path)
         return made
@@ -73,7 +77,7 @@ class Repositories:
         """Notes that a manifest was pushed, and makes the repository where it was the first; None where nobody owns the path any more."""
         with self._state.writing() as db:
             whose, found, _ = located(db, ANYBODY, path)
-            if whose is None:
+            if whose is None or (found is None and _gone(db, path)):
                 return None
             if found is None:
                 found = _made(db, path)
@@ -81,6 +85,11 @@ class Repositories:
             found.pushed = now()
             audited(db, actor, "", "push", path)
             return found
+
+    def gone(self, path: str) -> bool:
+        """Tells whether a repository was removed so lately that tokens for it may still be about."""
+        with self._state.reading() as db:
+            return _gone(db, path)
 
     def pulled(self, path: str) -> None:
         """Counts a pull."""
@@ -141,14 +150,16 @@ class Repositories:
             prose = (line.strip() for line in readme.splitlines() if line.strip() and line.lstrip()[0] not in "#<![|`=-*>")
             found.description = found.description or _line(next(prose, ""))
 
-    def remove(self, identity: Identity, path: str, *, address: str = "") -> None:
-        """Takes a repository off the hub; its images are the registry's to forget. Raises NotFound."""
+    def remove(self, identity: Identity, path: str, *, address: str = "") -> Repository:
+        """Takes a repository off the hub and gives what it was; its images are the registry's to forget. Raises NotFound."""
         with self._state.writing() as db:
             _, found, may = located(db, identity, path)
             if found is None or "settle" not in may:
                 raise NotFound(f"no such repository: {path[:140]}", kind="repository", name=path)
             db.delete(found)
+            db.merge(Gone(path=path, until=now() + timedelta(seconds=LIFE + LEEWAY)))
             audited(db, identity.name, address, "repository removed", path)
+            return found
 
     def star(self, identity: Identity, path: str, liked: bool) -> None:
         """Notes whether a user likes a repository; raises NotFound."""
@@ -166,14 +177,25 @@ class Repositories:
 
 def _made(db: Db, path: str, *, private: bool = False, description: str = "") -> Repository:
     owner, _, name = path.partition("/")
-    if not _NAME.fullmatch(name) or "/" in name or len(name) > _LONGEST:
+    if not _fits(name):
         raise InvalidArgument(f"{name[:120]!r} is no repository's name", hint=f"at most {_LONGEST} small letters and digits, with . _ or - between them")
     account = db.scalar(select(Account).where(Account.name == owner))
     assert account is not None
+    if (db.scalar(select(func.count()).select_from(Repository).where(Repository.owner_id == account.id)) or 0) >= _MOST:
+        raise InvalidArgument(f"nobody has more than {_MOST} repositories", hint="remove one")
     made = Repository(owner=account, owner_id=account.id, name=name, private=private, description=_line(description), readme="", pulls=0)
     db.add(made)
     db.flush()
     return made
+
+
+def _fits(name: str) -> bool:
+    return bool(_NAME.fullmatch(name)) and "/" not in name and len(name) <= _LONGEST
+
+
+def _gone(db: Db, path: str) -> bool:
+    found = db.get(Gone, path)
+    return found is not None and found.until > now()
 
 
 def _line(text: str) -> str:

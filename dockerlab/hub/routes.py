@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dockerlab.errors import NotFound
 from dockerlab.hub.forms import Forms
+from dockerlab.hub.rights import ANYBODY
 from dockerlab.hub.visit import Refused, Visit, held, redirect
 from dockerlab.registry.messages import Answer, Request
 from dockerlab.registry.protocol import TAG
@@ -25,7 +26,7 @@ Handler = Callable[..., Answer]
 
 
 class Routes:
-    """Three tables: doors for programs, pages, forms. A page or form is (pattern, handler, whether somebody is needed)."""
+    """Three tables: doors for programs (method, pattern, handler), pages and forms ("known" where somebody is needed, pattern, handler)."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -70,7 +71,7 @@ class Routes:
     def _page(self, request: Request) -> Answer:
         session = held(request)
         identity = self._hub.passes.browsing(session) if session else None
-        visit = Visit(request, session if identity else "", identity or Visit(request).identity)
+        visit = Visit(request, session if identity else "", identity or ANYBODY, host=self._hub.host(request))
         try:
             table = {"GET": self._pages, "HEAD": self._pages, "POST": self._forms}.get(request.method, [])
             for need, pattern, handler in table:

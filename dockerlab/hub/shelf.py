@@ -16,8 +16,8 @@ from dockerlab.registry.transport import Reply, Transport
 
 __all__ = ["Layer", "Shelf", "Tag", "Vouched"]
 
-_SHOWN = 100  # tags on a page
-_CONFIG = 4 << 20
+_SHOWN = 50  # tags on a page
+_MANIFEST, _CONFIG, _STEPS = 256 << 10, 256 << 10, 200  # bytes that are read for a page, steps that it shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Shelf:
         self._registry = registry
 
     def tags(self, path: str) -> list[Tag]:
-        """Gives a repository's tags (at most 100), by name; [] where nothing was pushed."""
+        """Gives a repository's tags (at most 50), by name; [] where nothing was pushed."""
         with contextlib.suppress(DockerlabError):
             return [found for name in self._registry.tags(path)[:_SHOWN] if (found := self._tag(path, name))]
         return []
@@ -71,6 +71,8 @@ class Shelf:
             fetched = self._registry.manifest(path, name)
             if fetched is None:
                 return None
+            if len(fetched.raw) > _MANIFEST:
+                return Tag(name, fetched.digest, len(fetched.raw))
             if fetched.media_type in (INDEX, SCHEMA_2_LIST):
                 return Tag(name, fetched.digest, sum(each.size for each in Index.decode(fetched.raw).manifests), len(Index.decode(fetched.raw).manifests))
             if fetched.media_type not in (MANIFEST, SCHEMA_2):
@@ -95,13 +97,13 @@ class Shelf:
         if fetched.media_type in (INDEX, SCHEMA_2_LIST):
             manifests = Index.decode(fetched.raw).manifests
             fetched = self._registry.manifest(path, manifests[0].digest) if manifests else None
-        if fetched is None or fetched.media_type not in (MANIFEST, SCHEMA_2):
+        if fetched is None or fetched.media_type not in (MANIFEST, SCHEMA_2) or len(fetched.raw) > _MANIFEST:
             return found, []
         manifest = Manifest.decode(fetched.raw)
         try:
-            return found, list(_steps(self._config(path, manifest), manifest))
+            return found, list(_steps(self._config(path, manifest), manifest))[:_STEPS]
         except DockerlabError:
-            return found, [Layer("", layer.size, layer.digest) for layer in manifest.layers]
+            return found, [Layer("", layer.size, layer.digest) for layer in manifest.layers][:_STEPS]
 
     def forget(self, path: str, tag: str) -> None:
         """Takes a tag away."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, select
+from sqlalchemy import URL, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,7 @@ from dockerlab.hub.tables import SCHEMA, Schema, Tables
 __all__ = ["State"]
 
 _BUSY = 30  # seconds to wait for another writer
+_LOCK = 0x646C6875  # any number that no other program locks
 
 
 class State:
@@ -38,7 +40,9 @@ class State:
     def of(cls, folder: Path, url: str = "") -> State:
         """Opens the database of a folder, or the one that a URL names."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(url or f"sqlite:///{folder / 'hub.db'}")
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(0o700)  # hashes of passwords, secrets of webhooks
+        return cls(url or URL.create("sqlite", database=str(folder / "hub.db")).render_as_string())
 
     def _prepared(self) -> None:
         with self.writing() as db:
@@ -57,9 +61,11 @@ class State:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Session]:
-        """Gives a transaction: all of it happens, or nothing."""
+        """Gives a transaction: all of it happens, or nothing, and one after another: what was looked at in it is still so at its end."""
         with Session(self._engine, expire_on_commit=False) as db:
-            db.connection(execution_options={"writes": True})
+            connection = db.connection(execution_options={"writes": True})
+            if connection.dialect.name == "postgresql":
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
             yield db
             db.commit()
 
@@ -74,6 +80,7 @@ def _as_sqlite_should(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _(connection: Any, record: Any) -> None:
         connection.isolation_level = None
+        connection.create_function("lower", 1, lambda value: value.lower() if isinstance(value, str) else value, deterministic=True)  # SQLite's own knows ASCII alone
         for line in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {line}")
 

@@ -9,10 +9,12 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 __all__ = [
-    "SCHEMA", "Account", "Audit", "Automation", "Build", "Delivery", "Failure", "Heard", "Link", "Member", "Repository", "Rule", "Schema", "Session", "Star", "Tables", "Token", "Webhook", "now",
+    "SCHEMA", "Account", "Audit", "Automation", "Build", "Delivery", "Failure", "Gone", "Heard", "Link", "Member", "Repository", "Rule", "Schema", "Session", "Star", "Tables", "Token",
+    "Webhook", "now",
 ]  # fmt: skip
 
 SCHEMA = 1
+_NEVER_AGAIN = {"sqlite_autoincrement": True}  # a number that stands in a log's name or in an address must not come to mean something else
 
 
 def now() -> datetime:
@@ -47,6 +49,7 @@ class Account(Tables):
     """A user or an organisation: both are namespaces. `password` is a bcrypt hash, "" for an organisation."""
 
     __tablename__ = "accounts"
+    __table_args__ = _NEVER_AGAIN
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     kind: Mapped[str]  # user, organisation
@@ -68,7 +71,7 @@ class Repository(Tables):
     """A repository's page; its images are in the registry."""
 
     __tablename__ = "repositories"
-    __table_args__ = (UniqueConstraint("owner_id", "name"),)
+    __table_args__ = (UniqueConstraint("owner_id", "name"), _NEVER_AGAIN)
     id: Mapped[int] = mapped_column(primary_key=True)
     owner_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
     name: Mapped[str]
@@ -86,6 +89,14 @@ class Repository(Tables):
         return f"{self.owner.name}/{self.name}"
 
 
+class Gone(Tables):
+    """A repository that was removed: until then a token that was granted before may still be held."""
+
+    __tablename__ = "gone"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[datetime]
+
+
 class Star(Tables):
     """That a user likes a repository."""
 
@@ -98,8 +109,9 @@ class Token(Tables):
     """A personal access token: `digest` is the SHA-256 of what its owner was shown once."""
 
     __tablename__ = "tokens"
+    __table_args__ = _NEVER_AGAIN
     id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
     label: Mapped[str]
     digest: Mapped[str] = mapped_column(unique=True)
     scope: Mapped[str]
@@ -130,9 +142,10 @@ class Audit(Tables):
     """Who did what, and from where."""
 
     __tablename__ = "audit"
+    __table_args__ = _NEVER_AGAIN
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now)
-    actor: Mapped[str]
+    actor: Mapped[str] = mapped_column(index=True)
     address: Mapped[str]
     action: Mapped[str]
     what: Mapped[str]
@@ -145,6 +158,7 @@ class Automation(Tables):
     repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True)
     source: Mapped[str] = mapped_column(default="")
     secret: Mapped[str]  # of the webhook that begins builds
+    active: Mapped[bool] = mapped_column(default=True)  # False: its owner wants no builds, and a push does not begin them again
     repository: Mapped[Repository] = relationship(lazy="joined")
 
 
@@ -152,8 +166,9 @@ class Rule(Tables):
     """Which branch or tag becomes which image tag. In `pattern` a * stands for anything; `tag` may hold {ref}, and {1} for what the first * stood for."""
 
     __tablename__ = "rules"
+    __table_args__ = _NEVER_AGAIN
     id: Mapped[int] = mapped_column(primary_key=True)
-    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"))
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"), index=True)
     kind: Mapped[str]  # branch, tag
     pattern: Mapped[str]
     tag: Mapped[str]
@@ -173,9 +188,10 @@ class Build(Tables):
     """One build: queued, running, success, failed. `key` is the SHA-256 of what its worker may say who it is with."""
 
     __tablename__ = "builds"
+    __table_args__ = _NEVER_AGAIN
     id: Mapped[int] = mapped_column(primary_key=True)
-    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"))
-    state: Mapped[str] = mapped_column(default="queued")
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"), index=True)
+    state: Mapped[str] = mapped_column(default="queued", index=True)
     cause: Mapped[str]
     commit: Mapped[str]
     tag: Mapped[str]
@@ -202,8 +218,9 @@ class Webhook(Tables):
     """An address that wants to know of pushes."""
 
     __tablename__ = "webhooks"
+    __table_args__ = _NEVER_AGAIN
     id: Mapped[int] = mapped_column(primary_key=True)
-    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"))
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"), index=True)
     url: Mapped[str]
     secret: Mapped[str]
 
@@ -212,8 +229,9 @@ class Delivery(Tables):
     """What became of telling it."""
 
     __tablename__ = "deliveries"
+    __table_args__ = _NEVER_AGAIN
     id: Mapped[int] = mapped_column(primary_key=True)
-    webhook_id: Mapped[int] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    webhook_id: Mapped[int] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"), index=True)
     at: Mapped[datetime] = mapped_column(default=now)
     status: Mapped[int]  # HTTP, 0 where no answer came
     said: Mapped[str]

@@ -10,7 +10,9 @@ import hmac
 import json
 import re
 import secrets
+import time
 import uuid
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,16 +21,17 @@ import urllib3
 from sqlalchemy import delete, select
 
 from dockerlab.errors import InvalidArgument, NotFound
-from dockerlab.hub.dialling import guarded
 from dockerlab.hub.people import audited
 from dockerlab.hub.repositories import located
 from dockerlab.hub.rights import Identity
 from dockerlab.hub.state import State
 from dockerlab.hub.tables import Delivery, Repository, Webhook, now
+from dockerlab.linux.dialling import guarded
 
 __all__ = ["Webhooks", "headers", "right", "signature"]
 
-_TRIES, _KEPT, _MOST = 3, 50, 10
+_TRIES, _KEPT, _MOST, _WAITING = 3, 50, 10, 200
+_SECONDS = 10.0  # for one try, altogether
 _SAID = 200  # characters of an answer that are kept
 
 
@@ -56,7 +59,8 @@ class Webhooks:
 
     def __init__(self, state: State, *, private: bool = False) -> None:
         self._state, self._private = state, private
-        self._sending = ThreadPoolExecutor(2, thread_name_prefix="webhooks")
+        self._sending, self._ended = ThreadPoolExecutor(4, thread_name_prefix="webhooks"), False
+        self._waiting: Counter[int] = Counter()  # how many messages of a repository are under way: nobody's slow listeners are in others' way
 
     def add(self, identity: Identity, path: str, url: str, *, address: str = "") -> str:
         """Adds an address to a repository and gives the secret that its messages are signed with; raises NotFound, InvalidArgument."""
@@ -94,21 +98,29 @@ class Webhooks:
         }
         body = json.dumps(document).encode()
         for hook, _ in self.of(repository.id):
-            self._sending.submit(self._deliver, hook, body)
+            if self._ended or self._waiting[repository.id] >= _MOST or self._waiting.total() >= _WAITING:
+                self._note(hook, 0, "too many messages are waiting")
+                continue
+            self._waiting[repository.id] += 1
+            self._sending.submit(self._deliver, hook, body).add_done_callback(lambda _: self._waiting.subtract([repository.id]))
 
     def _deliver(self, hook: Webhook, body: bytes) -> None:
         status, said = 0, ""
-        pool = guarded(private=self._private)
+        pool = guarded(private=self._private, within=_SECONDS)
         sent = headers("push", hook.secret, body)
         for _ in range(_TRIES):
+            began = time.monotonic()
             try:
                 reply = pool.request("POST", hook.url, body=body, headers=sent, redirect=False, retries=False, preload_content=False)
                 status, said = reply.status, reply.read(_SAID).decode(errors="replace")
                 reply.close()
             except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 status, said = 0, str(error).rpartition(": ")[2]
-            if 0 < status < 500:
+            if 0 < status < 500 or self._ended or time.monotonic() - began > _SECONDS / 2:  # who is slow is not asked again
                 break
+        self._note(hook, status, said)
+
+    def _note(self, hook: Webhook, status: int, said: str) -> None:
         with self._state.writing() as db:
             if db.get(Webhook, hook.id) is None:
                 return  # it was removed meanwhile
@@ -117,8 +129,9 @@ class Webhooks:
             db.execute(delete(Delivery).where(Delivery.id.in_(db.scalars(old).all())))
 
     def close(self) -> None:
-        """Sends what is to be sent, and ends."""
-        self._sending.shutdown()
+        """Ends; what waits is not sent any more."""
+        self._ended = True
+        self._sending.shutdown(cancel_futures=True)
 
 
 def _settled(db: Any, identity: Identity, path: str) -> Repository:

@@ -27,7 +27,6 @@ from urllib.parse import urlsplit
 import urllib3
 
 from dockerlab.errors import BuildFailed
-from dockerlab.hub.dialling import guarded
 from dockerlab.linux import syscalls
 
 __all__ = ["Job", "Limits", "execute"]
@@ -83,7 +82,7 @@ class _Told:
 
     def line(self, text: str) -> None:
         """Adds a line to the log."""
-        shown = text.replace(self.hidden, "") if self.hidden else text
+        shown = (text.replace(self.hidden, "") if self.hidden else text).replace(self._job.key, "…").replace(_login(self._job), "…")
         self._waiting += f"{shown}\n".encode(errors="replace")
         if time.monotonic() - self._flushed > _FLUSH:
             self.flush()
@@ -102,6 +101,10 @@ class _Told:
         """Says how far the build is, and what the source says about itself."""
         self.flush()
         self._post("state", json.dumps({"state": state, "digest": digest, "readme": readme}).encode())
+
+
+def _login(job: Job) -> str:
+    return b64encode(f"{job.user}:{job.key}".encode()).decode()
 
 
 def execute(job: Job) -> str:
@@ -130,12 +133,13 @@ def _readme(source: Path) -> str:
 
 
 def _built(job: Job, scratch: Path, told: _Told, until: float) -> str:
-    context = _checkout(job, scratch, told)
+    context = _checkout(job, scratch, told, until)
+    dockerfile = _dockerfile(context, scratch / "source", job.dockerfile)
     told.hidden = f"{context}/"
     store = Path(job.store)
     store.mkdir(mode=0o700, parents=True, exist_ok=True)
     variables = _environment(job, scratch)
-    words = ["build", "--force-rm", "--tag", job.name, "--file", str(context / job.dockerfile), "--network", job.limits.network]
+    words = ["build", "--force-rm", "--tag", job.name, "--file", str(dockerfile), "--network", job.limits.network]
     limits = ["--memory", job.limits.memory] if job.limits.memory else []
     try:
         _run([*words, *limits, str(context)], variables, told, until, store, job.limits.disk)
@@ -172,30 +176,28 @@ def _environment(job: Job, scratch: Path) -> dict[str, str]:
     host = urlsplit(job.hub).netloc
     config = scratch / "config"
     config.mkdir(mode=0o700)
-    entry = {"auth": b64encode(f"{job.user}:{job.key}".encode()).decode()}
+    entry = {"auth": _login(job)}
     (config / "config.json").write_text(json.dumps({"auths": {host: entry}}))
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "PYTHONPATH", "DOCKERLAB_NETWORK", "DOCKERLAB_TIER")}
+    if not job.private:
+        kept["DOCKERLAB_PUBLIC_ONLY"] = host  # ADD and FROM name addresses as well
     return {**kept, "DOCKERLAB_HOME": job.store, "DOCKER_CONFIG": str(config), "DOCKERLAB_HUB": job.hub, "DOCKERLAB_SERVER": "0", "PYTHONUNBUFFERED": "1"}
 
 
-def _checkout(job: Job, scratch: Path, told: _Told) -> Path:
-    """Clones the source at its commit; gives the folder that is built."""
-    from dulwich import porcelain
-    from dulwich.client import HttpGitClient
-    from dulwich.errors import GitProtocolError, NotGitRepository
-
-    own = not job.source
+def _checkout(job: Job, scratch: Path, told: _Told, until: float) -> Path:
+    """Clones the source at its commit, within the build's bounds; gives the folder that is built."""
+    own, target = not job.source, scratch / "source"
     url = f"{job.hub}/git/{job.name.partition(':')[0]}.git" if own else job.source
     told.line(f"Cloning {url} at {job.commit}")
-    parts = urlsplit(url)
-    login = {"username": job.user, "password": job.key} if own else {}
-    target = scratch / "source"
-    try:
-        client = HttpGitClient(f"{parts.scheme}://{parts.netloc}/", pool_manager=guarded(private=job.private or own), quiet=True, **login)  # type: ignore[arg-type]
-        with contextlib.closing(client.clone(parts.path, str(target), mkdir=True, checkout=False)) as repo:
-            porcelain.reset(repo, "hard", _commit(repo, job.commit))
-    except (GitProtocolError, NotGitRepository, KeyError, OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-        raise BuildFailed(f"unable to clone {url}: {str(error).rpartition(': ')[2].strip(chr(39)) or type(error).__name__}") from error
+    words = {"url": url, "target": str(target), "commit": job.commit, "user": job.user * own, "key": job.key * own, "private": job.private or own, "disk": job.limits.disk}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dockerlab.hub.cloning"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_the_worker,
+    )  # fmt: skip
+    trouble: list[str] = []
+    with _watched(process, until, lambda: _size(scratch) > job.limits.disk, trouble):
+        said, _ = process.communicate(json.dumps(words).encode())
+    if trouble or process.returncode:
+        raise BuildFailed(trouble[0] if trouble else f"unable to clone {url}: {said.decode(errors='replace') or f'it ended with {process.returncode}'}")
     shutil.rmtree(target / ".git", ignore_errors=True)
     inner = Path(os.path.realpath(target / job.folder))
     if not inner.is_relative_to(os.path.realpath(target)) or not inner.is_dir():
@@ -203,12 +205,12 @@ def _checkout(job: Job, scratch: Path, told: _Told) -> Path:
     return inner
 
 
-def _commit(repo: object, wanted: str) -> str:
-    """Gives the commit that a reference stands for in a clone."""
-    if not wanted.startswith("refs/"):
-        return wanted
-    remote = wanted.replace("refs/heads/", "refs/remotes/origin/", 1)
-    return repo.refs[remote.encode()].decode()  # type: ignore[attr-defined,no-any-return]
+def _dockerfile(context: Path, source: Path, name: str) -> Path:
+    """Gives the Dockerfile: a plain file of the source, whatever links lead to it. What it says is shown, and this machine's files are not to be."""
+    place = Path(os.path.realpath(context / name))
+    if not place.is_relative_to(os.path.realpath(source)) or not place.is_file():
+        raise BuildFailed(f"{name}: no such file in the repository")
+    return place
 
 
 def _run(words: list[str], variables: dict[str, str], told: _Told, until: float, store: Path, disk: int) -> list[str]:

@@ -29,7 +29,7 @@ from dockerlab.errors import StoreError
 from dockerlab.oci.digest import Digest
 from dockerlab.oci.manifest import MANIFEST
 from dockerlab.registry.protocol import DIGEST, TAG, media_type, refusal
-from dockerlab.store.files import locked, publish
+from dockerlab.store.files import locked, publish, scratch_name
 
 __all__ = ["Pointer", "Referrer", "Repository", "Storage", "descriptors", "holding", "subject_of"]
 
@@ -123,6 +123,14 @@ class Storage:
                     found.append(name)
                 folders += [f"{name}/{each}".lstrip("/") for each in below if not each.startswith("_")]
         return sorted(found)
+
+    def remove(self, name: str) -> None:
+        """Takes a repository away with all its manifests and links; the collection of garbage frees the disk."""
+        place = self.folder / "repositories" / name
+        aside = self.folder / f"removed-{scratch_name()}"
+        with locked(self.lock), contextlib.suppress(FileNotFoundError):
+            os.rename(place, aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def room(self, size: int) -> None:
         """Raises DENIED where so many bytes more are beyond the quota."""

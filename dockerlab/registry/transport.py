@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from dockerlab.errors import RegistryError
+from dockerlab.linux import dialling
 
 if TYPE_CHECKING:
     import urllib3
@@ -122,6 +123,9 @@ class Sockets:
                 for path in self._authorities if verify else ():
                     context.load_verify_locations(path)
             options: dict[str, Any] = {"ssl_context": context, "maxsize": 8, "blocksize": _BLOCK}
+            if dialling.restricted():
+                self._pools[key] = dialling.guarded(**options)
+                return self._pools[key]
             self._pools[key] = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
             if secure and not verify:
                 self._pools[key].pool_classes_by_scheme = {**self._pools[key].pool_classes_by_scheme, "https": _unverified()}

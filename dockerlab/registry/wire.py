@@ -20,19 +20,34 @@ from dockerlab.registry.protocol import refusal
 __all__ = ["Connection", "Deadlines", "Gateway"]
 
 _LINE = 1 << 12
+_GRACE, _LEAST = 20.0, 500  # seconds after which a body has to have come at so many bytes a second
 _LENGTH = re.compile(rb"\d{1,18}")
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n")
+
+
+class _Pace:
+    """How fast a body comes: a socket's own timeout begins anew with each byte, so that who sends one now and then would keep a thread for ever."""
+
+    def __init__(self) -> None:
+        self._began, self._got = time.monotonic(), 0
+
+    def took(self, size: int) -> None:
+        """Notes so many bytes; raises RegistryError (408) where too few came in too long a time."""
+        self._got += size
+        if (spent := time.monotonic() - self._began) > _GRACE and self._got < _LEAST * spent:
+            raise refusal("SIZE_INVALID", message="the body comes too slowly", status=408)
 
 
 class _Plain:
     """A body of a length that was told."""
 
     def __init__(self, source: Any, length: int) -> None:
-        self._source, self.left = source, length
+        self._source, self.left, self._pace = source, length, _Pace()
 
     def read(self, size: int = 1 << 16) -> bytes:
-        data: bytes = self._source.read(min(size, self.left)) if self.left else b""
+        data: bytes = self._source.read1(min(size, self.left)) if self.left else b""
         self.left -= len(data)
+        self._pace.took(len(data))
         return data
 
 
@@ -41,7 +56,7 @@ class _Chunked:
 
     def __init__(self, source: Any) -> None:
         # What is left is not known; after an error nobody knows where the next request begins.
-        self._source, self._chunk, self.left, self._broken = source, 0, 1, False
+        self._source, self._chunk, self.left, self._broken, self._pace = source, 0, 1, False, _Pace()
 
     def read(self, size: int = 1 << 16) -> bytes:
         if not self.left or self._broken:
@@ -61,8 +76,9 @@ class _Chunked:
             if not self._chunk:
                 self._trailers()
                 return b""
-        data: bytes = self._source.read(min(size, self._chunk))
+        data: bytes = self._source.read1(min(size, self._chunk))
         self._chunk -= len(data)
+        self._pace.took(len(data))
         if not data or (not self._chunk and self._source.read(2) != b"\r\n"):
             raise refusal("SIZE_INVALID", message="a chunk is not as long as was said")
         return data

@@ -1,0 +1,100 @@
+"""Requests to addresses that somebody else chose: never to this machine or its neighbours, whatever a name resolves to (OWASP, "Server-Side Request Forgery").
+
+The address that was looked at is the one that is connected to, so that a name which changes its mind in between gains nothing; redirects pass through here too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import ipaddress
+import socket
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import urllib3
+
+__all__ = ["guarded", "is_public", "restrict", "restricted"]
+
+# IANA's special-purpose registries (RFC 6890 and after), written out: what Python's `is_global` means changes with its release.
+_NOT_PUBLIC_4 = [
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
+    "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
+]  # fmt: skip
+# Of IPv6 only what was given out as global unicast, less what embeds an IPv4 address or is for documents and tests.
+_PUBLIC_6, _NOT_PUBLIC_6 = "2000::/3", ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"]
+_exceptions: frozenset[tuple[str, int]] | None = None
+
+
+@functools.cache
+def _networks(words: tuple[str, ...]) -> list[Any]:
+    return [ipaddress.ip_network(word) for word in words]
+
+
+def is_public(address: str) -> bool:
+    """Tells whether an IP address is one of the whole internet's.
+
+    >>> [is_public(each) for each in ("93.184.216.34", "127.0.0.1", "169.254.169.254", "::ffff:93.184.216.34", "2606:4700::1")]
+    [True, False, False, False, True]
+    """
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv4Address):
+        return not any(found in network for network in _networks(tuple(_NOT_PUBLIC_4)))
+    return found in _networks((_PUBLIC_6,))[0] and not any(found in network for network in _networks(tuple(_NOT_PUBLIC_6)))
+
+
+def restrict(exceptions: Iterable[str]) -> None:
+    """Has this process reach public addresses alone from now on, and what is named as HOST:PORT."""
+    global _exceptions
+    _exceptions = frozenset((word.rpartition(":")[0], int(word.rpartition(":")[2])) for word in exceptions if word.rpartition(":")[2].isdecimal())
+
+
+def restricted() -> bool:
+    """Tells whether `restrict` was called: whoever connects has to ask for a `guarded` pool then, and takes no proxy, which would connect for it."""
+    return _exceptions is not None
+
+
+@functools.cache
+def _classes(checked: bool, within: float) -> dict[str, Any]:
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.exceptions import NewConnectionError
+    from urllib3.util.connection import create_connection
+
+    class Guarded:
+        def _new_conn(self: Any) -> socket.socket:
+            try:
+                found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+                addresses = [str(each[4][0]) for each in found]
+                excepted = (self._dns_host, self.port) in (_exceptions or ())
+                if checked and not excepted and not all(is_public(each) for each in addresses):
+                    raise OSError("an address of a private network")
+                sock = create_connection((addresses[0], self.port), self.timeout, source_address=self.source_address, socket_options=self.socket_options)
+            except OSError as error:
+                raise NewConnectionError(self, f"{error.strerror or error}") from error
+            if within:
+                timer = threading.Timer(within, _shut, [sock])  # a timeout of the socket's own begins anew with each byte
+                timer.daemon = True
+                timer.start()
+            return sock
+
+    plain = type("Plain", (Guarded, HTTPConnection), {})
+    secure = type("Secure", (Guarded, HTTPSConnection), {})
+    return {"http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}), "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure})}
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def guarded(*, private: bool = False, within: float = 0, **options: Any) -> urllib3.PoolManager:
+    """Gives a pool that reaches public addresses alone, or with `private` all; with `within` a connection lives so many seconds. It knows no proxy."""
+    import urllib3
+
+    pool = urllib3.PoolManager(**{"timeout": urllib3.Timeout(connect=5, read=20), **options})
+    if not private or within:
+        pool.pool_classes_by_scheme = _classes(not private, within)
+    return pool

@@ -20,7 +20,6 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -143,7 +142,7 @@ def _built(job: Job, scratch: Path, told: _Told, until: float) -> str:
     limits = ["--memory", job.limits.memory] if job.limits.memory else []
     try:
         _run([*words, *limits, str(context)], variables, told, until, store, job.limits.disk)
-        if int(_quietly(["inspect", "--format", "{{.Size}}", job.name], variables) or 0) > job.limits.disk:
+        if int(_quietly(["dockerlab.hub.tending", "size", job.name], variables) or 0) > job.limits.disk:
             raise BuildFailed(_TOO_LARGE)
         lines = _run(["push", job.name], variables, told, until, store, job.limits.disk)
     finally:
@@ -156,18 +155,14 @@ def _built(job: Job, scratch: Path, told: _Told, until: float) -> str:
 
 def _swept(store: Path, variables: dict[str, str], job: Job) -> None:
     """Has the next build ask for pushed and pulled images again, but keeps what they hold, and begins anew where too much has gathered."""
-    listed = _quietly(["images", "--format", "{{.Repository}}:{{.Tag}}"], variables).split()
-    for name in listed:
-        if "/" in name and "<none>" not in name:
-            _quietly(["tag", name, f"kept:{sha256(name.encode()).hexdigest()[:12]}"], variables)
-            _quietly(["rmi", name], variables)
+    _quietly(["dockerlab.hub.tending", "sweep"], variables)
     if _size(store) > job.limits.disk // 2:
-        _quietly(["system", "prune", "--all", "--force"], variables)
+        _quietly(["dockerlab.cli", "system", "prune", "--all", "--force"], variables)
 
 
 def _quietly(words: list[str], variables: dict[str, str]) -> str:
     with contextlib.suppress(subprocess.SubprocessError, OSError):
-        return subprocess.run([sys.executable, "-m", "dockerlab.cli", *words], env=variables, capture_output=True, text=True, timeout=120, check=False).stdout
+        return subprocess.run([sys.executable, "-m", *words], env=variables, capture_output=True, text=True, timeout=120, check=False).stdout
     return ""
 
 

@@ -149,7 +149,9 @@ def fresh(template: Path, tmp_path: Path) -> Callable[[], Any]:
 def test_each_visitor_gets_what_the_table_says(row: list[str], calm: Hub, fresh: Callable[[], Any]) -> None:
     given = []
     for kind in VISITORS:
-        with contextlib.nullcontext(calm) if row[0].startswith("`GET") else fresh() as hub:
+        # A form that is refused changes nothing: so it does not need a hub of its own.
+        looked = row[0].startswith("`GET") or (row[0].startswith("`POST /") and "login" not in row[0] and row[1 + VISITORS.index(kind)] in ("401", "403", "404"))
+        with contextlib.nullcontext(calm) if looked else fresh() as hub:
             given.append(str(asked(hub, kind, row[0])))
     assert dict(zip(VISITORS, given, strict=True)) == dict(zip(VISITORS, row[1:], strict=True))
 

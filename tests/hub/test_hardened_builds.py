@@ -25,7 +25,6 @@ from tests.hub.test_queue import FROM, Opening, building, children, command, las
 from tests.hub.test_repositories import who
 
 __all__ = ["building", "out_of_the_way"]
-FORM = {"Content_Type": "application/x-www-form-urlencoded"}
 
 
 # Builds.

@@ -194,3 +194,22 @@ def test_tls_with_docker_and_skopeo(shop: Engine, daemon: str, tmp_path: Path) -
         list(shop.images.pull(f"{address}/them/changed:2"))
         assert shop.images.get(f"{address}/them/changed:2").id == shop.images.get("changed").id
         subprocess.run(["docker", "rmi", "-f", f"{address}/us/changed:1", f"{address}/them/changed:2"], env=env, check=True, capture_output=True, timeout=60)
+
+
+def test_skopeo_and_umoci_take_an_image_from_us_apart(shop: Engine, tmp_path: Path) -> None:
+    """Out of our registry into a layout, unpacked by umoci, repacked with a change, and back in: we run what came of it."""
+    skopeo, umoci = tool("skopeo"), tool("umoci")
+    with ours(tmp_path / "shelf") as address:
+        shop.images.tag("changed", f"{address}/us/changed:1")
+        list(shop.images.push(f"{address}/us/changed:1"))
+        output(skopeo, "copy", "--src-tls-verify=false", f"docker://{address}/us/changed:1", f"oci:{tmp_path / 'layout'}:1")
+        output(umoci, "unpack", "--image", f"{tmp_path / 'layout'}:1", tmp_path / "bundle")
+        assert (tmp_path / "bundle" / "rootfs" / "x").read_text() == "x\n"
+        (tmp_path / "bundle" / "rootfs" / "y").write_text("y\n")
+        output(umoci, "repack", "--image", f"{tmp_path / 'layout'}:2", tmp_path / "bundle")
+        output(skopeo, "copy", "--dest-tls-verify=false", f"oci:{tmp_path / 'layout'}:2", f"docker://{address}/them/changed:2")
+        list(shop.images.pull(f"{address}/them/changed:2"))
+        registry = shop.distribution.registry(address)
+        fetched, here = registry.manifest("them/changed", "2"), shop.images.get(f"{address}/them/changed:2")
+        assert fetched and fetched.digest == here.record.manifest.digest and len(here.manifest.layers) == len(shop.images.get("changed").manifest.layers) + 1
+        assert shop.images.layers.union(here.record).get("y")

@@ -178,6 +178,7 @@ def command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
+@pytest.mark.soak
 def test_a_hub_that_was_killed_goes_on(tmp_path: Path, building: Opening, repository: Path) -> None:
     """What was queued or running when the hub died is built by the next one."""
     script = tmp_path / "serve.py"

@@ -119,7 +119,7 @@ class Repositories:
             pattern = "%" + re.sub(r"([%_\\])", r"\\\1", word) + "%"
             conditions.append(or_(func.lower(path).like(pattern, escape="\\"), func.lower(Repository.description).like(pattern, escape="\\")))
         stars = select(func.count()).where(Star.repository_id == Repository.id).correlate(Repository).scalar_subquery()
-        automated = exists().where(Automation.repository_id == Repository.id)
+        automated = exists().where(Automation.repository_id == Repository.id, Automation.active)
         with self._state.reading() as db:
             base = select(Repository).join(Account, Repository.owner_id == Account.id).where(*conditions)
             total = db.scalar(select(func.count()).select_from(base.subquery())) or 0

@@ -29,10 +29,19 @@ class _Pace:
     """How fast a body comes: a socket's own timeout begins anew with each byte, so that who sends one now and then would keep a thread for ever."""
 
     def __init__(self) -> None:
-        self._began, self._got = time.monotonic(), 0
+        self._began, self._got, self._room = time.monotonic(), 0, bytearray()
 
-    def took(self, size: int) -> None:
-        """Notes so many bytes; raises RegistryError (408) where too few came in too long a time."""
+    def read(self, source: Any, size: int) -> bytes:
+        """Gives so many bytes, fewer at the end; raises RegistryError (408) where too few come in too long a time."""
+        if len(self._room) < size:
+            self._room = bytearray(size)
+        filled, view = 0, memoryview(self._room)
+        while filled < size and (count := source.readinto1(view[filled:size])):
+            filled += count
+            self._took(count)
+        return bytes(view[:filled])
+
+    def _took(self, size: int) -> None:
         self._got += size
         if (spent := time.monotonic() - self._began) > _GRACE and self._got < _LEAST * spent:
             raise refusal("SIZE_INVALID", message="the body comes too slowly", status=408)
@@ -45,9 +54,8 @@ class _Plain:
         self._source, self.left, self._pace = source, length, _Pace()
 
     def read(self, size: int = 1 << 16) -> bytes:
-        data: bytes = self._source.read1(min(size, self.left)) if self.left else b""
+        data = self._pace.read(self._source, min(size, self.left))
         self.left -= len(data)
-        self._pace.took(len(data))
         return data
 
 
@@ -76,9 +84,8 @@ class _Chunked:
             if not self._chunk:
                 self._trailers()
                 return b""
-        data: bytes = self._source.read1(min(size, self._chunk))
+        data = self._pace.read(self._source, min(size, self._chunk))
         self._chunk -= len(data)
-        self._pace.took(len(data))
         if not data or (not self._chunk and self._source.read(2) != b"\r\n"):
             raise refusal("SIZE_INVALID", message="a chunk is not as long as was said")
         return data

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.commands.call import Call, Outcome
-from dockerlab.errors import InvalidArgument, NotSupportedHere
+from dockerlab.commands.registry import listens, shown
+from dockerlab.errors import NotSupportedHere
 
 if TYPE_CHECKING:
     from dockerlab.hub.app import Hub
-    from dockerlab.registry.serving import Listening
 
 __all__ = ["adduser", "serve"]
 
@@ -32,13 +32,12 @@ def serve(call: Call) -> Outcome:
     from dockerlab.registry import serving
 
     folder = (call.folder / (call.args[0] if call.args else "hub")).absolute()
-    listening = _listening(call)
+    listening = listens(call)
     hub, scheme = _opened(call, folder, **_settings(call)), "https" if listening.certificate else "http"
     with contextlib.ExitStack() as stack:
 
         def ready(host: str, port: int) -> None:
-            shown = f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
-            call.out(f"hub of {folder}: listening at {hub.url or f'{scheme}://{shown}:{port}'}/")
+            call.out(f"hub of {folder}: listening at {hub.url or f'{scheme}://{shown(host)}:{port}'}/")
             if hub.events_secret:
                 call.out(f"give the registry {hub.key.certificate} as its rootcertbundle, and this header for its notifications: Authorization: Bearer {hub.events_secret}")
             # Workers of this machine need no certificate and no proxy.
@@ -63,20 +62,6 @@ def _settings(call: Call) -> Mapping[str, Any]:
         "workers": builders, "proxy": call.flag("trusted-proxy"),
         "executor": lambda: local(builders), "limits": Limits(seconds=call.flag("build-timeout")), "log": None if call.flag("quiet") else access_log,
     }  # fmt: skip
-
-
-def _listening(call: Call) -> Listening:
-    from dockerlab.registry.serving import Listening
-
-    host, _, port = call.flag("listen").rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise InvalidArgument(f'invalid argument "{call.flag("listen")}" for "--listen"', hint="write HOST:PORT, or :PORT for every address of this machine")
-    if bool(call.flag("tls-cert")) != bool(call.flag("tls-key")):
-        raise InvalidArgument("--tls-cert and --tls-key belong together")
-    secure = bool(call.flag("tls-cert"))
-    return Listening(
-        host.strip("[]") or "0.0.0.0", int(port), certificate=call.folder / call.flag("tls-cert") if secure else None, key=call.folder / call.flag("tls-key") if secure else None,
-    )  # fmt: skip
 
 
 def adduser(call: Call) -> Outcome:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import human_size
 from dockerlab.errors import InvalidArgument
 
-__all__ = ["gc", "serve"]
+if TYPE_CHECKING:
+    from dockerlab.registry.serving import Listening
+
+__all__ = ["gc", "listens", "serve", "shown"]
 
 
 def serve(call: Call) -> Outcome:
@@ -19,25 +23,34 @@ def serve(call: Call) -> Outcome:
     from dockerlab.registry.server import RegistryApp
     from dockerlab.registry.storage import Storage
 
-    host, _, port = call.flag("listen").rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise InvalidArgument(f'invalid argument "{call.flag("listen")}" for "--listen"', hint="write HOST:PORT, or :PORT for every address of this machine")
-    if bool(call.flag("tls-cert")) != bool(call.flag("tls-key")):
-        raise InvalidArgument("--tls-cert and --tls-key belong together")
+    listening = listens(call, processes=max(call.flag("processes"), 1))
     storage = Storage((call.folder / (call.args[0] if call.args else "registry")).absolute(), quota=call.flag("quota"))
     access = Htpasswd(call.folder / call.flag("htpasswd")) if call.flag("htpasswd") else None
     app = RegistryApp(storage, access=access, read_only=call.flag("read-only"), log=None if call.flag("quiet") else serving.access_log)
-    certificate = call.folder / call.flag("tls-cert") if call.flag("tls-cert") else None
-    listening = serving.Listening(
-        host.strip("[]") or "0.0.0.0", int(port), processes=max(call.flag("processes"), 1), certificate=certificate, key=call.folder / call.flag("tls-key") if certificate else None,
-    )  # fmt: skip
-    serving.serve(app, listening, partial(_ready, call, storage.root, bool(certificate)))
+    serving.serve(app, listening, partial(_ready, call, storage.root, bool(listening.certificate)))
     return Outcome()
 
 
 def _ready(call: Call, root: Path, secure: bool, host: str, port: int) -> None:
-    shown = f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
-    call.out(f"registry of {root}: listening at {'https' if secure else 'http'}://{shown}:{port}/v2/")
+    call.out(f"registry of {root}: listening at {'https' if secure else 'http'}://{shown(host)}:{port}/v2/")
+
+
+def listens(call: Call, *, processes: int = 1) -> Listening:
+    """Gives where --listen, --tls-cert and --tls-key have a server listen; raises InvalidArgument."""
+    from dockerlab.registry.serving import Listening
+
+    host, _, port = call.flag("listen").rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise InvalidArgument(f'invalid argument "{call.flag("listen")}" for "--listen"', hint="write HOST:PORT, or :PORT for every address of this machine")
+    certificate, key = call.flag("tls-cert"), call.flag("tls-key")
+    if bool(certificate) != bool(key):
+        raise InvalidArgument("--tls-cert and --tls-key belong together")
+    return Listening(host.strip("[]") or "0.0.0.0", int(port), processes=processes, certificate=call.folder / certificate if certificate else None, key=call.folder / key if key else None)
+
+
+def shown(host: str) -> str:
+    """Gives an address as one types it into a browser of this machine."""
+    return f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
 
 
 def gc(call: Call) -> Outcome:

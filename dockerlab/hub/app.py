@@ -48,12 +48,12 @@ from dockerlab.hub.worker import Limits
 from dockerlab.oci.manifest import INDEX, SCHEMA_2_LIST
 from dockerlab.registry.access import TokenAccess
 from dockerlab.registry.client import Registry
+from dockerlab.registry.keychain import publish_secret
 from dockerlab.registry.messages import Answer, Request
 from dockerlab.registry.protocol import MANIFESTS, encode_error, refusal
 from dockerlab.registry.server import Notice, RegistryApp
 from dockerlab.registry.storage import Storage
 from dockerlab.registry.transport import Direct, Sockets
-from dockerlab.store.files import publish
 
 __all__ = ["Hub"]
 
@@ -159,13 +159,13 @@ class Hub:
 
     def remove(self, identity: Identity, path: str, *, address: str = "") -> None:
         """Takes a repository away, with its images and its Git; raises NotFound."""
-        self.repositories.get(identity, path, "settle")
+        found = self.repositories.get(identity, path, "settle")
         if self.registry:
             self.registry.storage.remove(path)
         else:
             self.shelf.clear(path)
         self.git.remove(path)
-        gone = self.queue.of(self.repositories.get(identity, path, "settle").id, limit=None)
+        gone = self.queue.of(found.id, limit=None)
         self.repositories.remove(identity, path, address=address)
         self.queue.forget([build.id for build in gone])
         if self.registry:
@@ -231,6 +231,5 @@ class Hub:
 
 def _kept(path: Path) -> str:
     if not path.exists():
-        publish(path, secrets.token_urlsafe(24).encode())
-        path.chmod(0o600)
+        publish_secret(path, secrets.token_urlsafe(24).encode())
     return path.read_text()

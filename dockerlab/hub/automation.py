@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session as Db
 
 from dockerlab.errors import InvalidArgument, NotFound, RegistryError
 from dockerlab.hub.people import audited
-from dockerlab.hub.repositories import located
+from dockerlab.hub.repositories import allowed_one, located
 from dockerlab.hub.rights import ANYBODY, Identity
 from dockerlab.hub.state import State
 from dockerlab.hub.tables import Automation, Build, Heard, Link, Repository, Rule, now
@@ -75,9 +75,7 @@ class Automations:
         rules, bases = list(rules), sorted(set(bases))
         _checked(source, rules, bases, path)
         with self._state.writing() as db:
-            _, found, may = located(db, identity, path)
-            if found is None or "settle" not in may:
-                raise NotFound(f"no such repository: {path[:140]}", kind="repository", name=path)
+            found = allowed_one(db, identity, path, "settle")
             made = _configured(db, found, source, rules)
             for base in bases:
                 if "pull" not in located(db, identity, base)[2]:
@@ -100,9 +98,7 @@ class Automations:
     def stop(self, identity: Identity, path: str, *, address: str = "") -> None:
         """Has a repository not be built any more; raises NotFound."""
         with self._state.writing() as db:
-            _, found, may = located(db, identity, path)
-            if found is None or "settle" not in may:
-                raise NotFound(f"no such repository: {path[:140]}", kind="repository", name=path)
+            found = allowed_one(db, identity, path, "settle")
             if known := db.get(Automation, found.id):
                 known.active, known.source = False, ""
             for table in (Rule, Link):

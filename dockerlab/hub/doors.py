@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hmac
 import json
@@ -19,6 +18,7 @@ from dockerlab.hub.granting import ISSUER, SERVICE, answer
 from dockerlab.hub.people import Throttled
 from dockerlab.hub.rights import ANYBODY, Identity
 from dockerlab.hub.webhooks import headers
+from dockerlab.registry.access import credentials
 from dockerlab.registry.messages import Answer, Request
 from dockerlab.registry.protocol import NAME, refusal
 
@@ -65,15 +65,12 @@ class Doors:
 
     def _who(self, request: Request) -> Identity | None:
         """Gives who a Basic header (RFC 7617) names, anybody where there is none, None where its secret is wrong; raises RegistryError 429."""
-        scheme, _, packed = request.header("Authorization").partition(" ")
-        if not scheme:
+        if not request.header("Authorization"):
             return ANYBODY
-        try:
-            name, colon, password = base64.b64decode(packed.strip(), validate=True).decode().partition(":")
-        except ValueError:
+        given = credentials(request)
+        if given is None or not given[0].isprintable():
             return None
-        if scheme.lower() != "basic" or not colon or not name.isprintable():
-            return None
+        name, password = given
         try:
             return self._hub.who(name, password, str(request.environ.get("REMOTE_ADDR", "")))
         except Throttled as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
@@ -17,15 +16,15 @@ from typing import Any
 from dockerlab.hub.rights import Identity
 from dockerlab.hub.tables import now
 from dockerlab.registry.access import granted
+from dockerlab.registry.keychain import publish_secret
 from dockerlab.registry.protocol import NAME
 from dockerlab.store.files import locked, publish
 
-__all__ = ["ISSUER", "LEEWAY", "LIFE", "SERVICE", "Key", "answer", "scopes"]
+__all__ = ["ISSUER", "LIFE", "SERVICE", "Key", "answer", "scopes"]
 
 SERVICE = ISSUER = "dockerlab-hub"
 
 LIFE = 300  # seconds for which a token is good, and so for which a right that was taken away may still be used
-LEEWAY = 60  # seconds more, since clocks differ (`registry.access`)
 _SCOPE = re.compile(rf"repository(?:\([a-z]+\))?:({NAME}):([a-z*]+(?:,[a-z*]+)*)")
 _MOST = 20  # scopes of one token
 
@@ -56,11 +55,7 @@ def _make(path: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     raw = ec.generate_private_key(ec.SECP256R1()).private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    mask = os.umask(0o077)
-    try:
-        publish(path, raw, sync=True)
-    finally:
-        os.umask(mask)
+    publish_secret(path, raw)
 
 
 def _certificate(private: Any) -> bytes:

@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session as Db
 
 from dockerlab.errors import NotFound
 from dockerlab.hub.passes import BUILDER, digest
@@ -142,11 +143,12 @@ class Queue:
 
     # What a worker says.
 
-    def _its(self, db: object, ident: int, key: str) -> Build:
-        build = db.get(Build, ident)  # type: ignore[attr-defined]
+    @staticmethod
+    def _its(db: Db, ident: int, key: str) -> Build:
+        build = db.get(Build, ident)
         if build is None or not build.key or not secrets.compare_digest(build.key, digest(key)):
             raise refusal("UNAUTHORIZED")
-        return build  # type: ignore[no-any-return]
+        return build
 
     def log(self, ident: int, key: str, block: bytes) -> None:
         """Adds to a build's log; raises RegistryError for who is not its worker."""

@@ -11,14 +11,15 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, u
 from sqlalchemy.orm import Session as Db
 
 from dockerlab.errors import AlreadyExists, InvalidArgument, NotFound
-from dockerlab.hub.granting import LEEWAY, LIFE
+from dockerlab.hub.granting import LIFE
 from dockerlab.hub.people import audited, namespace
 from dockerlab.hub.rights import ANYBODY, Identity, Namespace, allowed
 from dockerlab.hub.state import State
 from dockerlab.hub.tables import Account, Automation, Gone, Member, Repository, Star, now
+from dockerlab.registry.access import LEEWAY
 from dockerlab.registry.protocol import NAME
 
-__all__ = ["Found", "Repositories", "located"]
+__all__ = ["Found", "Repositories", "allowed_one", "located"]
 
 _NAME = re.compile(NAME)
 _LONGEST = 100  # letters of a repository's own name
@@ -43,6 +44,14 @@ def located(db: Db, identity: Identity, path: str) -> tuple[Namespace | None, Re
         return None, None, frozenset()
     found = db.scalar(select(Repository).join(Account, Repository.owner_id == Account.id).where(Account.name == owner, Repository.name == name))
     return whose, found, allowed(identity, whose, private=found is None or found.private, repository=found.id if found else 0)
+
+
+def allowed_one(db: Db, identity: Identity, path: str, action: str) -> Repository:
+    """Gives a repository that somebody may do that with; raises NotFound, whether it is not there or not to be seen."""
+    _, found, may = located(db, identity, path)
+    if found is None or action not in may:
+        raise NotFound(f"no such repository: {path[:140]}", kind="repository", name=path)
+    return found
 
 
 def _visible(identity: Identity) -> ColumnElement[bool]:
@@ -106,10 +115,7 @@ class Repositories:
     def get(self, identity: Identity, path: str, action: str = "pull") -> Repository:
         """Gives a repository that somebody may do that with; raises NotFound, whether it is not there or not to be seen."""
         with self._state.reading() as db:
-            _, found, may = located(db, identity, path)
-            if found is None or action not in may:
-                raise NotFound(f"no such repository: {path[:140]}", kind="repository", name=path)
-            return found
+            return allowed_one(db, identity, path, action)
 
     def search(self, identity: Identity, words: str, *, limit: int = 25, offset: int = 0) -> tuple[int, list[Found]]:
         """Gives how many repositories match, and some of them: the best liked first. Each word is looked for in path and description."""
@@ -134,9 +140,7 @@ class Repositories:
     def describe(self, identity: Identity, path: str, *, description: str, readme: str, private: bool, address: str = "") -> None:
         """Changes what is said about a repository, and who sees it; raises NotFound."""
         with self._state.writing() as db:
-            _, found, may = located(db, identity, path)
-            if found is None or "settle" not in may:
-                raise NotFound(f"no such repository: {path[:140]}", kind="repository", name=path)
+            found = allowed_one(db, identity, path, "settle")
             found.description, found.readme, found.private = _line(description), readme[:_README], private
             audited(db, identity.name, address, "repository changed", f"{path} {'private' if private else 'public'}")
 
@@ -150,16 +154,13 @@ class Repositories:
             prose = (line.strip() for line in readme.splitlines() if line.strip() and line.lstrip()[0] not in "#<![|`=-*>")
             found.description = found.description or _line(next(prose, ""))
 
-    def remove(self, identity: Identity, path: str, *, address: str = "") -> Repository:
-        """Takes a repository off the hub and gives what it was; its images are the registry's to forget. Raises NotFound."""
+    def remove(self, identity: Identity, path: str, *, address: str = "") -> None:
+        """Takes a repository off the hub; its images are the registry's to forget. Raises NotFound."""
         with self._state.writing() as db:
-            _, found, may = located(db, identity, path)
-            if found is None or "settle" not in may:
-                raise NotFound(f"no such repository: {path[:140]}", kind="repository", name=path)
+            found = allowed_one(db, identity, path, "settle")
             db.delete(found)
             db.merge(Gone(path=path, until=now() + timedelta(seconds=LIFE + LEEWAY)))
             audited(db, identity.name, address, "repository removed", path)
-            return found
 
     def star(self, identity: Identity, path: str, liked: bool) -> None:
         """Notes whether a user likes a repository; raises NotFound."""

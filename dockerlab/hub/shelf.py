@@ -74,7 +74,8 @@ class Shelf:
             if len(fetched.raw) > _MANIFEST:
                 return Tag(name, fetched.digest, len(fetched.raw))
             if fetched.media_type in (INDEX, SCHEMA_2_LIST):
-                return Tag(name, fetched.digest, sum(each.size for each in Index.decode(fetched.raw).manifests), len(Index.decode(fetched.raw).manifests))
+                manifests = Index.decode(fetched.raw).manifests
+                return Tag(name, fetched.digest, sum(each.size for each in manifests), len(manifests))
             if fetched.media_type not in (MANIFEST, SCHEMA_2):
                 return Tag(name, fetched.digest, len(fetched.raw))
             manifest = Manifest.decode(fetched.raw)

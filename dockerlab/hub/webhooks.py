@@ -14,7 +14,6 @@ import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
@@ -22,7 +21,7 @@ from sqlalchemy import delete, select
 
 from dockerlab.errors import InvalidArgument, NotFound
 from dockerlab.hub.people import audited
-from dockerlab.hub.repositories import located
+from dockerlab.hub.repositories import allowed_one
 from dockerlab.hub.rights import Identity
 from dockerlab.hub.state import State
 from dockerlab.hub.tables import Delivery, Repository, Webhook, now
@@ -67,7 +66,7 @@ class Webhooks:
         _checked(url)
         secret = secrets.token_urlsafe(24)
         with self._state.writing() as db:
-            found = _settled(db, identity, path)
+            found = allowed_one(db, identity, path, "settle")
             if len(db.scalars(select(Webhook.id).where(Webhook.repository_id == found.id)).all()) >= _MOST:
                 raise InvalidArgument(f"a repository has at most {_MOST} webhooks", hint="remove one")
             db.add(Webhook(repository_id=found.id, url=url, secret=secret))
@@ -77,7 +76,7 @@ class Webhooks:
     def remove(self, identity: Identity, path: str, ident: int, *, address: str = "") -> None:
         """Takes one away; raises NotFound."""
         with self._state.writing() as db:
-            found = _settled(db, identity, path)
+            found = allowed_one(db, identity, path, "settle")
             hook = db.get(Webhook, ident)
             if hook is None or hook.repository_id != found.id:
                 raise NotFound("no such webhook", kind="webhook", name=str(ident))
@@ -134,13 +133,6 @@ class Webhooks:
         self._sending.shutdown(cancel_futures=True)
 
 
-def _settled(db: Any, identity: Identity, path: str) -> Repository:
-    _, found, may = located(db, identity, path)
-    if found is None or "settle" not in may:
-        raise NotFound(f"no such repository: {path[:140]}", kind="repository", name=path)
-    return found
-
-
 def _checked(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -149,5 +141,3 @@ def _checked(url: str) -> None:
         fine = False
     if not fine or len(url) > 500 or re.search(r"[\x00-\x20\x7f]", url):
         raise InvalidArgument("a webhook's address is http://HOST/PATH or https://HOST/PATH, without a password", hint="the secret travels as a signature")
-
-

@@ -19,15 +19,16 @@ from dockerlab.errors import InvalidArgument, RegistryError
 from dockerlab.registry.messages import Request
 from dockerlab.registry.protocol import refusal
 
-__all__ = ["Htpasswd", "TokenAccess", "granted"]
+__all__ = ["LEEWAY", "Htpasswd", "TokenAccess", "credentials", "granted"]
 
 _REMEMBERED = 300.0  # seconds that a password which was right is not hashed again
 _DECOY = b"$2b$%02d$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
 _BCRYPT = re.compile(rb"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
-_LEEWAY = 60  # seconds that clocks may differ
+LEEWAY = 60  # seconds that clocks may differ
 
 
-def _credentials(request: Request) -> tuple[str, str] | None:
+def credentials(request: Request) -> tuple[str, str] | None:
+    """Gives name and password of a Basic header (RFC 7617), None where there is none that can be read."""
     scheme, _, packed = request.header("Authorization").partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -67,7 +68,7 @@ class Htpasswd:
 
     def check(self, request: Request, name: str, action: str) -> str:
         """See `server.Access`."""
-        given = _credentials(request)
+        given = credentials(request)
         if given is None:
             raise refusal("UNAUTHORIZED")
         user, password = given
@@ -134,7 +135,7 @@ class TokenAccess:
             now = time.time()
             audience = claims.get("aud")
             right = claims.get("iss") == self.issuer and self.service in ([audience] if isinstance(audience, str) else audience or [])
-            if not right or float(claims["exp"]) + _LEEWAY < now or float(claims.get("nbf", 0)) - _LEEWAY > now:
+            if not right or float(claims["exp"]) + LEEWAY < now or float(claims.get("nbf", 0)) - LEEWAY > now:
                 raise ValueError("not for here, or not for now")
         except (JoseError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise refusal("UNAUTHORIZED", message="the token is not valid here") from error

@@ -21,7 +21,7 @@ from dockerlab.oci.reference import DEFAULT_REGISTRY
 from dockerlab.oci.visible import visible
 from dockerlab.store.files import locked, publish
 
-__all__ = ["HUB", "Keychain", "Login", "address"]
+__all__ = ["HUB", "Keychain", "Login", "address", "publish_secret"]
 
 # Docker Hub's entry has the address of a protocol that is long gone.
 HUB = "https://index.docker.io/v1/"
@@ -75,7 +75,7 @@ class Keychain:
             if entry is not None:
                 auths[key] = entry
             document["auths"] = auths
-            _publish_secret(target, json.dumps(document, indent="\t").encode())
+            publish_secret(target, json.dumps(document, indent="\t").encode())
 
     def _helper(self, document: Mapping[str, Any], key: str) -> str:
         helpers = document.get("credHelpers") or {}
@@ -177,7 +177,8 @@ def _helper_failed(name: str, verb: str, why: str) -> DockerlabError:
                          hint="install the helper, or take credsStore out of config.json")  # fmt: skip
 
 
-def _publish_secret(path: Path, data: bytes) -> None:
+def publish_secret(path: Path, data: bytes) -> None:
+    """Writes a file that nobody else may read, at no moment."""
     mask = os.umask(0o077)
     try:
         publish(path, data, sync=True)

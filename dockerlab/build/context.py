@@ -24,11 +24,16 @@ __all__ = ["Context", "Picked", "Source"]
 _FORMS = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK, "char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
 
 
+def _lies_there() -> None:
+    """Brings the content of what is on disk already."""
+
+
 @dataclass(frozen=True)
 class Picked:
     """A source that COPY or ADD named: what it is called, the thing itself, and for a folder what is in it, by the paths inside.
 
     `under` are folders, each with its slash, that are to be kept of where it was; `unpack` that an archive is to be laid out, `read` gives the sha256 of a file.
+    `bring` has to be called before any content is read: some sources are known by their digests long before they lie where the items say.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Picked:
     under: str = ""
     unpack: bool = False
     read: Callable[[str], str] = field(default=digest_of, compare=False, repr=False)
+    bring: Callable[[], object] = field(default=_lies_there, compare=False, repr=False)
 
     @property
     def is_dir(self) -> bool:
@@ -48,6 +54,10 @@ class Picked:
         """The digest when it was asked for first."""
         return self.digest()
 
+    def content(self, item: Item) -> str:
+        """Gives the sha256 of a file's content, 64 digits."""
+        return item[0].digest.hex() or self.read(item[1])
+
     def digest(self) -> str:
         """Gives a digest of names, modes, owners and content as it is now; times do not count."""
         hasher = hashlib.sha256()
@@ -58,7 +68,7 @@ class Picked:
             for name, value in sorted(entry.xattrs.items()):
                 hasher.update(os.fsencode(name) + b"=" + value + b"\0")
             if entry.kind == "file":
-                hasher.update(self.read(place).encode())
+                hasher.update(self.content((entry, place)).encode())
             elif entry.kind in ("char", "block"):
                 hasher.update(f"{entry.device[0]}:{entry.device[1]}".encode())
             hasher.update(b"\0")

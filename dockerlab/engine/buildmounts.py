@@ -138,6 +138,7 @@ def prune(engine: Engine, made: Callable[[float], bool], keep: int) -> int:
 def _copy(engine: Engine, source: Picked, place: Path) -> None:
     """Lays a source down as a folder or a file, through a tar, as everything else that becomes files here."""
     able = engine.capabilities
+    source.bring()
     if not source.is_dir and source.itself[0].kind != "file":
         raise BuildFailed(f"{source.name} cannot be mounted: it is no file and no folder", hint="name the folder that holds it")
     if not source.is_dir:

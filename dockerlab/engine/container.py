@@ -382,7 +382,7 @@ class Container:
             default = [who.uid, who.gid]
         with self._engine.content.unless_failed(draft):
             facts = self._engine.world.call("pack", draft=str(draft), below=self._below(), default=default, latest=source_date(), **self._where())
-        if facts["index"]:
+        if facts["entries"]:
             return draft, facts
         draft.unlink(missing_ok=True)
         return None

@@ -22,7 +22,7 @@ from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.engine.images import Image, now
 from dockerlab.engine.settings import source_date
 from dockerlab.errors import BuildFailed, ContainerError, CorruptContent, DockerlabError, InvalidRequest, NotFound, UnsafeArchive
-from dockerlab.layers import archive, index, packing
+from dockerlab.layers import archive, packing
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import History, RunConfig
@@ -205,14 +205,15 @@ class Executor:
         draft = self._engine.content.draft()
         with self._engine.content.unless_failed(draft):
             target = work.Compressor(str(draft))
-            table = packing.pack(packing.clamped(_checked(_whole(items)), source_date()), target.write)
-            facts = {**target.close(), "index": index.encode(table).decode()}
-        if table:
+            facts = target.close(packing.pack(packing.clamped(_checked(_whole(items)), source_date()), target.write))
+        if facts["entries"]:
             return draft, facts
         draft.unlink()
         return None
 
     def _items(self, transfer: Transfer, union: UnionView, parent: Image | None) -> Iterator[packing.Item]:
+        for source in transfer.sources:
+            source.bring()
         place = union.follow(transfer.destination)
         seen = union.resolved(place)
         into = transfer.destination.endswith("/") or transfer.destination in (".", "/") or bool(seen and seen.entry.kind == "dir") or transfer.destination.endswith("/.")
@@ -259,6 +260,8 @@ class Executor:
             return int(word)
         with self.files(str(parent.id) if parent else "") as source:
             found = source.look(f"etc/{file}")
+            if found:
+                found.bring()
             text = Path(found.itself[1]).read_text(errors="surrogateescape") if found and found.itself[0].kind == "file" else ""
         rows = (line.split(":") for line in text.splitlines())
         known = next((row[2] for row in rows if row[0] == word and len(row) > 2 and row[2].isascii() and row[2].isdigit() and int(row[2]) <= LARGEST), None)

@@ -21,7 +21,6 @@ from dockerlab.engine.scan import Audit
 from dockerlab.engine.settings import source_date
 from dockerlab.errors import NotFound, NotSupportedHere, RegistryError
 from dockerlab.events import Event
-from dockerlab.layers import index
 from dockerlab.oci.config import History, ImageConfig, RootFS, RunConfig
 from dockerlab.oci.digest import DiffId, ImageId, short
 from dockerlab.oci.manifest import CONFIG, Descriptor, Manifest
@@ -173,7 +172,7 @@ class Images:
                 with self._engine.content.unless_failed(draft):
                     target = Compressor(str(draft))
                     table, when = layer(target.write)
-                    facts = {**target.close(), "index": index.encode(table).decode()}
+                    facts = target.close(table)
                 created = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 entry = History(created=created, created_by=f"dockerlab recipe: {recipe.name}", comment=recipe.comment)
                 image = self.create(image, [(draft, facts)], run, entry, name=Reference.parse(name) if number == len(recipe.layers) else None)

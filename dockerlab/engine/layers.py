@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -12,7 +13,7 @@ from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import ImageConfig
 from dockerlab.oci.digest import ChainId, DiffId, Digest, hexadecimal, short
 from dockerlab.oci.manifest import LAYER_GZIP, Descriptor, Manifest
-from dockerlab.store import work
+from dockerlab.store import opening, work
 from dockerlab.store.files import publish
 from dockerlab.store.images import Record
 from dockerlab.store.native import NativeSnapshotter
@@ -39,7 +40,7 @@ class Layers:
         diff_id = DiffId(facts["diff_id"])
         self._engine.content.adopt(draft, Digest(facts["digest"]))
         publish(self._index(diff_id), facts["index"].encode())
-        notes = {"dockerlab.compressor": "isal 2, 1 MiB blocks"}
+        notes = {"dockerlab.compressor": "isal 2, 1 MiB blocks, 256 KiB steps"}
         return Descriptor(media_type=LAYER_GZIP, digest=Digest(facts["digest"]), size=facts["size"], annotations=notes), diff_id
 
     @staticmethod
@@ -70,9 +71,11 @@ class Layers:
         union = self.union(record)
         return sorted({f"/{entry.path}" for table in self.tables(record) for entry in table if entry.kind == "file" and entry.mode & 0o6000 and entry.mode & 0o111 and union.get(entry.path)})
 
-    def blobs(self, record: Record) -> list[Path]:
-        """Gives where the bytes of each layer of an image lie, base first; raises CorruptContent for one that is missing."""
-        return [self._blob(descriptor, record) for descriptor in self._documents(record)[0].layers]
+    def contents(self, record: Record, number: int, wanted: Iterable[Entry]) -> Iterator[tuple[Entry, Iterator[bytes]]]:
+        """Yields files of an image's layer (the base is 0) with their content, see `store.opening.contents`; raises CorruptContent."""
+        descriptor, diff_id = self.named(record)[number]
+        with open(self._blob(descriptor, record), "rb") as blob, open(self._index(diff_id), "rb") as table:
+            yield from opening.contents(blob, index.points(table.readline()), wanted)
 
     def _blob(self, descriptor: Descriptor, record: Record) -> Path:
         path = self._engine.content.path(descriptor.digest)

@@ -150,7 +150,7 @@ def _named(path: object, what: object) -> str | None:
 def _that_matter(tables: list[list[Entry]]) -> list[list[Entry]]:
     """Gives the entries that a scan looks at; all of them where the names of users lie behind a symlink."""
     names = {"etc", "etc/passwd", "etc/group"}
-    led = any(entry.kind == "symlink" and entry.path in names for table in tables for entry in table)
+    led = [entry for table in tables for entry in table if entry.kind == "symlink" and entry.path in names]
     return tables if led else narrowed(tables, names)
 
 
@@ -168,6 +168,7 @@ def _rows(files: ImageFiles, name: str) -> list[list[str]]:
     picked = files.look(name)
     if picked is None or picked.itself[0].kind != "file" or picked.itself[0].size > 1 << 20:
         return []
+    picked.bring()
     return [line.split(":") for line in Path(picked.itself[1]).read_text(errors="replace").splitlines()]
 
 

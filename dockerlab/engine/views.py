@@ -50,7 +50,7 @@ class Union:
             return "", ""
         kind = found.entry.kind if found.entry else ""
         note = {"link": "hard link", "symlink": "symlink", "dir": "folder"}.get(kind, "") if found.mark in "AC" else ""
-        return found.mark, note
+        return found.mark, "same content" if self.view.repeats(path, number) else note
 
     def bars(self) -> list[picture.Bar]:
         """Gives each layer's bytes: seen, and hidden by later layers."""
@@ -74,7 +74,7 @@ class Union:
             {"layer": n, "created_by": layer.created_by, "bytes": size, "hidden": hidden, **{words[mark]: count for mark, count in counts.items()}}
             for n, (layer, size, hidden, counts) in enumerate(zip(self.stack.layers, self._sizes, self.view.hidden, self.view.counts(), strict=True))
         ]
-        paths = {path: [{"layer": s.layer, "mark": s.mark} for s in self.view.history(path.strip("/"))] for path in self.stack.paths}
+        paths = {path: [_told(sighting) for sighting in self.view.history(path.strip("/"))] for path in self.stack.paths}
         return {"image": self.title, "layers": layers, "bytes": self._total, "hidden": self._hidden, "efficiency": self.efficiency, "paths": paths}
 
     @property
@@ -98,6 +98,11 @@ class Union:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": view.html(self.stack)}
+
+
+def _told(sighting: Sighting) -> dict[str, Any]:
+    digest = sighting.entry.digest.hex() if sighting.entry else ""
+    return {"layer": sighting.layer, "mark": sighting.mark, **({"digest": f"sha256:{digest}"} if digest else {})}
 
 
 class Picture:

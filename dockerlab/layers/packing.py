@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,7 @@ from dockerlab.layers.diff import Change, xattrs
 from dockerlab.layers.index import Entry, Kind
 from dockerlab.layers.owners import Owned
 
-__all__ = ["OPAQUE_NAME", "WHITEOUT", "Item", "Owner", "clamped", "describe", "linked", "marker", "pack", "pack_changes", "pack_tree"]
+__all__ = ["OPAQUE_NAME", "WHITEOUT", "Archive", "Item", "Owner", "Write", "clamped", "describe", "linked", "marker", "pack", "pack_changes", "pack_tree"]
 
 WHITEOUT = ".wh."
 OPAQUE_NAME = ".wh..wh..opq"
@@ -80,23 +81,44 @@ def linked(places: Iterable[tuple[str, str]], owner: Owner = _as_on_disk) -> Ite
             yield entry, place
 
 
-def pack(items: Iterable[Item], write: Write) -> list[Entry]:
-    """Writes the items as a tar and gives the layer's table of contents. Deletions stand first in it, as they are applied first.
+class Archive:
+    """A layer's tar that is being written; `table` becomes its table of contents.
 
-    `write` has to be done with a block when it returns: the next one is read into the same memory.
+    `write` has to be done with a block when it returns: others come in the same memory.
     """
-    table: list[Entry] = []
-    buffer = memoryview(bytearray(_READ))
-    for entry, place in items:
-        table.append(entry)
-        if entry.marker:
-            write(tar.header(marker(entry)))
-            continue
-        write(tar.header(entry))
+
+    def __init__(self, write: Write) -> None:
+        self._write, self._place, self.table = write, 0, list[Entry]()
+
+    def _put(self, block: bytes | memoryview) -> None:
+        self._write(block)
+        self._place += len(block)
+
+    def add(self, entry: Entry, content: Iterable[bytes | memoryview] = ()) -> None:
+        """Writes an entry; a file with its content, which has to have the size that was said."""
+        self._put(tar.header(marker(entry) if entry.marker else entry))
         if entry.kind == "file":
-            _content(entry, place, buffer, write)
-    write(tar.END)
-    return table
+            place, hasher = self._place, hashlib.sha256()
+            for block in content:
+                hasher.update(block)
+                self._put(block)
+            if entry.size % tar.BLOCK:
+                self._put(tar.padding(entry.size))
+            entry = msgspec.structs.replace(entry, digest=hasher.digest(), place=place)
+        self.table.append(entry)
+
+    def end(self) -> list[Entry]:
+        """Ends the archive; gives its table of contents, in which deletions stand where they were added: first, as they are applied first."""
+        self._put(tar.END)
+        return self.table
+
+
+def pack(items: Iterable[Item], write: Write) -> list[Entry]:
+    """Writes the items as a tar (see `Archive`) and gives the layer's table of contents."""
+    archive, buffer = Archive(write), memoryview(bytearray(_READ))
+    for entry, place in items:
+        archive.add(entry, _content(entry, place, buffer))
+    return archive.end()
 
 
 def clamped(items: Iterable[Item], latest: int | None) -> Iterator[Item]:
@@ -113,13 +135,14 @@ def marker(entry: Entry) -> Entry:
     return Entry(f"{folder}/{WHITEOUT}{name}" if folder else WHITEOUT + name, "file")
 
 
-def _content(entry: Entry, place: str, buffer: memoryview, write: Write) -> None:
+def _content(entry: Entry, place: str, buffer: memoryview) -> Iterator[memoryview]:
     left = entry.size
+    if not left:
+        return
     with open(place, "rb", buffering=0) as file:
         while left:
             count = file.readinto(buffer[:left])
             if not count:
                 raise CorruptContent(f"/{entry.path} became shorter while it was read", hint="stop the program that writes it, then try again")
             left -= count
-            write(buffer[:count])
-    write(tar.padding(entry.size))
+            yield buffer[:count]

@@ -5,6 +5,7 @@ Bytes depend on nothing but the entries: no user names, whole seconds, pax recor
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -149,6 +150,13 @@ class Body:
             self._left -= len(block)
             yield block
 
+    def digest(self) -> bytes:
+        """Reads the content through and gives its SHA-256."""
+        hasher = hashlib.sha256()
+        for block in self.blocks():
+            hasher.update(block)
+        return hasher.digest()
+
     def skip(self) -> None:
         """Reads what nobody asked for."""
         for _ in self._stored(self._left):
@@ -171,12 +179,26 @@ def _exactly(stream: Reader, size: int) -> bytes:
     return block
 
 
-def read(stream: Reader, *, limits: Limits | None = None) -> Iterator[tuple[Entry, Body]]:
+class _Counted:
+    """A stream that knows how far it has been read."""
+
+    __slots__ = ("_read", "place")
+
+    def __init__(self, stream: Reader) -> None:
+        self._read, self.place = stream.read, 0
+
+    def read(self, size: int, /) -> bytes:
+        block = self._read(size)
+        self.place += len(block)
+        return block
+
+
+def read(archive: Reader, *, limits: Limits | None = None) -> Iterator[tuple[Entry, Body]]:
     """Yields each entry with its content, in order; names are as they stand in the archive, without `./` before and `/` after.
 
     Raises CorruptContent for what is no tar, UnsafeArchive over the limits.
     """
-    bounds = limits or Limits()
+    bounds, stream = limits or Limits(), _Counted(archive)
     count = total = about = common = 0
     pax: dict[str, bytes] = {}
     shared: dict[str, bytes] = {}
@@ -283,7 +305,7 @@ def _records(content: bytes) -> dict[str, bytes]:
     return found
 
 
-def _entry(stream: Reader, fields: _Fields, pax: Mapping[str, bytes]) -> tuple[Entry, Body, int]:
+def _entry(stream: _Counted, fields: _Fields, pax: Mapping[str, bytes]) -> tuple[Entry, Body, int]:
     def number(key: str, default: int) -> int:
         text = pax.get(key)
         try:
@@ -305,6 +327,7 @@ def _entry(stream: Reader, fields: _Fields, pax: Mapping[str, bytes]) -> tuple[E
     entry = Entry(
         _clean(os.fsdecode(name)), kind, fields.mode & 0o7777, number("uid", fields.uid), number("gid", fields.gid), size if kind == "file" else 0,
         number("mtime", fields.mtime), _clean(link) if kind == "link" else link, _device(fields) if kind in ("char", "block") else (0, 0), xattrs,
+        b"", stream.place if kind == "file" and holes is None else -1,
     )  # fmt: skip
     return entry, Body(stream, stored - used, size, holes), stored
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from dockerlab.errors import NotFound
 from dockerlab.layers.index import Entry
+from dockerlab.layers.packing import Write
 from dockerlab.recipes import busybox, course, debian, registry
 
 __all__ = ["Layer", "Recipe", "find"]
 
 # Writes a layer as a tar and gives its table of contents and its time (seconds); raises NotSupportedHere.
-Layer = Callable[[Callable[[bytes], object]], tuple[list[Entry], int]]
+Layer = Callable[[Write], tuple[list[Entry], int]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from dockerlab.errors import NotSupportedHere
-from dockerlab.layers import tar
 from dockerlab.layers.index import Entry
+from dockerlab.layers.packing import Archive, Write
 from dockerlab.recipes.apt import PrivateApt
 
 __all__ = ["LABELS", "NAMES", "find_program", "layer", "make"]
@@ -62,22 +62,18 @@ def _from_apt() -> Path:
     return next(path for path in folder.glob("root/**/busybox") if path.is_file() and os.access(path, os.X_OK))
 
 
-def make(write: Callable[[bytes], object]) -> tuple[list[Entry], int]:
+def make(write: Write) -> tuple[list[Entry], int]:
     """Writes the image's only layer as a tar; gives its table of contents and its time."""
     return layer(find_program(), write), _TIME
 
 
-def layer(program: Path, write: Callable[[bytes], object]) -> list[Entry]:
+def layer(program: Path, write: Write) -> list[Entry]:
     """Writes the image's only layer as a tar and gives its table of contents."""
     listed = subprocess.run([str(program), "--list"], capture_output=True, text=True, check=True).stdout.split()
-    table = []
+    archive = Archive(write)
     for entry, content in _entries(program.read_bytes(), sorted(set(listed) - {"busybox"})):
-        write(tar.header(entry))
-        if content:
-            write(content + tar.padding(len(content)))
-        table.append(entry)
-    write(tar.END)
-    return table
+        archive.add(entry, (content,))
+    return archive.end()
 
 
 def _entries(program: bytes, applets: list[str]) -> Iterator[tuple[Entry, bytes]]:

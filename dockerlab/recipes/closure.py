@@ -7,12 +7,12 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dockerlab.errors import NotSupportedHere
-from dockerlab.layers import tar
 from dockerlab.layers.index import Entry
+from dockerlab.layers.packing import Archive, Write
 
 __all__ = ["closure", "make"]
 
@@ -26,7 +26,7 @@ def closure(program: Path) -> set[Path]:
     return {program, *(Path(found) for found in _LOADED.findall(listed.stdout))}
 
 
-def make(write: Callable[[bytes], object], names: Sequence[str], files: Mapping[str, tuple[bytes, int]], links: Mapping[str, str], more: Sequence[str] = ()) -> tuple[list[Entry], int]:
+def make(write: Write, names: Sequence[str], files: Mapping[str, tuple[bytes, int]], links: Mapping[str, str], more: Sequence[str] = ()) -> tuple[list[Entry], int]:
     """Writes a layer with the programs `names` in /bin, their libraries, own `files` (content, mode), symlinks and the host's files `more`.
 
     Gives its table of contents and its time. Raises NotSupportedHere for a program that this host lacks.
@@ -45,15 +45,12 @@ def make(write: Callable[[bytes], object], names: Sequence[str], files: Mapping[
     return _written(write, contents, links), _TIME
 
 
-def _written(write: Callable[[bytes], object], contents: Mapping[str, tuple[bytes, int]], links: Mapping[str, str]) -> list[Entry]:
+def _written(write: Write, contents: Mapping[str, tuple[bytes, int]], links: Mapping[str, str]) -> list[Entry]:
     folders = {str(parent) for path in (*contents, *links) for parent in Path(path).parents} - {"."} | {"dev", "proc", "sys", "tmp", "root", "etc"}
     entries = [Entry(path, "dir", {"tmp": 0o1777, "root": 0o700}.get(path, 0o755), 0, 0, 0, _TIME) for path in folders]
     entries += [Entry(path, "file", mode, 0, 0, len(data), _TIME) for path, (data, mode) in contents.items()]
     entries += [Entry(path, "symlink", 0o777, 0, 0, 0, _TIME, target) for path, target in links.items()]
-    table = sorted(entries, key=lambda entry: entry.path.split("/"))
-    for entry in table:
-        write(tar.header(entry))
-        if entry.kind == "file":
-            write(contents[entry.path][0] + tar.padding(entry.size))
-    write(tar.END)
-    return table
+    archive = Archive(write)
+    for entry in sorted(entries, key=lambda entry: entry.path.split("/")):
+        archive.add(entry, (contents[entry.path][0],) if entry.kind == "file" else ())
+    return archive.end()

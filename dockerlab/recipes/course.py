@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dockerlab.layers import tar
 from dockerlab.layers.index import Entry
+from dockerlab.layers.packing import Archive, Write
 from dockerlab.recipes import busybox, closure
 
 __all__ = ["NAMES", "UNAVAILABLE", "curl_layers", "packed_layers", "registry_bound_layers"]
@@ -18,16 +18,13 @@ UNAVAILABLE: Mapping[str, str] = {
     "docker.io/gliderlabs/alpine": "Alpine's packages cannot be had here: write `FROM debian` and `RUN apt-get install -y curl`, or use dockerinaction/curl, which is ready made",
     "docker.io/library/alpine": "Alpine's packages cannot be had here: write `FROM debian` and `RUN apt-get install -y`, or use `busybox`",
 }
-Write = Callable[[bytes], object]
 
 
 def _written(write: Write, entries: list[tuple[Entry, bytes]]) -> tuple[list[Entry], int]:
+    archive = Archive(write)
     for entry, content in entries:
-        write(tar.header(entry))
-        if content:
-            write(content + tar.padding(len(content)))
-    write(tar.END)
-    return [entry for entry, _ in entries], _TIME
+        archive.add(entry, (content,))
+    return archive.end(), _TIME
 
 
 def _file(path: str, content: bytes, mode: int = 0o644) -> tuple[Entry, bytes]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import fnmatch
 import platform
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from dockerlab.errors import NotSupportedHere
 from dockerlab.layers.index import Entry
+from dockerlab.layers.packing import Write
 from dockerlab.recipes import dpkg
 from dockerlab.recipes.apt import PrivateApt, Source
 from dockerlab.recipes.dpkg import Tree
@@ -80,7 +80,7 @@ def provenance(reference: str) -> dict[str, str]:
     return {"dockerlab.recipe": "debian", "dockerlab.provenance": said}
 
 
-def make(write: Callable[[bytes], object]) -> tuple[list[Entry], int]:
+def make(write: Write) -> tuple[list[Entry], int]:
     """Writes the image's only layer as a tar; gives its table of contents and its time. Raises NotSupportedHere where packages cannot be had."""
     with tempfile.TemporaryDirectory(prefix="dockerlab-debian-") as name, tempfile.TemporaryFile() as spool:
         apt = PrivateApt(Path(name))

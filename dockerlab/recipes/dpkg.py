@@ -18,6 +18,7 @@ import msgspec
 from dockerlab.errors import CorruptContent
 from dockerlab.layers import tar
 from dockerlab.layers.index import Entry
+from dockerlab.layers.packing import Archive, Write
 
 __all__ = ["Tree", "add_package", "write_database"]
 
@@ -82,16 +83,12 @@ class Tree:
         self.folders_above(entry.path)
         self._keep(entry, body.blocks())
 
-    def write(self, write: Callable[[bytes], object]) -> list[Entry]:
+    def write(self, write: Write) -> list[Entry]:
         """Writes the tree as one tar, sorted, hard links after what they link to; gives its table of contents."""
-        table = []
+        archive = Archive(write)
         for entry in sorted(self.entries.values(), key=lambda e: (e.kind == "link", e.path.split("/"))):
-            write(tar.header(entry))
-            if entry.kind == "file":
-                write(self.content(entry.path) + tar.padding(entry.size))
-            table.append(entry)
-        write(tar.END)
-        return table
+            archive.add(entry, (self.content(entry.path),) if entry.kind == "file" else ())
+        return archive.end()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dockerlab.errors import NotSupportedHere
 from dockerlab.layers.index import Entry
+from dockerlab.layers.packing import Write
 from dockerlab.recipes import closure
 
 __all__ = ["CNCF", "CONFIG", "ENVIRONMENT", "OURS", "cncf_layers", "layers"]
@@ -45,7 +46,6 @@ import dockerlab.registry.__main__, bcrypt, ssl, encodings.idna, encodings.latin
 print(json.dumps({name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}))
 """
 Files = dict[str, tuple[bytes, int]]
-Write = Callable[[bytes], object]
 Layer = Callable[[Write], tuple[list[Entry], int]]
 
 

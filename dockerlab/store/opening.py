@@ -1,16 +1,21 @@
-"""The tar inside a layer's bytes, whatever it is compressed with."""
+"""The tar inside a layer's bytes, whatever it is compressed with, from its start or from its middle."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 from dockerlab.errors import CorruptContent
 from dockerlab.layers import tar
+from dockerlab.layers.index import STEP, Entry
 
-__all__ = ["compression", "open_layer"]
+__all__ = ["compression", "contents", "open_layer"]
+
+_CHUNK = 1 << 16
 
 
 class _Decompressed:
@@ -55,3 +60,97 @@ def open_layer(file: BinaryIO) -> tar.Reader:
 
         return _Decompressed(zstd.open(file), zstd.ZstdError)
     return file
+
+
+class _Inflated:
+    """A deflate stream from a place where its compressor had forgotten all before (RFC 1951); it has no checksum of its own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._rest = file, b""
+        try:
+            from isal import isal_zlib
+
+            self._inflate: Any = isal_zlib.decompressobj(-15)
+        except ImportError:
+            self._inflate = zlib.decompressobj(-15)
+
+    def read(self, size: int, /) -> bytes:
+        while not self._inflate.eof and (data := self._rest or self._file.read(_CHUNK)):
+            block: bytes = self._inflate.decompress(data, size)
+            self._rest = self._inflate.unconsumed_tail
+            if block:
+                return block
+        return b""
+
+
+class _Skimmed:
+    """A layer's tar, read forwards, and begun anew where that is nearer."""
+
+    def __init__(self, blob: BinaryIO, points: Sequence[int]) -> None:
+        kind = compression(blob)
+        self._blob, self._plain = blob, not kind
+        self._points = points if kind == "gzip" else ()
+        self._place = -1
+        self._stream: tar.Reader = blob
+
+    def begin(self, place: int) -> None:
+        """Goes to a byte of the tar."""
+        number = min(place // STEP, len(self._points))
+        if self._plain:
+            self._blob.seek(place)
+            self._place = place
+        elif not number * STEP <= self._place <= place:
+            self._blob.seek(self._points[number - 1] if number else 0)
+            self._stream = _Decompressed(_Inflated(self._blob), *_refusals()) if number else open_layer(self._blob)
+            self._place = number * STEP
+        for _ in self.blocks(place - self._place):
+            pass
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """Yields the next bytes; raises CorruptContent where there are fewer."""
+        while size:
+            block = self._stream.read(min(size, _CHUNK))
+            if not block:
+                raise CorruptContent("layer ends before a file that its table names", hint="run `docker system check`")
+            size -= len(block)
+            self._place += len(block)
+            yield block
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return ()
+    return (cast(type[Exception], isal_zlib.error),)
+
+
+def contents(blob: BinaryIO, points: Sequence[int], wanted: Iterable[Entry]) -> Iterator[tuple[Entry, Iterator[bytes]]]:
+    """Yields files of a layer with their content, each to be read before the next; as little of the layer is read as `points` (see `layers.index`) allow.
+
+    Raises CorruptContent for a file that is not what the layer's table says.
+    """
+    placed, scattered = list[Entry](), set[str]()
+    for entry in wanted:
+        if entry.place < 0:
+            scattered.add(entry.path)
+        else:
+            placed.append(entry)
+    skimmed = _Skimmed(blob, points)
+    for entry in sorted(placed, key=lambda entry: entry.place):
+        skimmed.begin(entry.place)
+        yield entry, _verified(entry, skimmed.blocks(entry.size))
+    if scattered:
+        blob.seek(0)
+        for entry, body in tar.read(open_layer(blob)):
+            if entry.path in scattered:
+                yield entry, body.blocks()
+
+
+def _verified(entry: Entry, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    hasher = hashlib.sha256()
+    for block in blocks:
+        hasher.update(block)
+        yield block
+    if hasher.digest() != entry.digest:
+        raise CorruptContent(f"/{entry.path} is not what its layer's table says", expected=entry.digest.hex(), actual=hasher.hexdigest(), hint="run `docker system check`")

@@ -46,20 +46,28 @@ class _Hashing:
         return block
 
 
-def unpack(blob: str, media_type: str, target: str, style: dict[str, Any]) -> dict[str, Any]:
-    """Lays a layer down in `target`; gives its diff_id and its table of contents."""
+def unpack(blob: str, media_type: str, target: str, style: dict[str, Any]) -> None:
+    """Lays a layer down in `target`."""
     with open(blob, "rb") as file:
-        stream = _Hashing(open_layer(file))
-        table = archive.apply(stream, target, archive.Style(**style))
-    return {"diff_id": "sha256:" + stream.hasher.hexdigest(), "index": index.encode(table).decode()}
+        archive.apply(open_layer(file), target, archive.Style(**style))
 
 
 def read_index(blob: str) -> dict[str, Any]:
     """Gives a layer's diff_id and table of contents without laying it down."""
     with open(blob, "rb") as file:
         stream = _Hashing(open_layer(file))
-        table = [archive.as_marker(entry) or entry for entry, _ in tar.read(stream)]
-    return {"diff_id": "sha256:" + stream.hasher.hexdigest(), "index": index.encode(sorted(table, key=lambda e: not e.marker)).decode()}
+        table = _table(stream)
+    return {"diff_id": "sha256:" + stream.hasher.hexdigest(), "index": index.encode(table).decode()}
+
+
+def _table(stream: tar.Reader) -> list[Entry]:
+    """Gives the table of a layer that comes from elsewhere, deletions first, as they are applied first."""
+    found = (archive.as_marker(entry) or _known(entry, body) for entry, body in tar.read(stream))
+    return sorted(found, key=lambda entry: not entry.marker)
+
+
+def _known(entry: Entry, body: tar.Body) -> Entry:
+    return msgspec.structs.replace(entry, digest=body.digest()) if entry.kind == "file" else entry
 
 
 class _Copying:
@@ -79,29 +87,27 @@ def copied(file: BinaryIO, draft: str, *, as_it_is: bool) -> dict[str, Any]:
     kind = compression(file)
     if not kind and not as_it_is:
         target = Compressor(draft)
-        table = [archive.as_marker(entry) or entry for entry, _ in tar.read(_Copying(file, target.write))]
-        facts = {**target.close(), "compression": "gzip", "made": True}
-    else:
-        outer, size = hashlib.sha256(), 0
-        with open(draft, "wb") as out:
-            while block := file.read(_BLOCK):
-                out.write(block)
-                outer.update(block)
-                size += len(block)
-        told = read_index(draft)
-        return {**told, "digest": "sha256:" + outer.hexdigest(), "size": size, "compression": kind, "made": False}
-    return {**facts, "index": index.encode(sorted(table, key=lambda e: not e.marker)).decode()}
+        return {**target.close(_table(_Copying(file, target.write))), "compression": "gzip", "made": True}
+    outer, size = hashlib.sha256(), 0
+    with open(draft, "wb") as out:
+        while block := file.read(_BLOCK):
+            out.write(block)
+            outer.update(block)
+            size += len(block)
+    return {**read_index(draft), "digest": "sha256:" + outer.hexdigest(), "size": size, "compression": kind, "made": False}
 
 
 class Compressor:
-    """Writes a gzip stream to a file and hashes both sides. The bytes depend on the compressor's version and on the block size alone.
+    """Writes a layer's gzip stream to a file and hashes both sides. The bytes depend on the compressor's version and on the sizes of blocks alone.
 
+    After each `index.STEP` bytes the compressor forgets what it has seen, so that a reader can begin there (zlib's manual, Z_FULL_FLUSH).
     Hashing, compressing and writing let go of the interpreter's lock, so a large layer keeps three threads busy; a small one needs none.
     """
 
     def __init__(self, path: str) -> None:
         self._file = open(path, "wb", buffering=0)
         self._inner, self._outer, self.size, self.plain = hashlib.sha256(), hashlib.sha256(), 0, 0
+        self._points = list[int]()
         self._filling, self._held = bytearray(_BLOCK), 0
         self._lanes: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
         self._under_way: deque[Future[None]] = deque()
@@ -132,33 +138,43 @@ class Compressor:
             self._lanes = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         if self._lanes is None:
             self._inner.update(data)
-            self._out(self._gzip.compress(data))
+            self._out(self._squeezed(data))
             return
         # One thread a lane, so blocks stay in order; a few at a time, so memory stays small.
         while len(self._under_way) >= _AHEAD:
             self._under_way.popleft().result()
-        squeezed = self._lanes[0].submit(self._gzip.compress, data)
+        squeezed = self._lanes[0].submit(self._squeezed, data)
         self._under_way.append(self._lanes[1].submit(lambda: self._out(squeezed.result())))
         self._inner.update(data)
 
-    def _out(self, data: bytes) -> None:
-        if data:
+    def _squeezed(self, data: bytes) -> list[bytes]:
+        """Gives the compressed form of each STEP of a block; of the last block the last one stays unfinished."""
+        pieces = []
+        for start in range(0, len(data), index.STEP):
+            pieces.append(self._gzip.compress(data[start : start + index.STEP]))
+            if start + index.STEP <= len(data):
+                pieces[-1] += self._gzip.flush(zlib.Z_FULL_FLUSH)
+        return pieces
+
+    def _out(self, pieces: list[bytes]) -> None:
+        for data in pieces:
             self._outer.update(data)
             self.size += len(data)
+            self._points.append(self.size)
             # A raw write on a disk that fills up takes a part of it, and says so only the next time.
             while data:
                 data = data[self._file.write(data) :]
 
-    def close(self) -> dict[str, Any]:
-        """Ends the stream; gives both names and both sizes."""
+    def close(self, table: list[Entry]) -> dict[str, Any]:
+        """Ends the stream; gives what is known of a layer with this table: both names, the compressed size, the number of entries, the table itself."""
         self._block(bytes(self._filling[: self._held]))
         while self._under_way:
             self._under_way.popleft().result()
-        self._out(self._gzip.flush())
+        self._out([self._gzip.flush()])
         self._file.close()
-        return {
-            "digest": "sha256:" + self._outer.hexdigest(), "diff_id": "sha256:" + self._inner.hexdigest(), "size": self.size, "plain": self.plain,
-        }  # fmt: skip
+        names = {"digest": "sha256:" + self._outer.hexdigest(), "diff_id": "sha256:" + self._inner.hexdigest()}
+        listed = index.encode(table, self._points[: self.plain // index.STEP]).decode()
+        return {**names, "size": self.size, "entries": len(table), "index": listed}
 
 
 def _owner(on_disk: bool, folder: str, lower: list[str], default: list[int]) -> packing.Owner:
@@ -200,8 +216,7 @@ def pack(
 
 def _packed(draft: str, items: Iterator[packing.Item]) -> dict[str, Any]:
     target = Compressor(draft)
-    table = packing.pack(items, target.write)
-    return {**target.close(), "unpacked": sum(e.weight for e in table), "index": index.encode(table).decode()}
+    return target.close(packing.pack(items, target.write))
 
 
 def repack(source: str, draft: str) -> dict[str, Any]:

@@ -238,12 +238,15 @@ def test_of_a_path_that_a_layer_holds_twice_the_last_counts(make: Callable[[str]
     load(engine, old_style(**{"1/layer.tar": buffer.getvalue(), "c.json": config(buffer.getvalue(), tarred({"b": b"2"}), buffer.getvalue())}))
     image = engine.builds.build("FROM scratch\nCOPY --from=old:1 /f /g /h /\n", tmp_path)
     found = ImageFiles(engine.images.layers, image.record, tmp_path)
-    assert [Path(picked.itself[1]).read_text() for name in "fgh" if (picked := found.look(name))] == ["last!", "other", "after"]
+    picked = [each for name in "fgh" for each in found.pick(name)]
+    for each in picked:
+        each.bring()
+    assert [Path(each.itself[1]).read_text() for each in picked] == ["last!", "other", "after"]
 
 
 def test_an_image_of_more_layers_than_may_be_made_runs(engine: Engine, tmp_path: Path) -> None:
     engine.images.resolve("busybox")
-    blob = engine.images.layers.blobs(engine.images.get("busybox").record)[0]
+    blob = engine.content.path(engine.images.get("busybox").manifest.layers[0].digest)
     layers = [gzip.decompress(blob.read_bytes()), tarred({"own/x": b""}, {"link": "/f0"}), tarred({"own/.wh.x": b""}), *(tarred({f"f{n}": b"%d" % n}) for n in range(180))]
     document = {"architecture": architecture(), "os": "linux", "config": {"Cmd": ["sh"], "Env": ["PATH=/bin"]}, "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]}}
     items = [{"Config": "c.json", "RepoTags": ["deep:1"], "Layers": [f"{n}.tar" for n in range(len(layers))]}]

@@ -29,6 +29,8 @@ def picked(engine: Engine, word: str) -> tuple[Picked, str]:
     with tempfile.TemporaryDirectory() as scratch:
         (found,) = ImageFiles(engine.images.layers, engine.images.get("one").record, Path(scratch)).pick(word)
         entry, place = found.itself
+        assert not list(Path(scratch).iterdir())  # what is known by its digest is not read
+        found.bring()
         return found, Path(place).read_text() if entry.kind == "file" else ""
 
 

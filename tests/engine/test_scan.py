@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -103,3 +104,13 @@ def test_what_layers_say(one: Engine, tmp_path: Path) -> None:
 def test_an_image_without_any() -> None:
     scan = setid.Scan("x", ())
     assert setid.text(scan) == "x: no file gives rights to whoever runs or writes it" and "no file gives" in setid.html(scan)
+
+
+def test_a_layer_that_ships_the_same_bytes_again_says_so(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"content\n" * 1000)
+    engine.builds.build("FROM busybox\nCOPY big /big\nRUN chmod 600 /big\nRUN echo x >> /big\n", tmp_path, tags=("twice",))
+    seen = union("twice", "/big", engine=engine)
+    lines = [line for line in str(seen).splitlines() if "changed" in line]
+    assert ["same content" in line for line in lines] == [False, True]
+    digests = [each["digest"] for each in seen.facts()["paths"]["/big"]]
+    assert digests[0] == digests[1] == "sha256:" + hashlib.sha256(b"content\n" * 1000).hexdigest() != digests[2]

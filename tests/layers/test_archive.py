@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -225,7 +226,7 @@ def test_a_device_with_the_kernel_s_whiteout_number_is_a_whiteout(root: Path, st
 def test_attribute_names_of_any_bytes_reach_the_table(root: Path) -> None:
     entry = file("f", xattrs={"user.\udcff": b"v"})
     table = archive.apply(stream(entry), str(root), PLAIN)
-    assert index.decode(index.encode(table)) == table == [entry]
+    assert index.decode(index.encode(table)) == table == [msgspec.structs.replace(entry, place=table[0].place)]
     assert os.getxattr(root / "f", b"user.\xff") == b"v"
 
 

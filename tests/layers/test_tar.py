@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,13 @@ needs_tar = pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is n
 
 
 def listed(data: bytes, limits: tar.Limits | None = None) -> list[tuple[Entry, bytes]]:
-    return [(entry, b"".join(body.blocks())) for entry, body in tar.read(io.BytesIO(data), limits=limits)]
+    """Gives the entries, as they are before they lie anywhere, with their content; checks that each lies where it is said to."""
+    found = []
+    for entry, body in tar.read(io.BytesIO(data), limits=limits):
+        content = b"".join(body.blocks())
+        assert entry.place < 0 or data[entry.place : entry.place + entry.size] == content
+        found.append((msgspec.structs.replace(entry, place=-1), content))
+    return found
 
 
 def record(key: bytes, value: bytes) -> bytes:

@@ -48,13 +48,29 @@ def narrowed(tables: Sequence[Sequence[Entry]], besides: Iterable[str] = ()) -> 
     Of a distribution's ten thousand files that is some dozens, and what is joined of them is joined in no time.
     """
     kept = {entry.path for table in tables for entry in table if entry.mode & _GENEROUS or entry.xattrs} | set(besides)
+    kept.update(*map(_orphans, tables))
     links = [entry for table in tables for entry in table if entry.kind == "link"]
-    while more := {entry.path for entry in links if entry.link in kept and entry.path not in kept}:
+    # All names of one file: what is known of it stands at one of them.
+    while more := {name for entry in links if (entry.path in kept) != (entry.link in kept) for name in (entry.path, entry.link)} - kept:
         kept |= more
     for path in list(kept):
         while path and (path := parent_of(path)) not in kept:
             kept.add(path)
     return [[entry for entry in table if entry.path in kept] for table in tables]
+
+
+def _orphans(table: Iterable[Entry]) -> set[str]:
+    """Gives the paths whose folder a layer has not named before them, and all that it deletes: by them alone a folder may be there, and replace what was none."""
+    folders, found = {""}, set[str]()
+    for entry in table:
+        path, kind = entry.path, entry.kind
+        if path.rpartition("/")[0] not in folders or kind == "whiteout" or kind == "opaque":
+            found.add(path)
+        if kind == "dir":
+            folders.add(path)
+        elif path in folders and kind != "whiteout" and kind != "opaque":
+            folders.remove(path)
+    return found
 
 
 def _of(union: UnionView, path: str) -> Iterator[Found]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dockerlab.layers.audit import Found, audit, file_capabilities, narrowed, reachers, traits
@@ -74,6 +74,10 @@ _ANY = st.one_of(
 
 
 @given(st.lists(st.lists(_ANY, max_size=8), max_size=5), st.lists(_NAMES, max_size=2))
+@example([[Entry("d/a", "link", link="a")]], ["d"])  # a folder that is there by its child alone
+@example([[Entry("d", "file", SET_UID)], [Entry("d/a", "file", PLAIN)]], [])  # and one that replaces a file so
+@example([[Entry("d/a", "file", PLAIN), Entry("d", "dir", 0o777)], [Entry("d", "link", link="a")]], [])  # named after its child
+@example([[Entry("a", "file", 0o4755)], [Entry("b", "file", PLAIN), Entry("a", "link", link="b")]], [])  # its second name tells what became of it
 def test_a_part_of_the_tables_says_the_same(layers: list[list[Entry]], besides: list[str]) -> None:
     """What was narrowed gives the same audit as the whole, and shows the same at the paths besides."""
     whole, part = UnionView(layers), UnionView(narrowed(layers, besides))

@@ -16,6 +16,7 @@ from dockerlab.build.digests import digest_of
 from dockerlab.build.ignore import IgnoreRules
 from dockerlab.errors import BuildFailed
 from dockerlab.layers import packing
+from dockerlab.layers.index import Entry
 from dockerlab.layers.owners import Owned
 from dockerlab.layers.packing import Item
 
@@ -54,9 +55,9 @@ class Picked:
         """The digest when it was asked for first."""
         return self.digest()
 
-    def content(self, item: Item) -> str:
-        """Gives the sha256 of a file's content, 64 digits."""
-        return item[0].digest.hex() or self.read(item[1])
+    def content(self, entry: Entry, place: str) -> str:
+        """Gives the sha256 of a file's content, 64 digits; read only where the entry does not know it."""
+        return entry.digest.hex() or self.read(place)
 
     def digest(self) -> str:
         """Gives a digest of names, modes, owners and content as it is now; times do not count."""
@@ -68,7 +69,7 @@ class Picked:
             for name, value in sorted(entry.xattrs.items()):
                 hasher.update(os.fsencode(name) + b"=" + value + b"\0")
             if entry.kind == "file":
-                hasher.update(self.content((entry, place)).encode())
+                hasher.update(self.content(entry, place).encode())
             elif entry.kind in ("char", "block"):
                 hasher.update(f"{entry.device[0]}:{entry.device[1]}".encode())
             hasher.update(b"\0")

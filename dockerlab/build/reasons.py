@@ -40,7 +40,7 @@ def contents(sources: Iterable[Picked]) -> dict[str, str]:
     for source in sources:
         for entry, place in source.inside or (source.itself,):
             name = os.fsencode(f"{source.name}/{entry.path}" if source.inside else source.name).decode("utf-8", "backslashreplace")
-            data = source.content((entry, place)) if entry.kind == "file" else hashlib.sha256(entry.link.encode("utf-8", "surrogateescape")).hexdigest()
+            data = source.content(entry, place) if entry.kind == "file" else hashlib.sha256(entry.link.encode("utf-8", "surrogateescape")).hexdigest()
             found[name] = f"{entry.kind} {entry.mode:o} {entry.uid}:{entry.gid} {data[:32]}"
             if len(found) > _MOST_FILES:
                 return {}

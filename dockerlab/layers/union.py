@@ -165,8 +165,8 @@ class UnionView:
 
     def repeats(self, path: str, layer: int) -> bool:
         """Tells whether a layer holds a file only to change its mode, owner or time: the same bytes stand in the layer before it that has the file."""
-        held = [sighting for sighting in self.history(path) if sighting.layer <= layer and sighting.entry and sighting.entry.kind == "file"]
-        return len(held) > 1 and held[-1].layer == layer and held[-1].mark == "C" and bool(held[-1].entry and held[-2].entry and held[-1].entry.digest == held[-2].entry.digest != b"")
+        held = [(s.layer, s.mark, s.entry.digest) for s in self.history(path) if s.layer <= layer and s.entry and s.entry.kind == "file"]
+        return len(held) > 1 and held[-1] == (layer, "C", held[-2][2]) and held[-1][2] != b""
 
     def counts(self) -> list[dict[str, int]]:
         """Gives, for each layer, how many paths it adds (A), changes (C) and deletes (D)."""

@@ -66,13 +66,7 @@ class _Inflated:
     """A deflate stream from a place where its compressor had forgotten all before (RFC 1951); it has no checksum of its own."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._rest = file, b""
-        try:
-            from isal import isal_zlib
-
-            self._inflate: Any = isal_zlib.decompressobj(-15)
-        except ImportError:
-            self._inflate = zlib.decompressobj(-15)
+        self._file, self._rest, self._inflate = file, b"", _zlib().decompressobj(-15)
 
     def read(self, size: int, /) -> bytes:
         while not self._inflate.eof and (data := self._rest or self._file.read(_CHUNK)):
@@ -101,7 +95,7 @@ class _Skimmed:
             self._place = place
         elif not number * STEP <= self._place <= place:
             self._blob.seek(self._points[number - 1] if number else 0)
-            self._stream = _Decompressed(_Inflated(self._blob), *_refusals()) if number else open_layer(self._blob)
+            self._stream = _Decompressed(_Inflated(self._blob), _zlib().error) if number else open_layer(self._blob)
             self._place = number * STEP
         for _ in self.blocks(place - self._place):
             pass
@@ -117,12 +111,13 @@ class _Skimmed:
             yield block
 
 
-def _refusals() -> tuple[type[Exception], ...]:
+def _zlib() -> Any:
+    """Gives the library that inflates: isal where it is installed."""
     try:
         from isal import isal_zlib
     except ImportError:
-        return ()
-    return (cast(type[Exception], isal_zlib.error),)
+        return zlib
+    return isal_zlib
 
 
 def contents(blob: BinaryIO, points: Sequence[int], wanted: Iterable[Entry]) -> Iterator[tuple[Entry, Iterator[bytes]]]:

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import urllib3
+from sqlalchemy import select
 
 from dockerlab.errors import InvalidArgument, NotFound
 from dockerlab.hub.app import Hub
+from dockerlab.hub.tables import Delivery
 from dockerlab.hub.webhooks import Webhooks, right
 from dockerlab.linux.dialling import guarded, is_public
 from tests.hub.conftest import SQLITE, Person
@@ -174,3 +176,5 @@ def test_a_webhook_that_is_gone_is_not_told_of(town: Hub) -> None:
     hooks.remove(olga, "olga/app", hook.id)
     hooks._deliver(hook, b"{}")
     hooks.close()
+    with town.state.reading() as db:
+        assert not db.scalars(select(Delivery)).all()

@@ -44,7 +44,7 @@ def test_challenges(header: str, found: list[Challenge]) -> None:
 
 @given(some.text(max_size=200))
 def test_any_header_can_be_read(text: str) -> None:
-    challenges(text)
+    assert all(found.scheme == found.scheme.lower() for found in challenges(text))
 
 
 def test_a_token_is_asked_for_once() -> None:

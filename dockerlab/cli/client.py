@@ -1,9 +1,10 @@
 """`dockerlab`, and `docker` through the shim: hands the command line to a warm command server and waits for its exit code.
 
 An interpreter that imports an engine costs more than docker does. This module imports next to nothing, not even `os`; where no server answers (none runs
-yet, another version, another namespace, DOCKERLAB_SERVER=0) it takes the ordinary path, `dockerlab.cli.main`, which leaves a server behind for the next time.
+yet, another namespace, DOCKERLAB_SERVER=0) it takes the ordinary path, `dockerlab.cli.main`, which leaves a server behind for the next time. client.c does
+the same for the shim, without an interpreter, where a compiler was at hand.
 
-One message goes there: four bytes of length, then fields that end in a NUL: the version, the folder, the number of arguments, the arguments, the
+One message goes there: four bytes of length, then fields that end in a NUL: the protocol's number, the folder, the number of arguments, the arguments, the
 environment. The three standard descriptors ride on the length (unix(7), SCM_RIGHTS). Afterwards one byte is one signal on the way there; on the way
 back `exit` and a byte, or `cold`.
 """
@@ -12,10 +13,9 @@ back `exit` and a byte, or `cold`.
 import posix
 import sys
 
-from dockerlab.version import __version__
+__all__ = ["PROTOCOL", "address", "fields", "main", "private", "whole"]
 
-__all__ = ["address", "fields", "main", "whole"]
-
+PROTOCOL = b"1"
 _SOL_SOCKET, _SCM_RIGHTS, _SO_PEERCRED = 1, 1, 17
 _FORWARDED = (1, 2, 3, 15, 28)  # HUP INT QUIT TERM WINCH
 _LOST = 125
@@ -26,7 +26,7 @@ def address() -> str:
     """Gives where this user's command server for this installation listens: in a folder that only the user can enter."""
     place = (posix.environ.get(b"XDG_RUNTIME_DIR") or posix.environ.get(b"TMPDIR") or b"/tmp").decode(*_NAMES)
     status = posix.stat(__file__.rpartition("/")[0].rpartition("/")[0])
-    return f"{place}/dockerlab-{posix.geteuid()}/{status.st_dev:x}-{status.st_ino:x}-{sys.hexversion:x}"
+    return f"{place}/dockerlab-{posix.geteuid()}/{status.st_dev:x}-{status.st_ino:x}-{posix.stat(sys.executable).st_ino:x}"
 
 
 def private(folder: str) -> bool:
@@ -37,7 +37,7 @@ def private(folder: str) -> bool:
 
 def fields(*, arguments: list[bytes], environment: dict[bytes, bytes], folder: bytes) -> bytes:
     """Gives the one message."""
-    words = [__version__.encode(), folder, b"%d" % len(arguments), *arguments, *(name + b"=" + value for name, value in environment.items())]
+    words = [PROTOCOL, folder, b"%d" % len(arguments), *arguments, *(name + b"=" + value for name, value in environment.items())]
     data = b"".join(word + b"\0" for word in words)
     return len(data).to_bytes(4, "big") + data
 
@@ -89,7 +89,8 @@ def _asked() -> "int | None":
         return None
     data = fields(arguments=[word.encode(*_NAMES) for word in sys.argv], environment=posix.environ, folder=posix.getcwdb())
     descriptors = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
-    for number in _FORWARDED:
+    forwarded = [number for number in _FORWARDED if _signal.getsignal(number) != _signal.SIG_IGN]
+    for number in forwarded:
         _signal.signal(number, lambda got, _: line.send(bytes([got])))
     sent = line.sendmsg([data], [(_SOL_SOCKET, _SCM_RIGHTS, descriptors)])
     while sent < len(data):
@@ -100,7 +101,7 @@ def _asked() -> "int | None":
     except OSError:
         answer = b""
     if answer == b"cold":
-        for number in _FORWARDED:
+        for number in forwarded:
             _signal.signal(number, _signal.default_int_handler if number == 2 else _signal.SIG_DFL)
         return None
     if len(answer) > 4:

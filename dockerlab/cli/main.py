@@ -205,6 +205,13 @@ def _ended(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # the folder was removed: only what uses it has to say so
+        return Path(os.environ.get("PWD", "/"))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Does one command line and ends the process with docker's exit code."""
     words = sys.argv[1:] if argv is None else argv
@@ -223,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
         return current()
 
     try:
-        outcome = perform(words, engine, surface, folder=Path.cwd(), program=program, variables=os.environ)
+        outcome = perform(words, engine, surface, folder=_here(), program=program, variables=os.environ)
         if outcome.value is not None and hasattr(outcome.value, "_repr_mimebundle_"):
             text = str(outcome.value)
             with told():

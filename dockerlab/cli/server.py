@@ -37,7 +37,6 @@ from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import wire
 from dockerlab.runtime.generate import Options, generate
 from dockerlab.store.files import locked
-from dockerlab.version import __version__
 
 __all__ = ["leave_one", "main"]
 
@@ -232,8 +231,8 @@ class _Server:
         line.settimeout(None)
         if data is None:
             raise OSError("cut short")
-        version, _, _ = data.partition(b"\0")
-        if uid != os.geteuid() or situation(pid) != self._situation or version != __version__.encode() or len(descriptors) != 3:
+        protocol, _, _ = data.partition(b"\0")
+        if uid != os.geteuid() or situation(pid) != self._situation or protocol != client.PROTOCOL or len(descriptors) != 3:
             raise OSError("somebody else's server")
         if not self._fresh():
             self._stale = True

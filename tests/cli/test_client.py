@@ -58,8 +58,14 @@ def until(wanted: Callable[[], bool]) -> bool:
     return False
 
 
-def made(tmp_path: Path, runtime: Path) -> Shim:
-    write_shim(tmp_path / "docker")
+def made(tmp_path: Path, runtime: Path, kind: str) -> Shim:
+    program = tmp_path / "docker"
+    write_shim(program)
+    first, _, rest = program.read_text().partition("\n")
+    if kind == "compiled" and "/client " not in first:
+        pytest.skip("no C compiler was at hand when the package was installed")
+    if kind == "interpreted":
+        program.write_text(f"#!{sys.executable} -SP\n{rest}")
     env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "DOCKERLAB_SERVER": "1"}
     (tmp_path / "here").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -68,10 +74,10 @@ def made(tmp_path: Path, runtime: Path) -> Shim:
     return Shim(tmp_path / "docker", env, tmp_path / "here")
 
 
-@pytest.fixture
-def cold(tmp_path: Path, runtime: Path) -> Shim:
+@pytest.fixture(params=["compiled", "interpreted"])
+def cold(request: pytest.FixtureRequest, tmp_path: Path, runtime: Path) -> Shim:
     """No server runs yet."""
-    return made(tmp_path, runtime)
+    return made(tmp_path, runtime, request.param)
 
 
 @pytest.fixture
@@ -101,6 +107,44 @@ def test_streams_folder_environment_and_exit_code_pass(shim: Shim) -> None:
     (shim.folder / "env").write_text("FROM_FILE=x\n")
     done = shim("run", "-i", "--rm", "-e", "MINE", "--env-file", "env", "busybox", "sh", "-c", 'cat; echo $MINE $FROM_FILE; echo err >&2; exit 42', stdin="typed\n", MINE="yours")
     assert (done.returncode, done.stdout, done.stderr) == (42, "typed\nyours x\n", "err\n")
+
+
+def test_the_compiled_client_starts_no_interpreter_when_a_server_runs(shim: Shim) -> None:
+    seen = shim("version", PYTHONVERBOSE="1").stderr  # an interpreter would tell what it imports
+    assert ("import " in seen) == ("/client " not in shim.program.read_text().partition("\n")[0])
+    assert "import " in shim("version", PYTHONVERBOSE="1", DOCKERLAB_SERVER="0").stderr
+
+
+def test_what_a_client_is_given_passes_as_it_is(shim: Shim) -> None:
+    odd = ["run", "--rm", "-e", "A", "-e", "B=", "busybox", "sh", "-c", 'printf "%s|" "$A" "$B" "$@"', "x", "", "a b", "é\n", "x" * 100_000]
+    done = subprocess.run([shim.program, *odd], env=shim.env | {"A": "ü=\n", "B": "\udcfe"}, cwd=shim.folder, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+    if b"lets nobody start a container" in done.stderr:
+        pytest.skip(done.stderr.decode())
+    assert done.stdout.decode() == "ü=\n|||a b|é\n|" + "x" * 100_000 + "|", done.stderr
+
+
+def test_closed_descriptors_and_a_folder_that_is_gone(shim: Shim) -> None:
+    (shim.folder / "gone").mkdir()
+    for words in ("<&- >&- 2>&-", "<&-", "2>&-"):
+        assert subprocess.run(["sh", "-c", f"{shim.program} version {words}"], env=shim.env, capture_output=True, timeout=20, check=False).returncode == 0
+    for word, code in (("version", 0), ("build .", 1)):
+        done = subprocess.run(["sh", "-c", f"cd gone; rmdir ../gone; {shim.program} {word}"], env=shim.env, cwd=shim.folder, capture_output=True, text=True, timeout=20, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+        (shim.folder / "gone").mkdir()
+
+
+def test_a_signal_that_is_ignored_stays_so(shim: Shim) -> None:
+    line = f"trap '' HUP; exec {shim.program} run --rm busybox sh -c 'echo up; sleep 3'"
+    process = subprocess.Popen(["sh", "-c", line], env=shim.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    if (first := process.stdout.readline()) != "up\n":
+        assert first == "" and process.wait(10)
+        pytest.skip("this host lets nobody start a container")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.kill()
+    process.communicate(timeout=10)
 
 
 def test_errors_are_the_same(shim: Shim) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dockerlab.errors import StoreError
 
@@ -45,16 +45,20 @@ class Cache:
             reason = "no space left on device" if "full" in str(error) else str(error)
             raise StoreError(f"cannot use {self._path}: {reason}", hint="free some space, or set DOCKERLAB_HOME to a folder of your own") from error
         except sqlite3.DatabaseError:
-            # Damaged, and of no value but speed.
-            for ending in ("", "-wal", "-shm"):
-                Path(f"{self._path}{ending}").unlink(missing_ok=True)
-            self._connection = self._open()
+            self._anew()
         return self
+
+    def _anew(self) -> None:
+        # Damaged, and of no value but speed.
+        for ending in ("", "-wal", "-shm"):
+            Path(f"{self._path}{ending}").unlink(missing_ok=True)
+        self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
         try:
-            for statement in ("pragma journal_mode=wal", "pragma synchronous=normal", *_TABLES):
+            # Not waiting for the disk: a killed process loses nothing by it, and what a power cut damages is made anew.
+            for statement in ("pragma journal_mode=wal", "pragma synchronous=off", *_TABLES):
                 connection.execute(statement)
             if connection.execute("pragma user_version").fetchone() == (0,):
                 _forget_lines(connection)
@@ -66,25 +70,32 @@ class Cache:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
+    def _asked(self, statement: str, *values: object) -> Any:
+        try:
+            row = self._connection.execute(statement, values).fetchone()
+        except sqlite3.OperationalError:  # a full disk: what is not noted will be done again
+            return None
+        except sqlite3.DatabaseError:
+            self._connection.close()
+            self._anew()
+            return None
+        return row[0] if row else None
+
     def get(self, key: str) -> str:
         """Gives the image id, "" for none."""
-        row = self._connection.execute("select image from steps where key = ?", (key,)).fetchone()
-        return str(row[0]) if row else ""
+        return str(self._asked("select image from steps where key = ?", key) or "")
 
     def put(self, key: str, image: str) -> None:
-        """Notes the image of a step; on a full disk it is not noted, and the step will be done again."""
-        with contextlib.suppress(sqlite3.OperationalError):
-            self._connection.execute("insert or replace into steps (key, image) values (?, ?)", (key, image))
+        """Notes the image of a step."""
+        self._asked("insert or replace into steps (key, image) values (?, ?)", key, image)
 
     def recall(self, origin: str) -> str:
         """Gives what the last build of a Dockerfile left, "" for none."""
-        row = self._connection.execute("select steps from builds where origin = ?", (origin,)).fetchone()
         try:
-            return zlib.decompress(row[0]).decode() if row else ""
+            return zlib.decompress(self._asked("select steps from builds where origin = ?", origin) or b"").decode()
         except (zlib.error, TypeError, UnicodeDecodeError):
             return ""
 
     def remember(self, origin: str, steps: str) -> None:
-        """Keeps what a build leaves for the next one; on a full disk it is not kept."""
-        with contextlib.suppress(sqlite3.OperationalError):
-            self._connection.execute("insert or replace into builds (origin, steps) values (?, ?)", (origin, zlib.compress(steps.encode(), 1)))
+        """Keeps what a build leaves for the next one."""
+        self._asked("insert or replace into builds (origin, steps) values (?, ?)", origin, zlib.compress(steps.encode(), 1))

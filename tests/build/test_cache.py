@@ -34,6 +34,22 @@ def test_a_damaged_cache_is_an_empty_one(tmp_path: Path, damage: bytes) -> None:
         assert cache.get("k") == "image"
 
 
+def test_damage_that_is_seen_only_when_a_page_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    with Cache(path) as cache:
+        for number in range(2000):
+            cache.put(str(number), "image" * 10)
+        cache.remember("here", "[1]")
+    data = bytearray(path.read_bytes())
+    data[3 * 4096 :] = b"\xa5" * (len(data) - 3 * 4096)  # as a power cut may leave it: its head says that all is well
+    path.write_bytes(data)
+    with Cache(path) as cache:
+        assert {cache.get(str(number)) for number in range(2000)} <= {"", "image" * 10}
+        assert cache.recall("here") in ("", "[1]")
+        cache.put("k", "image")
+        assert cache.get("k") == "image"
+
+
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="unable to open database file"), Cache(tmp_path / "none" / "cache.db"):
         pass

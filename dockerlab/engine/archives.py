@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,11 +17,11 @@ from dockerlab.layers import tar
 from dockerlab.layers.index import Entry
 from dockerlab.oci import bundle, platforms
 from dockerlab.oci.config import ImageConfig
-from dockerlab.oci.digest import DiffId, ImageId, digest_of, short
+from dockerlab.oci.digest import DiffId, Digest, ImageId, digest_of, short
 from dockerlab.oci.manifest import CONFIG, INDEX, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, MANIFEST, SCHEMA_2, SCHEMA_2_LIST, Descriptor, Index, Manifest
 from dockerlab.oci.reference import Reference
 from dockerlab.store import work
-from dockerlab.store.opening import open_layer
+from dockerlab.store.opening import compression, open_layer
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -98,12 +99,14 @@ def _written(files: dict[str, bytes | Path], write: Callable[[bytes], object]) -
 
 @dataclass(slots=True)
 class _Parts:
-    """What an archive held: small files in memory, large ones as drafts of the content store, links by where they lead."""
+    """What an archive held: small files in memory, large ones as drafts of the content store, links by where they lead; and the layers taken in of it."""
 
     engine: Engine
     small: dict[str, bytes] = field(default_factory=dict)
     large: dict[str, Path] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    layers: dict[DiffId, Descriptor] = field(default_factory=dict)
+    _digests: dict[Path, Digest] = field(default_factory=dict)
 
     def take(self, stream: tar.Reader) -> None:
         """Reads an archive once, from first to last: it may come through a pipe. Raises CorruptContent, UnsafeArchive."""
@@ -118,11 +121,16 @@ class _Parts:
                 held += entry.size
             elif entry.kind == "file":
                 self.fresh()
-                draft = self.engine.content.draft()
-                self.large[entry.path] = draft
-                with self.engine.content.unless_failed(draft), open(draft, "wb") as file:
-                    for block in body.blocks():
-                        file.write(block)
+                self.large[entry.path] = self._written(body.blocks())
+
+    def _written(self, blocks: Iterable[bytes]) -> Path:
+        draft, hasher = self.engine.content.draft(), hashlib.sha256()
+        with self.engine.content.unless_failed(draft), open(draft, "wb") as file:
+            for block in blocks:
+                hasher.update(block)
+                file.write(block)
+        self._digests[draft] = Digest(f"sha256:{hasher.hexdigest()}")
+        return draft
 
     def _forget(self, name: str) -> None:
         """An archive that names a path twice means the second."""
@@ -167,6 +175,12 @@ class _Parts:
         place = self.place(name)
         with open(self.large[place], "rb") if place in self.large else io.BytesIO(self.small[place]) as file:
             yield file
+
+    def given(self, name: str) -> tuple[Path, Digest]:
+        """Gives a file as a draft, which is the caller's now, and its digest; raises CorruptContent."""
+        place = self.place(name)
+        draft = self.large.pop(place) if place in self.large else self._written([self.small[place]])
+        return draft, self._digests[draft]
 
     def close(self) -> None:
         """Removes what nobody adopted."""
@@ -262,8 +276,9 @@ def _agreed(count: int, config: ImageConfig) -> None:
 
 def _layer(engine: Engine, parts: _Parts, path: str, diff_id: DiffId, *, wanted: Descriptor | None = None) -> Descriptor:
     """Takes a layer in as it is where it is compressed, else compressed; gives how it is stored. Raises CorruptContent where it is not what the config says."""
-    if wanted is None and (known := _known(engine, diff_id)):
-        return known
+    known = parts.layers.get(diff_id) or (_known(engine, diff_id) if wanted is None else None)
+    if known and (wanted is None or (known.digest, known.size) == (wanted.digest, wanted.size)):
+        return wanted or known
     parts.fresh()
     if wanted is not None and wanted.digest in engine.content and not parts.has(path):
         # It is here, but only its own bytes say which layer it is: what an archive says of them may be a lie.
@@ -271,15 +286,18 @@ def _layer(engine: Engine, parts: _Parts, path: str, diff_id: DiffId, *, wanted:
         if told["diff_id"] != diff_id or engine.content.path(wanted.digest).stat().st_size != wanted.size:
             raise CorruptContent(f"layer {short(diff_id)} is damaged", expected=diff_id, actual=told["diff_id"], hint="fetch the archive again")
         return wanted
-    draft = engine.content.draft()
-    with engine.content.unless_failed(draft), parts.opened(path) as file:
-        facts = engine.images.layers.copied(file, draft, as_it_is=wanted is not None)
-    if facts["diff_id"] != diff_id or (wanted is not None and (facts["digest"], facts["size"]) != (wanted.digest, wanted.size)):
-        draft.unlink(missing_ok=True)
-        raise CorruptContent(f"layer {short(diff_id)} is damaged", expected=diff_id, actual=facts["diff_id"], hint="fetch the archive again")
-    kind = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "": LAYER_TAR}[facts["compression"]]
+    with parts.opened(path) as file:
+        kind = compression(file)
+        made = not kind and wanted is None
+        draft, digest = (engine.content.draft(), None) if made else parts.given(path)
+        with engine.content.unless_failed(draft):
+            facts = work.compressed(file, str(draft)) if made else {**work.read_index(str(draft)), "digest": digest, "size": draft.stat().st_size}
+            if facts["diff_id"] != diff_id or (wanted is not None and (facts["digest"], facts["size"]) != (wanted.digest, wanted.size)):
+                raise CorruptContent(f"layer {short(diff_id)} is damaged", expected=diff_id, actual=facts["diff_id"], hint="fetch the archive again")
     stored, _ = engine.images.layers.adopt(draft, facts)
-    return wanted or Descriptor(media_type=kind, digest=stored.digest, size=stored.size, annotations=stored.annotations if facts["made"] else {})
+    media_type = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "": LAYER_TAR}[kind or ("gzip" if made else "")]
+    parts.layers[diff_id] = wanted or Descriptor(media_type=media_type, digest=stored.digest, size=stored.size, annotations=stored.annotations if made else {})
+    return parts.layers[diff_id]
 
 
 def _known(engine: Engine, diff_id: DiffId) -> Descriptor | None:

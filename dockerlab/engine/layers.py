@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from dockerlab.errors import CorruptContent, NotSupportedHere
 from dockerlab.layers import index
@@ -13,7 +13,7 @@ from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import ImageConfig
 from dockerlab.oci.digest import ChainId, DiffId, Digest, hexadecimal, short
 from dockerlab.oci.manifest import LAYER_GZIP, Descriptor, Manifest
-from dockerlab.store import opening, work
+from dockerlab.store import opening
 from dockerlab.store.files import publish
 from dockerlab.store.images import Record
 from dockerlab.store.native import NativeSnapshotter
@@ -40,13 +40,8 @@ class Layers:
         diff_id = DiffId(facts["diff_id"])
         self._engine.content.adopt(draft, Digest(facts["digest"]))
         publish(self._index(diff_id), facts["index"].encode())
-        notes = {"dockerlab.compressor": "isal 2, 1 MiB blocks, 256 KiB steps"}
+        notes = {"dockerlab.compressor": "isal 2 or stored, in 256 KiB pieces"}
         return Descriptor(media_type=LAYER_GZIP, digest=Digest(facts["digest"]), size=facts["size"], annotations=notes), diff_id
-
-    @staticmethod
-    def copied(file: BinaryIO, draft: Path, *, as_it_is: bool) -> dict[str, Any]:
-        """Writes a layer from elsewhere into a draft, for `adopt`; a plain tar is compressed, unless it is wanted `as_it_is`. Raises CorruptContent."""
-        return work.copied(file, str(draft), as_it_is=as_it_is)
 
     def table(self, descriptor: Descriptor, diff_id: DiffId) -> list[Entry]:
         """Gives a layer's table of contents; made again from the blob where it is missing or damaged."""

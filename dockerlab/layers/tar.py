@@ -5,6 +5,7 @@ Bytes depend on nothing but the entries: no user names, whole seconds, pax recor
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -250,6 +251,7 @@ def _text(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
 
 
+@functools.lru_cache(4096)  # of a layer's many headers most have the same owners, modes and times
 def _integer(field: bytes) -> int:
     if field[0] & 0x80:
         value = int.from_bytes(field, "big", signed=False) - (0x80 << 8 * (len(field) - 1))

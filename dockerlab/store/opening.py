@@ -13,7 +13,7 @@ from dockerlab.errors import CorruptContent
 from dockerlab.layers import tar
 from dockerlab.layers.index import STEP, Entry
 
-__all__ = ["compression", "contents", "open_layer"]
+__all__ = ["compression", "contents", "deflating", "open_layer"]
 
 _CHUNK = 1 << 16
 
@@ -66,7 +66,7 @@ class _Inflated:
     """A deflate stream from a place where its compressor had forgotten all before (RFC 1951); it has no checksum of its own."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._rest, self._inflate = file, b"", _zlib().decompressobj(-15)
+        self._file, self._rest, self._inflate = file, b"", deflating().decompressobj(-15)
 
     def read(self, size: int, /) -> bytes:
         while not self._inflate.eof and (data := self._rest or self._file.read(_CHUNK)):
@@ -95,7 +95,7 @@ class _Skimmed:
             self._place = place
         elif not number * STEP <= self._place <= place:
             self._blob.seek(self._points[number - 1] if number else 0)
-            self._stream = _Decompressed(_Inflated(self._blob), _zlib().error) if number else open_layer(self._blob)
+            self._stream = _Decompressed(_Inflated(self._blob), deflating().error) if number else open_layer(self._blob)
             self._place = number * STEP
         for _ in self.blocks(place - self._place):
             pass
@@ -111,8 +111,8 @@ class _Skimmed:
             yield block
 
 
-def _zlib() -> Any:
-    """Gives the library that inflates: isal where it is installed."""
+def deflating() -> Any:
+    """Gives the library that deflates and inflates: isal where it is installed, else zlib."""
     try:
         from isal import isal_zlib
     except ImportError:

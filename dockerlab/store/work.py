@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import zlib
 from collections import deque
@@ -24,7 +25,7 @@ from dockerlab.layers import archive, diff, index, owners, packing, tar
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 from dockerlab.store import exchange, recycling, trees
-from dockerlab.store.opening import compression, open_layer
+from dockerlab.store.opening import deflating, open_layer
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,16 +35,46 @@ __all__ = ["FUNCTIONS", "Compressor"]
 _BLOCK = 1 << 20
 _SMALL, _AHEAD = 4 << 20, 8
 _LEVEL = 2
+_GZIP = b"\x1f\x8b\x08" + bytes(6) + b"\xff"  # deflated, no name, no time, an unknown system
 
 
 class _Hashing:
-    def __init__(self, stream: Any) -> None:
+    """Gives a stream's bytes and hashes them. A thread inflates and hashes a large one ahead, while whoever reads it does the same with its files."""
+
+    def __init__(self, stream: tar.Reader) -> None:
         self._stream, self.hasher = stream, hashlib.sha256()
+        self._block, self._read = memoryview(b""), 0
+        self._lane: ThreadPoolExecutor | None = None
+        self._ahead: deque[Future[bytes]] = deque()
 
     def read(self, size: int, /) -> bytes:
-        block: bytes = self._stream.read(size)
+        given, self._block = bytes(self._block[:size]), self._block[size:]
+        while (lacking := size - len(given)) and (block := memoryview(self._fetched())):
+            given, self._block = given + block[:lacking], block[lacking:]
+        return given
+
+    def _next(self) -> bytes:
+        block = self._stream.read(_BLOCK)
         self.hasher.update(block)
         return block
+
+    def _fetched(self) -> bytes:
+        if self._lane is None:
+            block = self._next()
+            self._read += len(block)
+            if self._read > _SMALL:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._lane = ThreadPoolExecutor(1)
+                self._ahead.extend(self._lane.submit(self._next) for _ in range(_AHEAD))
+            return block
+        self._ahead.append(self._lane.submit(self._next))
+        return self._ahead.popleft().result()
+
+    def close(self) -> None:
+        """Ends the thread before the file is closed that it reads."""
+        if self._lane:
+            self._lane.shutdown(cancel_futures=True)
 
 
 def unpack(blob: str, media_type: str, target: str, style: dict[str, Any]) -> None:
@@ -54,8 +85,7 @@ def unpack(blob: str, media_type: str, target: str, style: dict[str, Any]) -> No
 
 def read_index(blob: str) -> dict[str, Any]:
     """Gives a layer's diff_id and table of contents without laying it down."""
-    with open(blob, "rb") as file:
-        stream = _Hashing(open_layer(file))
+    with open(blob, "rb") as file, contextlib.closing(_Hashing(open_layer(file))) as stream:
         table = _table(stream)
     return {"diff_id": "sha256:" + stream.hasher.hexdigest(), "index": index.encode(table).decode()}
 
@@ -82,41 +112,31 @@ class _Copying:
         return block
 
 
-def copied(file: BinaryIO, draft: str, *, as_it_is: bool) -> dict[str, Any]:
-    """Writes a layer from elsewhere into a draft and tells of it what `pack` tells, and how it is `compression`ed; raises CorruptContent, UnsafeArchive."""
-    kind = compression(file)
-    if not kind and not as_it_is:
-        target = Compressor(draft)
-        return {**target.close(_table(_Copying(file, target.write))), "compression": "gzip", "made": True}
-    outer, size = hashlib.sha256(), 0
-    with open(draft, "wb") as out:
-        while block := file.read(_BLOCK):
-            out.write(block)
-            outer.update(block)
-            size += len(block)
-    return {**read_index(draft), "digest": "sha256:" + outer.hexdigest(), "size": size, "compression": kind, "made": False}
+def compressed(file: BinaryIO, draft: str) -> dict[str, Any]:
+    """Writes a plain tar from elsewhere into a draft, compressed, and tells of it what `pack` tells; raises CorruptContent, UnsafeArchive."""
+    target = Compressor(draft)
+    return target.close(_table(_Copying(file, target.write)))
 
 
 class Compressor:
-    """Writes a layer's gzip stream to a file and hashes both sides. The bytes depend on the compressor's version and on the sizes of blocks alone.
+    """Writes a layer's gzip stream (RFC 1952) to a file and hashes both sides. The bytes depend on the compressor's version and on the sizes of pieces alone.
 
-    After each `index.STEP` bytes the compressor forgets what it has seen, so that a reader can begin there (zlib's manual, Z_FULL_FLUSH).
+    After each piece of `index.STEP` bytes the compressor forgets what it has seen, so that a reader can begin there (zlib's manual, Z_FULL_FLUSH).
+    A piece that hardly shrinks is stored as it is: whoever reads it has ten times less to do.
     Hashing, compressing and writing let go of the interpreter's lock, so a large layer keeps three threads busy; a small one needs none.
     """
 
     def __init__(self, path: str) -> None:
         self._file = open(path, "wb", buffering=0)
-        self._inner, self._outer, self.size, self.plain = hashlib.sha256(), hashlib.sha256(), 0, 0
+        self._inner, self._outer, self.size, self.plain, self._sum = hashlib.sha256(), hashlib.sha256(), 0, 0, 0
         self._points = list[int]()
         self._filling, self._held = bytearray(_BLOCK), 0
         self._lanes: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
         self._under_way: deque[Future[None]] = deque()
-        try:
-            from isal import isal_zlib
-
-            self._gzip: Any = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 31)
-        except ImportError:
-            self._gzip = zlib.compressobj(6, zlib.DEFLATED, 31)
+        library = deflating()
+        self._deflate: Any = library.compressobj(6 if library is zlib else _LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        self._crc32 = library.crc32
+        self._out(_GZIP)
 
     def write(self, block: bytes | memoryview) -> None:
         """Takes the next bytes of the tar."""
@@ -138,43 +158,51 @@ class Compressor:
             self._lanes = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         if self._lanes is None:
             self._inner.update(data)
-            self._out(self._squeezed(data))
+            self._written(self._squeezed(data))
             return
         # One thread a lane, so blocks stay in order; a few at a time, so memory stays small.
         while len(self._under_way) >= _AHEAD:
             self._under_way.popleft().result()
         squeezed = self._lanes[0].submit(self._squeezed, data)
-        self._under_way.append(self._lanes[1].submit(lambda: self._out(squeezed.result())))
+        self._under_way.append(self._lanes[1].submit(lambda: self._written(squeezed.result())))
         self._inner.update(data)
 
     def _squeezed(self, data: bytes) -> list[bytes]:
-        """Gives the compressed form of each STEP of a block; of the last block the last one stays unfinished."""
-        pieces = []
-        for start in range(0, len(data), index.STEP):
-            pieces.append(self._gzip.compress(data[start : start + index.STEP]))
-            if start + index.STEP <= len(data):
-                pieces[-1] += self._gzip.flush(zlib.Z_FULL_FLUSH)
-        return pieces
+        """Gives the compressed form of each piece of a block."""
+        self._sum = self._crc32(data, self._sum)
+        pieces = [data[start : start + index.STEP] for start in range(0, len(data), index.STEP)]
+        return [_smaller(piece, self._deflate.compress(piece) + self._deflate.flush(zlib.Z_FULL_FLUSH)) for piece in pieces]
 
-    def _out(self, pieces: list[bytes]) -> None:
+    def _written(self, pieces: list[bytes]) -> None:
         for data in pieces:
-            self._outer.update(data)
-            self.size += len(data)
+            self._out(data)
             self._points.append(self.size)
-            # A raw write on a disk that fills up takes a part of it, and says so only the next time.
-            while data:
-                data = data[self._file.write(data) :]
+
+    def _out(self, data: bytes) -> None:
+        self._outer.update(data)
+        self.size += len(data)
+        # A raw write on a disk that fills up takes a part of it, and says so only the next time.
+        while data:
+            data = data[self._file.write(data) :]
 
     def close(self, table: list[Entry]) -> dict[str, Any]:
         """Ends the stream; gives what is known of a layer with this table: both names, the compressed size, the number of entries, the table itself."""
         self._block(bytes(self._filling[: self._held]))
         while self._under_way:
             self._under_way.popleft().result()
-        self._out([self._gzip.flush()])
+        self._out(self._deflate.flush() + struct.pack("<II", self._sum, self.plain & 0xFFFFFFFF))
         self._file.close()
         names = {"digest": "sha256:" + self._outer.hexdigest(), "diff_id": "sha256:" + self._inner.hexdigest()}
         listed = index.encode(table, self._points[: self.plain // index.STEP]).decode()
         return {**names, "size": self.size, "entries": len(table), "index": listed}
+
+
+def _smaller(plain: bytes, deflated: bytes) -> bytes:
+    """Gives a piece deflated, or in stored blocks (RFC 1951, 3.2.4) where that is hardly longer."""
+    if len(deflated) < len(plain) - (len(plain) >> 5):
+        return deflated
+    parts = [plain[start : start + 0xFFFF] for start in range(0, len(plain), 0xFFFF)]
+    return b"".join(struct.pack("<BHH", 0, len(part), len(part) ^ 0xFFFF) + part for part in parts)
 
 
 def _owner(on_disk: bool, folder: str, lower: list[str], default: list[int]) -> packing.Owner:

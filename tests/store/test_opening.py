@@ -54,7 +54,7 @@ class Watched(io.BytesIO):
 
 def compressed(plain: bytes, folder: Path) -> tuple[bytes, dict[str, object]]:
     """Gives our own compressed form of a tar, and what is told of it."""
-    facts = work.copied(io.BytesIO(plain), str(folder / "draft"), as_it_is=False)
+    facts = work.compressed(io.BytesIO(plain), str(folder / "draft"))
     return (folder / "draft").read_bytes(), facts
 
 
@@ -74,8 +74,10 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {"plain": bytes, "gzip": gzip.compr
 @pytest.mark.parametrize("form", FORMS)
 def test_a_layer_from_elsewhere(form: str, plain: bytes, tmp_path: Path) -> None:
     blob = FORMS[form](plain)
-    table, points = ours(work.copied(io.BytesIO(blob), str(tmp_path / "draft"), as_it_is=True))
-    assert points == () and (tmp_path / "draft").read_bytes() == blob
+    (tmp_path / "draft").write_bytes(blob)
+    facts = work.read_index(str(tmp_path / "draft"))
+    table, points = ours(facts)
+    assert points == () and facts["diff_id"] == f"sha256:{hashlib.sha256(plain).hexdigest()}"
     assert {entry.path: entry.digest for entry in table if entry.kind == "file"} == {path: hashlib.sha256(data).digest() for path, data in FILES.items()}
     assert read(io.BytesIO(blob), table, points, list(FILES)) == FILES
 
@@ -145,7 +147,8 @@ def test_sparse_files_are_read_by_walking(tmp_path: Path) -> None:
     body[148:156] = b" " * 8
     body[148:156] = b"%06o\0 " % sum(body)
     raw = bytes(body) + b"data".ljust(512, b"\0") + packing.tar.END
-    table, points = ours(work.copied(io.BytesIO(raw), str(tmp_path / "draft"), as_it_is=True))
+    (tmp_path / "draft").write_bytes(raw)
+    table, points = ours(work.read_index(str(tmp_path / "draft")))
     whole = bytes(8192) + b"data"
     assert table == [Entry("hole", "file", 0o644, size=8196, digest=hashlib.sha256(whole).digest())]
     assert read(io.BytesIO(raw), table, points, ["hole"]) == {"hole": whole}

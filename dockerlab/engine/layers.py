@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dockerlab.errors import CorruptContent, NotSupportedHere
 from dockerlab.layers import index
+from dockerlab.layers.audit import Sifted
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import ImageConfig
@@ -24,8 +27,29 @@ if TYPE_CHECKING:
 __all__ = ["Layers"]
 
 
+T = TypeVar("T")
+# A table's file: its path, inode, time and size.
+_File = tuple[str, int, int, int]
+
+
+def _file(path: Path) -> _File:
+    status = os.stat(path)
+    return str(path), status.st_ino, status.st_mtime_ns, status.st_size
+
+
+@functools.lru_cache(16)
+def _table(file: _File) -> Sequence[Entry]:
+    with open(file[0], "rb") as opened:
+        return index.decode(opened.read())
+
+
+@functools.lru_cache(16)
+def _sifted(file: _File) -> Sifted:
+    return Sifted.of(_table(file))
+
+
 class Layers:
-    """An engine's layers."""
+    """An engine's layers. A kernel that looks into the same ones again and again reads the tables of the last few once."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -43,19 +67,27 @@ class Layers:
         notes = {"dockerlab.compressor": "isal 2 or stored, in 256 KiB pieces"}
         return Descriptor(media_type=LAYER_GZIP, digest=Digest(facts["digest"]), size=facts["size"], annotations=notes), diff_id
 
-    def table(self, descriptor: Descriptor, diff_id: DiffId) -> list[Entry]:
+    def table(self, descriptor: Descriptor, diff_id: DiffId) -> Sequence[Entry]:
         """Gives a layer's table of contents; made again from the blob where it is missing or damaged."""
+        return self._kept(_table, descriptor, diff_id)
+
+    def _kept(self, read: Callable[[_File], T], descriptor: Descriptor, diff_id: DiffId) -> T:
+        path = self._index(diff_id)
         try:
-            return index.decode(self._index(diff_id).read_bytes())
+            return read(_file(path))
         except (FileNotFoundError, CorruptContent):
             facts = self._engine.world.call("read_index", blob=str(self._engine.content.path(descriptor.digest)))
             self._check(diff_id, facts)
-            publish(self._index(diff_id), facts["index"].encode())
-            return index.decode(facts["index"].encode())
+            publish(path, facts["index"].encode())
+            return read(_file(path))
 
-    def tables(self, record: Record) -> list[list[Entry]]:
+    def tables(self, record: Record) -> list[Sequence[Entry]]:
         """Gives the tables of all layers of an image, base first."""
         return [self.table(descriptor, diff_id) for descriptor, diff_id in self.named(record)]
+
+    def sifted(self, record: Record) -> list[Sifted]:
+        """Gives the same for a scan."""
+        return [self._kept(_sifted, descriptor, diff_id) for descriptor, diff_id in self.named(record)]
 
     def union(self, record: Record) -> UnionView:
         """Gives what a container of the image would see, without unpacking anything."""

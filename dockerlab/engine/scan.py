@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.errors import InvalidArgument
-from dockerlab.layers.audit import Found, audit, file_capabilities, narrowed, reachers
+from dockerlab.layers.audit import Found, Sifted, audit, file_capabilities, narrowed, reachers
 from dockerlab.layers.index import Entry
 from dockerlab.widgets import setid
 from dockerlab.widgets.html import size_words
@@ -53,7 +53,7 @@ class Audit:
         layers, record = image._engine.images.layers, image.record
         self._made = [_instruction(entry.created_by or entry.comment) for entry in image.made]
         with tempfile.TemporaryDirectory(prefix="dockerlab-") as folder:
-            files = ImageFiles(layers, record, Path(folder), _that_matter(layers.tables(record)))
+            files = ImageFiles(layers, record, Path(folder), _that_matter(layers.sifted(record)))
             passwd, group = _rows(files, "etc/passwd"), _rows(files, "etc/group")
         self._union = files.union
         self._users = {int(row[2]): row[0] for row in reversed(passwd) if len(row) > 3 and _number(row[2])}
@@ -147,11 +147,10 @@ def _named(path: object, what: object) -> str | None:
     return f"{path}\0{what}" if isinstance(path, str) and isinstance(what, str) else None
 
 
-def _that_matter(tables: list[list[Entry]]) -> list[list[Entry]]:
+def _that_matter(layers: Sequence[Sifted]) -> Sequence[Sequence[Entry]]:
     """Gives the entries that a scan looks at; all of them where the names of users lie behind a symlink."""
-    names = {"etc", "etc/passwd", "etc/group"}
-    led = [entry for table in tables for entry in table if entry.kind == "symlink" and entry.path in names]
-    return tables if led else narrowed(tables, names)
+    chosen = narrowed(layers, names := ("etc", "etc/passwd", "etc/group"))
+    return [layer.table for layer in layers] if any(entry.kind == "symlink" and entry.path in names for table in chosen for entry in table) else chosen
 
 
 def _instruction(words: str) -> str:

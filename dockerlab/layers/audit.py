@@ -15,7 +15,7 @@ from dockerlab.layers.index import Entry, parent_of
 from dockerlab.layers.union import Seen, Sighting, UnionView
 from dockerlab.linux import capabilities
 
-__all__ = ["Fate", "Found", "audit", "file_capabilities", "narrowed", "reachers", "traits"]
+__all__ = ["Fate", "Found", "Sifted", "audit", "file_capabilities", "narrowed", "reachers", "traits"]
 
 Fate = Literal["acts", "cleared", "deleted", "replaced"]
 
@@ -42,21 +42,35 @@ def audit(union: UnionView) -> list[Found]:
     return sorted(found, key=lambda each: (each.fate != "acts", each.layer_after, each.path, each.layer))
 
 
-def narrowed(tables: Sequence[Sequence[Entry]], besides: Iterable[str] = ()) -> list[list[Entry]]:
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """A layer's table, and what `narrowed` asks of it whatever the other layers are: `paths` to keep, and its hard `links`."""
+
+    table: Sequence[Entry]
+    paths: frozenset[str]
+    links: tuple[Entry, ...]
+
+    @classmethod
+    def of(cls, table: Sequence[Entry]) -> Sifted:
+        """Goes through a table once."""
+        generous = [entry.path for entry in table if entry.mode & _GENEROUS or entry.xattrs]
+        return cls(table, frozenset([*generous, *_orphans(table)]), tuple(entry for entry in table if entry.kind == "link"))
+
+
+def narrowed(layers: Sequence[Sifted], besides: Iterable[str] = ()) -> list[list[Entry]]:
     """Gives, of each layer's table, what `audit` needs: files that may give rights, whatever becomes of them, and the folders above; and some paths besides.
 
     Of a distribution's ten thousand files that is some dozens, and what is joined of them is joined in no time.
     """
-    kept = {entry.path for table in tables for entry in table if entry.mode & _GENEROUS or entry.xattrs} | set(besides)
-    kept.update(*map(_orphans, tables))
-    links = [entry for table in tables for entry in table if entry.kind == "link"]
+    kept = set(besides).union(*(layer.paths for layer in layers))
+    links = [entry for layer in layers for entry in layer.links]
     # All names of one file: what is known of it stands at one of them.
     while more := {name for entry in links if (entry.path in kept) != (entry.link in kept) for name in (entry.path, entry.link)} - kept:
         kept |= more
     for path in list(kept):
         while path and (path := parent_of(path)) not in kept:
             kept.add(path)
-    return [[entry for entry in table if entry.path in kept] for table in tables]
+    return [[entry for entry in layer.table if entry.path in kept] for layer in layers]
 
 
 def _orphans(table: Iterable[Entry]) -> set[str]:

@@ -99,16 +99,16 @@ def _plain(entry: Entry) -> bool:
     return entry.path.isascii() and entry.link.isascii() and all(key.isascii() for key in entry.xattrs)
 
 
-def decode(raw: bytes) -> list[Entry]:
+def decode(raw: bytes) -> tuple[Entry, ...]:
     """Gives the table in `raw`; raises CorruptContent where it is none."""
     end = raw.find(b"\n") + 1
     points(raw[:end])
     try:
         entries = _DECODER.decode_lines(raw[end:])
         if raw.isascii() and b"\\u" not in raw:
-            return entries
+            return tuple(entries)
         # Asked here before a function is called: of ten thousand names there is hardly one.
-        return [entry if entry.path.isascii() and entry.link.isascii() and not entry.xattrs else _renamed(entry, _name) for entry in entries]
+        return tuple(entry if entry.path.isascii() and entry.link.isascii() and not entry.xattrs else _renamed(entry, _name) for entry in entries)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise _unreadable(error) from error
 

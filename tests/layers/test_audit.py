@@ -7,7 +7,7 @@ import struct
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dockerlab.layers.audit import Found, audit, file_capabilities, narrowed, reachers, traits
+from dockerlab.layers.audit import Found, Sifted, audit, file_capabilities, narrowed, reachers, traits
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
 
@@ -80,6 +80,6 @@ _ANY = st.one_of(
 @example([[Entry("a", "file", 0o4755)], [Entry("b", "file", PLAIN), Entry("a", "link", link="b")]], [])  # its second name tells what became of it
 def test_a_part_of_the_tables_says_the_same(layers: list[list[Entry]], besides: list[str]) -> None:
     """What was narrowed gives the same audit as the whole, and shows the same at the paths besides."""
-    whole, part = UnionView(layers), UnionView(narrowed(layers, besides))
+    whole, part = UnionView(layers), UnionView(narrowed([Sifted.of(layer) for layer in layers], besides))
     assert audit(part) == audit(whole)
     assert [part.get(path) for path in besides] == [whole.get(path) for path in besides]

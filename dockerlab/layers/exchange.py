@@ -65,7 +65,7 @@ def take(root: int, path: str, write: Write, *, name: str, owner: Owner, devices
             # Under its name, since a symlink's descriptor leads to what it points to.
             parent = _open(root, os.path.dirname(path.rstrip("/")) or "/", devices, follow=True)
             place = f"/proc/self/fd/{parent}/{os.path.basename(path.rstrip('/'))}"
-            items = packing.linked([("", place)], owner)
+            items = packing.linked([("", place, None)], owner)
         packing.pack(_named(items, name), write)
     finally:
         os.close(descriptor)
@@ -79,8 +79,8 @@ def _named(items: Iterator[Item], name: str) -> Iterator[Item]:
             yield msgspec.structs.replace(entry, path=path, link=link), place
 
 
-def _walk(place: str, path: str, devices: Collection[int]) -> Iterator[tuple[str, str]]:
-    yield path, f"{place}/." if not path else place
+def _walk(place: str, path: str, devices: Collection[int]) -> Iterator[packing.Place]:
+    yield path, f"{place}/." if not path else place, None
     status = os.stat(place) if not path else os.lstat(place)
     if stat.S_ISDIR(status.st_mode) and status.st_dev in devices:
         for name in sorted(os.listdir(place), key=os.fsencode):

@@ -15,11 +15,11 @@ from dockerlab.layers.diff import Change, xattrs
 from dockerlab.layers.index import Entry, Kind
 from dockerlab.layers.owners import Owned
 
-__all__ = ["OPAQUE_NAME", "WHITEOUT", "Archive", "Item", "Owner", "Write", "clamped", "describe", "linked", "marker", "pack", "pack_changes", "pack_tree"]
+__all__ = ["OPAQUE_NAME", "WHITEOUT", "Archive", "Item", "Owner", "Place", "Write", "clamped", "describe", "linked", "marker", "pack", "pack_changes", "pack_tree"]
 
 WHITEOUT = ".wh."
 OPAQUE_NAME = ".wh..wh..opq"
-_READ = 1 << 18
+_READ, _TOGETHER = 1 << 18, 1 << 16
 _KINDS: dict[int, Kind] = {
     stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char", stat.S_IFBLK: "block", stat.S_IFIFO: "fifo",
 }  # fmt: skip
@@ -27,6 +27,8 @@ _KINDS: dict[int, Kind] = {
 # Gives whose (path, place on disk, status) is, and of what device it is the note.
 Owner = Callable[[str, str, os.stat_result], Owned]
 Item = tuple[Entry, str]
+# A path, where it lies on disk, and its status there if that is known.
+Place = tuple[str, str, os.stat_result | None]
 Write = Callable[[bytes | memoryview], object]
 
 
@@ -34,9 +36,9 @@ def _as_on_disk(path: str, place: str, status: os.stat_result) -> Owned:
     return Owned(status.st_uid, status.st_gid)
 
 
-def describe(path: str, place: str, owner: Owner = _as_on_disk) -> Entry | None:
-    """Gives the entry for what lies at `place`; None for a socket, which no archive can hold."""
-    status = os.lstat(place)
+def describe(path: str, place: str, owner: Owner = _as_on_disk, status: os.stat_result | None = None) -> Entry | None:
+    """Gives the entry for what lies at `place`, where its `status` may be known; None for a socket, which no archive can hold."""
+    status = status or os.lstat(place)
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         return None
@@ -51,32 +53,32 @@ def describe(path: str, place: str, owner: Owner = _as_on_disk) -> Entry | None:
 
 def pack_changes(changes: Iterable[Change], owner: Owner = _as_on_disk) -> Iterator[Item]:
     """Yields what a layer holds for these changes; a deletion becomes a whiteout."""
-    places: list[tuple[str, str]] = []
+    places: list[Place] = []
     for change in changes:
         if change.kind == "D":
             yield Entry(change.path, "whiteout"), ""
         else:
-            places.append((change.path, change.place))
+            places.append((change.path, change.place, None))
     yield from linked(places, owner)
 
 
 def pack_tree(root: tuple[str, ...], owner: Owner = _as_on_disk, *, skip: frozenset[str] = frozenset()) -> Iterator[Item]:
     """Yields the whole merged view of `root` (one folder, or several joined, newest first)."""
-    yield from linked([(found.path, found.place) for found in folders.walk(root) if found.path and found.path not in skip], owner)
+    yield from linked([(found.path, found.place, found.stat) for found in folders.walk(root) if found.path and found.path not in skip], owner)
 
 
-def linked(places: Iterable[tuple[str, str]], owner: Owner = _as_on_disk) -> Iterator[Item]:
-    """Yields an entry for each (path, place on disk); one that is a file which was there already is a hard link to it."""
+def linked(places: Iterable[Place], owner: Owner = _as_on_disk) -> Iterator[Item]:
+    """Yields an entry for each place; one that is a file which was there already is a hard link to it."""
     first: dict[tuple[int, int], str] = {}
-    for path, place in places:
-        status = os.lstat(place)
+    for path, place, known in places:
+        status = known or os.lstat(place)
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1 and key in first:
             owned = owner(path, place, status)
             yield Entry(path, "link", stat.S_IMODE(status.st_mode), owned.uid, owned.gid, 0, status.st_mtime_ns // 10**9, first[key]), place
             continue
         first[key] = path
-        entry = describe(path, place, owner)
+        entry = describe(path, place, owner, status)
         if entry is not None:
             yield entry, place
 
@@ -96,13 +98,20 @@ class Archive:
 
     def add(self, entry: Entry, content: Iterable[bytes | memoryview] = ()) -> None:
         """Writes an entry; a file with its content, which has to have the size that was said."""
-        self._put(tar.header(marker(entry) if entry.marker else entry))
-        if entry.kind == "file":
-            place, hasher = self._place, hashlib.sha256()
-            for block in content:
-                hasher.update(block)
-                self._put(block)
-            if entry.size % tar.BLOCK:
+        header = tar.header(marker(entry) if entry.marker else entry)
+        if entry.kind != "file":
+            self._put(header)
+        else:
+            place, hasher = self._place + len(header), hashlib.sha256()
+            if entry.size <= _TOGETHER:  # handing three parts on takes longer than joining them
+                data = b"".join(map(bytes, content))
+                hasher.update(data)
+                self._put(b"".join((header, data, tar.padding(entry.size))))
+            else:
+                self._put(header)
+                for block in content:
+                    hasher.update(block)
+                    self._put(block)
                 self._put(tar.padding(entry.size))
             entry = msgspec.structs.replace(entry, digest=hasher.digest(), place=place)
         self.table.append(entry)
@@ -139,10 +148,13 @@ def _content(entry: Entry, place: str, buffer: memoryview) -> Iterator[memoryvie
     left = entry.size
     if not left:
         return
-    with open(place, "rb", buffering=0) as file:
+    file = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         while left:
-            count = file.readinto(buffer[:left])
+            count = os.readv(file, [buffer[:left]])
             if not count:
                 raise CorruptContent(f"/{entry.path} became shorter while it was read", hint="stop the program that writes it, then try again")
             left -= count
             yield buffer[:count]
+    finally:
+        os.close(file)

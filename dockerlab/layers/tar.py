@@ -49,6 +49,7 @@ class Limits:
 # Writing
 
 
+@functools.lru_cache(4096)
 def _number(value: int, width: int) -> bytes | None:
     text = b"%0*o" % (width - 1, value) if value >= 0 else b""
     return text + b"\0" if 0 < len(text) < width else None
@@ -83,12 +84,13 @@ def header(entry: Entry) -> bytes:
     if target is None:
         records.append(_record("linkpath", link))
     size = entry.size if entry.kind == "file" else 0
-    fields = {"size": (size, 12), "uid": (entry.uid, 8), "gid": (entry.gid, 8), "mtime": (entry.mtime, 12)}
-    octal = {key: _number(value, width) for key, (value, width) in fields.items()}
-    records += [_record(key, str(fields[key][0]).encode()) for key, text in octal.items() if text is None]
+    fields = (("uid", entry.uid, 8), ("gid", entry.gid, 8), ("size", size, 12), ("mtime", entry.mtime, 12))
+    octal = [_number(value, width) for _, value, width in fields]
+    if None in octal:
+        records += [_record(key, str(value).encode()) for (key, value, _), text in zip(fields, octal, strict=True) if text is None]
     # A pax key ends at its first "="; the escapes are GNU tar's.
     records += [_record(_XATTR + key.replace("%", "%25").replace("=", "%3D"), value) for key, value in sorted(entry.xattrs.items())]
-    numbers = {key: text or bytes(fields[key][1]) for key, text in octal.items()}
+    numbers = b"".join([text or bytes(width) for (_, _, width), text in zip(fields, octal, strict=True)])
     prefix, short = parts or (b"", name[:100])
     own = _ustar(short, prefix, target if target is not None else link[:100], _TYPES[entry.kind], stat.S_IMODE(entry.mode), numbers, entry.device)
     return (_pax(b"".join(records)) if records else b"") + own
@@ -103,19 +105,23 @@ def _is_utf8(name: bytes) -> bool:
 
 
 def _pax(records: bytes) -> bytes:
-    numbers = {"size": b"%011o\0" % len(records), "uid": b"0000000\0", "gid": b"0000000\0", "mtime": b"00000000000\0"}
+    numbers = b"0000000\0" * 2 + b"%011o\0" % len(records) + b"00000000000\0"
     return _ustar(b"././@PaxHeader", b"", b"", b"x", 0o644, numbers, (0, 0)) + records + padding(len(records))
 
 
-def _ustar(name: bytes, prefix: bytes, link: bytes, kind: bytes, mode: int, numbers: Mapping[str, bytes], device: tuple[int, int]) -> bytes:
-    block = b"".join(
-        [
-            name.ljust(100, b"\0"), b"%07o\0" % mode, numbers["uid"], numbers["gid"], numbers["size"], numbers["mtime"], b" " * 8, kind,
-            link.ljust(100, b"\0"), b"ustar\x0000", bytes(64), b"%07o\0" % min(device[0], 0o7777777), b"%07o\0" % min(device[1], 0o7777777),
-            prefix.ljust(155, b"\0"), bytes(12),
-        ]
-    )  # fmt: skip
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+def _ustar(name: bytes, prefix: bytes, link: bytes, kind: bytes, mode: int, numbers: bytes, device: tuple[int, int]) -> bytes:
+    start = name.ljust(100, b"\0") + b"%07o\0" % mode + numbers
+    rest, weight = _rest(kind, link, device, prefix)
+    # The checksum counts its own place as eight blanks.
+    return start + b"%06o\0 " % (sum(start) + 8 * 32 + weight) + rest
+
+
+@functools.lru_cache(512)  # most entries are files in few folders, and their headers end alike
+def _rest(kind: bytes, link: bytes, device: tuple[int, int], prefix: bytes) -> tuple[bytes, int]:
+    """Gives a header's bytes after the checksum, and their sum."""
+    numbers = b"%07o\0" % min(device[0], 0o7777777) + b"%07o\0" % min(device[1], 0o7777777)
+    rest = kind + link.ljust(100, b"\0") + b"ustar\x0000" + bytes(64) + numbers + prefix.ljust(155, b"\0") + bytes(12)
+    return rest, sum(rest)
 
 
 def padding(size: int) -> bytes:

@@ -11,7 +11,7 @@ SUITES := tests/engine tests/notebooks tests/cli
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-$(VENV)/ready: pyproject.toml tools/bootstrap.py tools/hatch_build.py
+$(VENV)/ready: pyproject.toml tools/bootstrap.py tools/hatch_build.py dockerlab/cli/client.c
 	$(PYTHON) tools/bootstrap.py $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab,test,lint,zstd]'
 	@touch $@

@@ -124,8 +124,9 @@ static int asked(const char *python, int count, char **words)
         return -1;
     if (getsockopt(line, SOL_SOCKET, SO_PEERCRED, &peer, &length) || peer.uid != geteuid() || !(data = message(count, words, &size)))
         return -1;
+    /* Only the end of a terminal may be somebody's not to hear of (nohup(1)): see client.py. */
     for (int i = 0; i < 5; i++)
-        if (!sigaction(forwarded[i], NULL, &before) && before.sa_handler != SIG_IGN)
+        if (forwarded[i] != SIGHUP || (!sigaction(SIGHUP, NULL, &before) && before.sa_handler != SIG_IGN))
             sigaction(forwarded[i], &action, NULL);
     if (!handed_over(data, size))
         return -1;

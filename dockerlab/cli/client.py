@@ -89,7 +89,8 @@ def _asked() -> "int | None":
         return None
     data = fields(arguments=[word.encode(*_NAMES) for word in sys.argv], environment=posix.environ, folder=posix.getcwdb())
     descriptors = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
-    forwarded = [number for number in _FORWARDED if _signal.getsignal(number) != _signal.SIG_IGN]
+    # Only the end of a terminal may be somebody's not to hear of, nohup(1); docker's client hears the others even where a shell has its background jobs ignore them.
+    forwarded = [number for number in _FORWARDED if number != 1 or _signal.getsignal(number) != _signal.SIG_IGN]
     for number in forwarded:
         _signal.signal(number, lambda got, _: line.send(bytes([got])))
     sent = line.sendmsg([data], [(_SOL_SOCKET, _SCM_RIGHTS, descriptors)])

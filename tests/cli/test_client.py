@@ -133,7 +133,7 @@ def test_closed_descriptors_and_a_folder_that_is_gone(shim: Shim) -> None:
         (shim.folder / "gone").mkdir()
 
 
-def test_a_signal_that_is_ignored_stays_so(shim: Shim) -> None:
+def test_a_hangup_that_is_ignored_stays_so(shim: Shim) -> None:
     line = f"trap '' HUP; exec {shim.program} run --rm busybox sh -c 'echo up; sleep 3'"
     process = subprocess.Popen(["sh", "-c", line], env=shim.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -112,10 +112,10 @@ def test_another_user_is_really_stopped(engine: Engine) -> None:
     script = (
         "id -u; id -g; grep CapEff /proc/self/status 2>/dev/null | cut -f2; touch /tmp/mine && echo made; cat /etc/passwd | head -c 4; echo; echo x > /dev/null && echo null; "
         "for f in /x /etc/z /root/y /bin/new; do touch $f 2>/dev/null && echo WROTE $f; done; cat /etc/shadow 2>/dev/null && echo READ; rm -f /bin/vi 2>/dev/null; "
-        "echo more >> /etc/passwd; ls /root 2>/dev/null && echo LISTED; ls /bin/vi"
+        "(echo more >> /etc/passwd) 2>/dev/null; ls /root 2>/dev/null && echo LISTED; ls /bin/vi"
     )
     container, text = run(engine, "sh", "-c", script, user="1000:1000")
-    lines = [line for line in text.splitlines() if "can't create" not in line]
+    lines = text.splitlines()
     if engine.capabilities.tier == "chroot":  # which has no /proc
         lines[2:2] = ["0000000000000000"]
     assert lines == ["1000", "1000", "0000000000000000", "made", "root", "null", "/bin/vi"]

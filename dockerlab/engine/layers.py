@@ -64,7 +64,7 @@ class Layers:
         diff_id = DiffId(facts["diff_id"])
         self._engine.content.adopt(draft, Digest(facts["digest"]))
         publish(self._index(diff_id), facts["index"].encode())
-        notes = {"dockerlab.compressor": "isal 2 or stored, in 256 KiB pieces"}
+        notes = {"dockerlab.compressor": facts["compressor"]} if "compressor" in facts else {}
         return Descriptor(media_type=LAYER_GZIP, digest=Digest(facts["digest"]), size=facts["size"], annotations=notes), diff_id
 
     def table(self, descriptor: Descriptor, diff_id: DiffId) -> Sequence[Entry]:

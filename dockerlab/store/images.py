@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,13 +41,16 @@ class ImageStore:
         self._path, self._lock, self._content = root / "index.json", root / "index.lock", content
         self._seen: tuple[tuple[int, int, int], list[Record]] = (0, 0, 0), []
 
+    def _mark(self) -> tuple[int, int, int]:
+        # Each change is a new file: one that is the same file is the same list.
+        status = os.stat(self._path)
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
     def _load(self) -> list[Record]:
         try:
-            status = os.stat(self._path)
+            mark = self._mark()
         except FileNotFoundError:
             return []
-        # Each change is a new file: one that is the same file is the same list.
-        mark = status.st_ino, status.st_mtime_ns, status.st_size
         if self._seen[0] != mark:
             self._seen = mark, self._read()
         return list(self._seen[1])
@@ -67,11 +70,13 @@ class ImageStore:
     def _identify(self, descriptor: Descriptor) -> ImageId:
         return ImageId(Manifest.decode(self._content.read(descriptor.digest)).config.digest)
 
-    def _save(self, records: Iterable[Record], *, sync: bool) -> None:
+    def _save(self, records: Sequence[Record], *, sync: bool) -> None:
         lines = [self._line(record, name) for record in records for name in (record.names or ("",))]
         if sync:
             self._content.sync()
         publish(self._path, msgspec.json.format(Index(manifests=tuple(lines)).encode(), indent=1), sync=True)
+        # Whoever holds the lock knows what the file says now.
+        self._seen = self._mark(), [replace(record, names=tuple(sorted(record.names))) if len(record.names) > 1 else record for record in records]
 
     @staticmethod
     def _line(record: Record, name: str) -> Descriptor:

@@ -247,3 +247,19 @@ def test_a_read_only_disk_is_said_and_can_be_read(tmp_path: Path) -> None:
         images.untag("docker.io/library/base:latest")
 
     assert "read-only" in on_small_disk(tmp_path, syscalls.MS_RDONLY, change)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(["add", "name", "tag", "untag", "forget"]), st.integers(0, 4), st.sampled_from(["a", "z:1", "m/n", "a:0"])), max_size=12))
+def test_who_changed_the_index_knows_what_a_reader_reads(tmp_path_factory: pytest.TempPathFactory, deeds: list[tuple[str, int, str]]) -> None:
+    root = tmp_path_factory.mktemp("store")
+    images = opened(root)
+    for deed, number, name in deeds:
+        image = add(images, str(number), name if deed == "name" else "")
+        if deed == "tag":
+            images.tag(image, Reference.parse(name), f"2020-01-0{number + 1}T00:00:00Z")
+        elif deed == "untag":
+            images.untag(str(Reference.parse(name).tagged()))
+        elif deed == "forget":
+            images.forget(image)
+        assert images.records() == opened(root).records()

@@ -86,11 +86,11 @@ def linked(places: Iterable[Place], owner: Owner = _as_on_disk) -> Iterator[Item
 class Archive:
     """A layer's tar that is being written; `table` becomes its table of contents.
 
-    `write` has to be done with a block when it returns: others come in the same memory.
+    `write` has to be done with a block when it returns: others come in the same memory. Without `digests` a table is for nobody who looks for content.
     """
 
-    def __init__(self, write: Write) -> None:
-        self._write, self._place, self.table = write, 0, list[Entry]()
+    def __init__(self, write: Write, *, digests: bool = True) -> None:
+        self._write, self._digests, self._place, self.table = write, digests, 0, list[Entry]()
 
     def _put(self, block: bytes | memoryview) -> None:
         self._write(block)
@@ -105,15 +105,15 @@ class Archive:
             place, hasher = self._place + len(header), hashlib.sha256()
             if entry.size <= _TOGETHER:  # handing three parts on takes longer than joining them
                 data = b"".join(map(bytes, content))
-                hasher.update(data)
+                hasher.update(data if self._digests else b"")
                 self._put(b"".join((header, data, tar.padding(entry.size))))
             else:
                 self._put(header)
                 for block in content:
-                    hasher.update(block)
+                    hasher.update(block if self._digests else b"")
                     self._put(block)
                 self._put(tar.padding(entry.size))
-            entry = msgspec.structs.replace(entry, digest=hasher.digest(), place=place)
+            entry = msgspec.structs.replace(entry, digest=hasher.digest() if self._digests else b"", place=place)
         self.table.append(entry)
 
     def end(self) -> list[Entry]:
@@ -122,9 +122,9 @@ class Archive:
         return self.table
 
 
-def pack(items: Iterable[Item], write: Write) -> list[Entry]:
+def pack(items: Iterable[Item], write: Write, *, digests: bool = True) -> list[Entry]:
     """Writes the items as a tar (see `Archive`) and gives the layer's table of contents."""
-    archive, buffer = Archive(write), memoryview(bytearray(_READ))
+    archive, buffer = Archive(write, digests=digests), memoryview(bytearray(_READ))
     for entry, place in items:
         archive.add(entry, _content(entry, place, buffer))
     return archive.end()

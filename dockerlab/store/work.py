@@ -271,13 +271,13 @@ def export(descriptor: int, folders: list[str], on_disk: bool, below: list[str] 
         fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _BLOCK)
     with open(descriptor, "wb", buffering=_BLOCK >> 4, closefd=False) as file:
         items = packing.pack_tree(tuple(folders), _owner(on_disk, folders[0], below or [], [0, 0]))
-        packing.pack(((entry, place) for entry, place in items if not any(entry.path.startswith(f"{path}/") for path in apart)), file.write)
+        packing.pack(((entry, place) for entry, place in items if not any(entry.path.startswith(f"{path}/") for path in apart)), file.write, digests=False)
 
 
 def join(folders: list[str], target: str, on_disk: bool) -> None:
     """Lays what layers (newest first, in the overlay form) show together down in one folder."""
     with tempfile.TemporaryFile(dir=os.path.dirname(target)) as file:
-        packing.pack(packing.pack_tree(tuple(folders), _owner(on_disk, folders[0], [], [0, 0])), file.write)
+        packing.pack(packing.pack_tree(tuple(folders), _owner(on_disk, folders[0], [], [0, 0])), file.write, digests=False)
         file.seek(0)
         archive.apply(file, target, archive.Style(owners=on_disk, devices=on_disk, notes=not on_disk))
 

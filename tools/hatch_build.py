@@ -68,7 +68,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     """Runs before a wheel, and before an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Fetches and compiles what is not there yet, and adds it to what is built."""
+        """Fetches what is not there yet, compiles, and adds both to what is built."""
         self._terminal(build_data)
         self._client(build_data)
 

@@ -136,7 +136,8 @@ def write_shim(path: Path) -> None:
     """Writes a `docker` that means dockerlab."""
     path.parent.mkdir(parents=True, exist_ok=True)
     code, client = _CODE.format(package=str(Path(__file__).parents[2])), str(Path(__file__).parents[1] / "cli" / "client")
-    ways = ((client, sys.executable), (sys.executable, "-SP"))[not os.access(client, os.X_OK) :]
+    ways = [(client, sys.executable)] if os.access(client, os.X_OK) else []
+    ways.append((sys.executable, "-SP"))
     # The kernel reads 127 bytes of a first line at least, and ends the program's name at a blank; execve(2).
     first = next((line for way in ways if " " not in way[0] and len(os.fsencode(line := f"#!{' '.join(way)}\n")) < 128), "")
     path.write_text(first + code if first else f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S -P -c {shlex.quote(code)} "$@"\n')

@@ -295,7 +295,7 @@ def _layer(engine: Engine, parts: _Parts, path: str, diff_id: DiffId, *, wanted:
             if facts["diff_id"] != diff_id or (wanted is not None and (facts["digest"], facts["size"]) != (wanted.digest, wanted.size)):
                 raise CorruptContent(f"layer {short(diff_id)} is damaged", expected=diff_id, actual=facts["diff_id"], hint="fetch the archive again")
     stored, _ = engine.images.layers.adopt(draft, facts)
-    media_type = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "": LAYER_TAR}[kind or ("gzip" if made else "")]
+    media_type = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "": LAYER_TAR}["gzip" if made else kind]
     parts.layers[diff_id] = wanted or Descriptor(media_type=media_type, digest=stored.digest, size=stored.size, annotations=stored.annotations)
     return parts.layers[diff_id]
 

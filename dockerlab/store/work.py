@@ -133,8 +133,9 @@ class Compressor:
         self._lanes: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
         self._under_way: deque[Future[None]] = deque()
         library = deflating()
-        self._how = "zlib 6" if library is zlib else "isal 2"
-        self._deflate: Any = library.compressobj(int(self._how[-1]), zlib.DEFLATED, -zlib.MAX_WBITS)
+        name, level = ("zlib", 6) if library is zlib else ("isal", 2)
+        self._how = f"{name} {level} or stored, in 256 KiB pieces"
+        self._deflate: Any = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._crc32 = library.crc32
         self._out(_GZIP)
 
@@ -194,7 +195,7 @@ class Compressor:
         self._file.close()
         names = {"digest": "sha256:" + self._outer.hexdigest(), "diff_id": "sha256:" + self._inner.hexdigest()}
         listed = index.encode(table, self._points[: self.plain // index.STEP]).decode()
-        return {**names, "size": self.size, "entries": len(table), "index": listed, "compressor": f"{self._how} or stored, in 256 KiB pieces"}
+        return {**names, "size": self.size, "entries": len(table), "index": listed, "compressor": self._how}
 
 
 def _smaller(plain: bytes, deflated: bytes) -> bytes:

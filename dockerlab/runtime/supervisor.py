@@ -381,7 +381,8 @@ class Supervisor:
             if code is not None and not events and not self.streams.late:
                 # Whoever still holds the pipe's other end is no process of the container: they all ended with the first.
                 break
-        os.waitpid(self.parent, 0)
+        with contextlib.suppress(ChildProcessError):  # where no pid namespace ends the rest, an end that was noted early took leave of the parent too
+            os.waitpid(self.parent, 0)
         self.first = 0
         self._deaf()
         self.finish()

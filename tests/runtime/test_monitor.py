@@ -44,6 +44,16 @@ def test_a_slow_reader_gets_all_of_it(engine: Engine, pipe: tuple[int, int]) -> 
     assert session.next() == {"exit": 0}
 
 
+def test_output_is_there_after_the_end_for_a_reader_who_comes_late(engine: Engine, pipe: tuple[int, int]) -> None:
+    container, session = begun(engine, Attach(None, pipe[1]), "sh", "-c", "head -c 100000 /dev/zero; echo end")
+    assert container.wait() == 0
+    out = b""
+    while not out.endswith(b"end\n"):
+        out += os.read(pipe[0], 1 << 16)
+    assert len(out) == 100004
+    assert session.next() == {"exit": 0}
+
+
 def test_an_input_that_nobody_takes_costs_nothing(engine: Engine, pipe: tuple[int, int]) -> None:
     os.set_blocking(pipe[1], False)
     container, _session = begun(engine, Attach(pipe[0]), "sleep", "100", interactive=True)

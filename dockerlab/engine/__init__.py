@@ -30,6 +30,7 @@ from dockerlab.runtime.world import World
 from dockerlab.store import files
 from dockerlab.store.containers import ContainerStore
 from dockerlab.store.content import ContentStore
+from dockerlab.store.holds import Holds
 from dockerlab.store.images import ImageStore
 from dockerlab.store.journal import Journal
 from dockerlab.store.native import NativeSnapshotter
@@ -59,6 +60,7 @@ class Engine:
         # The same for what is pulled because it is not here: (why, name, what happens) are told as they come.
         self.follow: Callable[[str, Reference, Iterable[Event]], object] = lambda why, reference, events: deque(events, maxlen=0)
         self.journal = Journal(self.home)
+        self.holds = Holds(self.home)
         self.images = Images(self)
         self.places = Places(self.home)
         self.containers = Containers(self)

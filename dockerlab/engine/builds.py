@@ -55,21 +55,21 @@ class Builds:
             trace.hear(event)
             emit(event)
 
-        with fixed_date(reproducible), self._cache() as cache:
+        with fixed_date(reproducible), self._cache() as cache, self._engine.holds.begin() as hold:
             builder = Builder(
-                Executor(self._engine, around or Around()), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
+                Executor(self._engine, around or Around(), hold), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
                 origin=origin or _origin(context, name, tags), emit=told,
             )  # fmt: skip
             try:
                 image = builder.build(parsed, target=target)
             finally:
                 self._engine.image_store.settle()
-        if not image:
-            raise BuildFailed("No image was generated. Is your Dockerfile empty?", hint="add an instruction behind FROM scratch")
-        for reference in references:
-            self._engine.images.tag(image, str(reference))
-        emit(ImageBuilt(image, tuple(r.tagged().familiar for r in references)))
-        return Built(self._engine, self._engine.images.get(image).record, trace)
+            if not image:
+                raise BuildFailed("No image was generated. Is your Dockerfile empty?", hint="add an instruction behind FROM scratch")
+            for reference in references:
+                self._engine.images.tag(image, str(reference))
+            emit(ImageBuilt(image, tuple(r.tagged().familiar for r in references)))
+            return Built(self._engine, self._engine.images.get(image).record, trace)
 
     def foresee(
         self, dockerfile: str, context: Path | Context, *, name: str = "Dockerfile", build_args: Mapping[str, str] | None = None, no_cache: bool = False, target: str = "",

@@ -20,14 +20,21 @@ Told = tuple[str, str]
 
 
 class Deletion:
-    """One removal; yields ("Untagged" | "Deleted", what) as it happens."""
+    """One removal, in which no build takes hold of anything; yields ("Untagged" | "Deleted", what)."""
 
     def __init__(self, engine: Engine, *, force: bool, prune: bool) -> None:
         self._engine, self._images, self._containers = engine, engine.image_store, engine.container_store
         self._force, self._prune, self._journal = force, prune, engine.journal
+        self._held = set[str]()
 
     def run(self, image: Image, name: str) -> Iterator[Told]:
         """Removes what `name` means: a name of the image, or by an id all of it. Raises InUse."""
+        with self._engine.holds.closed() as self._held:
+            told = list(self._run(image, name))
+        yield from told
+        self._engine.system.collect()
+
+    def _run(self, image: Image, name: str) -> Iterator[Told]:
         reference = self._by_name(image, name)
         single = len(image.record.names) <= 1
         if reference:
@@ -40,7 +47,6 @@ class Deletion:
             self._refuse(image.id, named=True)
             yield from self._untag(image.id, image.record.names)
         yield from self._delete(image.id, quiet=bool(reference))
-        self._engine.system.collect()
 
     @staticmethod
     def _by_name(image: Image, name: str) -> str:
@@ -82,6 +88,8 @@ class Deletion:
         hard, soft = f"conflict: unable to delete {short(ident)} (cannot be forced) -", f"conflict: unable to delete {short(ident)} (must be forced) -"
         if any(r.parent == ident for r in self._images.records()):
             raise InUse(f"{hard} image has dependent child images", hint="remove those first: docker images -a shows them")
+        if ident in self._held:
+            raise InUse(f"{hard} image is being used by a build", hint="let the build end first")
         if running:
             raise _held(f"{hard} image is being used by running container {running[0].id[:12]}", running[0].name)
         if self._force:

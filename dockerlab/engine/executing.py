@@ -31,6 +31,7 @@ from dockerlab.oci.platforms import architecture
 from dockerlab.runtime.users import LARGEST
 from dockerlab.store import opening, work
 from dockerlab.store.files import locked
+from dockerlab.store.holds import Hold
 from dockerlab.store.trees import remove
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ class Around:
 
 
 class Executor:
-    """Does the steps of one build; `build.steps.Host`."""
+    """Does the steps of one build; `build.steps.Host`. What it comes to and makes is held, where a hold is given."""
 
-    def __init__(self, engine: Engine, around: Around) -> None:
-        self._engine, self._around = engine, around
+    def __init__(self, engine: Engine, around: Around, hold: Hold | None = None) -> None:
+        self._engine, self._around, self._hold = engine, around, hold
 
     @property
     def platform(self) -> str:
@@ -79,7 +80,20 @@ class Executor:
         given = self._around.contexts.get(reference.lower())
         if isinstance(given, Path):
             raise BuildFailed(f"{reference} is a folder, and no stage begins with one", hint=f"COPY --from={reference} … copies out of it")
-        return str(self._engine.images.resolve(str(given or reference).removeprefix(IMAGE_CONTEXT)).id)
+        while True:
+            image = self._engine.images.resolve(str(given or reference).removeprefix(IMAGE_CONTEXT)).id
+            with self._holding() as hold, contextlib.suppress(NotFound):  # pruned since: it is fetched once more
+                hold(self._engine.images.get(image).id)
+                return str(image)
+
+    @contextlib.contextmanager
+    def _holding(self) -> Iterator[Callable[[str], object]]:
+        """Gives what takes hold of an id that is looked up, or made, in the block."""
+        if self._hold is None:
+            yield lambda _: None
+        else:
+            with self._engine.holds.open():
+                yield self._hold.add
 
     def settings(self, image: str) -> RunConfig:
         """Gives the settings of an image."""
@@ -88,11 +102,13 @@ class Executor:
     def exists(self, image: str) -> bool:
         """Tells whether the image is still here, and was not lost with the power."""
         content = self._engine.content
-        try:
-            record = self._engine.images.get(image).record
-            return content.path(record.manifest.digest).stat().st_size == record.manifest.size and content.path(Digest(image)).stat().st_size > 0
-        except (NotFound, FileNotFoundError):
-            return False
+        with self._holding() as hold:
+            try:
+                record = self._engine.images.get(image).record
+                hold(image)
+                return content.path(record.manifest.digest).stat().st_size == record.manifest.size and content.path(Digest(image)).stat().st_size > 0
+            except (NotFound, FileNotFoundError):
+                return False
 
     @contextlib.contextmanager
     def files(self, image: str) -> Iterator[Source]:
@@ -131,8 +147,10 @@ class Executor:
         else:
             layer = None
         entry = History(created=now(), created_by=step.created_by, author=step.author)
-        made = self._engine.images.create(parent, [layer] if layer else [], step.run, entry, author=step.author, step=True)
-        return str(made.id)
+        with self._holding() as hold:
+            made = self._engine.images.create(parent, [layer] if layer else [], step.run, entry, author=step.author, step=True).id
+            hold(made)
+        return str(made)
 
     def _union(self, parent: Image | None) -> UnionView:
         return self._engine.images.layers.union(parent.record) if parent else UnionView([])
@@ -181,7 +199,10 @@ class Executor:
 
     def _made(self, image: str, command: Sequence[str], options: RunOptions) -> Container:
         try:
-            return self._engine.containers.create(image, command, options)
+            with self._holding() as hold:
+                container = self._engine.containers.create(image, command, options)
+                hold(container.id)
+                return container
         except (NotFound, InvalidRequest) as error:
             raise BuildFailed(error.message, hint=error.hint) from error
 

@@ -205,7 +205,9 @@ class System:
         gone, freed = [], 0
         for container in self._engine.containers.list(all=True):
             if not container.state.alive and wanted(container.config.labels, container.record.created):
-                with contextlib.suppress(NotFound, InUse):  # somebody else has removed it, or started it
+                with contextlib.suppress(NotFound, InUse), self._engine.holds.closed() as held:  # somebody else has removed it, or started it
+                    if container.id in held:
+                        continue
                     size = self._engine.snapshotter.usage(container.id)[0]
                     container.remove()
                     freed += size

@@ -65,7 +65,7 @@ class ContentStore:
     def put(self, data: bytes) -> Digest:
         """Stores a small blob and gives its digest."""
         digest = digest_of(data)
-        if digest not in self:
+        if not _renewed(self.path(digest)):
             publish(self.path(digest), data)
         self._fresh.add(self.path(digest))
         return digest
@@ -87,7 +87,7 @@ class ContentStore:
     def adopt(self, draft: Path, digest: Digest) -> None:
         """Takes a written draft in under its digest; one that is there already stays."""
         with explain(draft):
-            if _same_size(draft, self.path(digest)):
+            if _renewed(self.path(digest), draft.stat().st_size):
                 draft.unlink()
             else:
                 os.replace(draft, self.path(digest))
@@ -130,8 +130,10 @@ class ContentStore:
         return freed
 
 
-def _same_size(one: Path, other: Path) -> bool:
+def _renewed(path: Path, size: int | None = None) -> bool:
+    """Tells whether a blob is here (of that size), which is about to be named now: what is old and nobody's is removed by others meanwhile."""
     try:
-        return one.stat().st_size == other.stat().st_size
+        os.utime(path)
+        return size is None or path.stat().st_size == size
     except FileNotFoundError:
         return False

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dockerlab.engine import Engine
-from dockerlab.events import CacheHit, StepRunning
+from dockerlab.errors import InUse
+from dockerlab.events import CacheHit, ImageBuilt, StepRunning
 from tests.conftest import strongest
 from tests.engine.test_builds import build
 
@@ -42,6 +43,49 @@ def test_reproducible(make_engine: Callable[[str], Engine], tmp_path: Path, monk
     two, _ = build(engine, text, tmp_path, reproducible=True, no_cache=True)
     assert one == two and engine.images.get(one).config.created.startswith("1970-01-01T00:00:00")
     assert build(engine, text, tmp_path, no_cache=True)[0] != one
+
+
+def test_a_build_keeps_its_stages_while_others_prune(make_engine: Callable[[str], Engine], tmp_path: Path) -> None:
+    engine = make_engine(strongest())
+    engine.images.resolve("busybox")
+    other = Engine(engine.home, without=engine._without)
+    text = "FROM busybox AS one\nRUN sleep 0.3; echo 1 > /one\nFROM busybox AS two\nRUN sleep 0.3; echo 2 > /two\nFROM scratch\nCOPY --from=one /one /\nCOPY --from=two /two /\nENV A=1\n"
+    ended, pruned = threading.Event(), 0
+
+    def prune() -> None:
+        nonlocal pruned
+        while not ended.is_set():
+            other.system.prune_containers()
+            other.system.prune_images(every=True)
+            pruned += 1
+
+    def told(event: object) -> None:
+        if isinstance(event, ImageBuilt):
+            ended.set()
+            pruner.join()
+
+    pruner = threading.Thread(target=prune)
+    pruner.start()
+    try:
+        image = engine.builds.build(text, tmp_path, tags=("x",), emit=told).id
+    finally:
+        ended.set()
+    assert pruned > 10 and engine.images.get("x").id == image
+    assert engine.builds.build(text, tmp_path).id == image
+    other.system.prune_images(every=True)
+    assert other.images.list(intermediate=True) == [] and list((engine.home / "holds").iterdir()) == []
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_what_a_build_holds_cannot_be_removed(make_engine: Callable[[str], Engine], force: bool) -> None:
+    engine = make_engine(strongest())
+    image = engine.images.resolve("busybox").id
+    with engine.holds.begin() as hold:
+        hold.add(image)
+        with pytest.raises(InUse, match="image is being used by a build"):
+            list(engine.images.remove(image, force=force))
+        assert list(engine.images.remove("busybox", force=force)) == [("Untagged", "busybox:latest")]
+    assert list(engine.images.remove(image))[0] == ("Deleted", image)
 
 
 @pytest.mark.parametrize("what", ["config", "manifest"])

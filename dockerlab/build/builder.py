@@ -32,18 +32,18 @@ _LAST_BYTES = 4096
 
 
 class Builder:
-    """One build of one Dockerfile. `cold` are the names of stages that take nothing from the cache, `labels` what the image gets at its end."""
+    """One build of one Dockerfile. `cold` are the names of stages that take nothing from the cache, `labels` what the image gets at its end, `name` what the file is called."""
 
     def __init__(
         self, host: Host, cache: Cache, context: Context, *, build_args: Mapping[str, str], no_cache: bool = False, cold: Sequence[str] = (),
-        labels: Mapping[str, str] | None = None, origin: str = "", emit: Emit,
+        labels: Mapping[str, str] | None = None, origin: str = "", name: str = "Dockerfile", emit: Emit,
     ) -> None:  # fmt: skip
         self._host, self._cache, self._emit = host, cache, emit
         self._scope = Preparer(host, context, build_args)
         self._digests, self._context = Digests(cache, str(context.folder), lasting=context.lasting), context
         context.read = self._digests.of
         self._scope.globals |= _platform(host.platform)
-        self._memory = Memory(cache, origin)
+        self._memory = Memory(cache, origin, name)
         self._texts: list[str] = []
         self._first_miss = 0
         self._no_cache, self._cold_stages, self._labels = no_cache, {name.lower() for name in cold}, dict(labels or {})
@@ -191,8 +191,8 @@ class Builder:
 
     def _perform(self, step: Step, number: int, instruction: ins.Instruction, trigger: bool) -> None:
         key, known = self._looked_up(step)
-        done = self._read(step, instruction, key)
         line = 0 if trigger else instruction.line
+        done = msgspec.structs.replace(self._read(step, instruction, key), line=line)
         with contextlib.nullcontext() if known or self._forced else self._host.alone(key):
             known = known or self._looked_up(step)[1]  # another build may have done it while this one waited
             if known:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ __all__ = ["Cache", "key_of"]
 _TABLES = (
     "create table if not exists steps (key text primary key, image text)",
     "create table if not exists builds (origin text primary key, steps blob)",
+    "create table if not exists places (image text primary key, place text)",
 )
 
 
@@ -88,6 +89,15 @@ class Cache:
     def put(self, key: str, image: str) -> None:
         """Notes the image of a step."""
         self._asked("insert or replace into steps (key, image) values (?, ?)", key, image)
+
+    def place(self, places: Mapping[str, str]) -> None:
+        """Notes where the steps stand that made images, as FILE:LINE."""
+        for image, place in places.items():
+            self._asked("insert or replace into places (image, place) values (?, ?)", image, place)
+
+    def places(self, images: Iterable[str]) -> dict[str, str]:
+        """Gives where the steps stand that made them, for those that were built here."""
+        return {image: str(place) for image in images if (place := self._asked("select place from places where image = ?", image))}
 
     def recall(self, origin: str) -> str:
         """Gives what the last build of a Dockerfile left, "" for none."""

@@ -21,10 +21,12 @@ _MOST_FILES = 50_000
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """One step as a build left it: its text as written, the key and image it had, the seconds that its execution took when it last was, what it read (`contents`,
-    `hashed` arguments), what was measured then, as rule and sentence, and how many builds were not from the cache because something that it reads had changed.
+    `hashed` arguments), what was measured then, as rule and sentence, and how many builds were not from the cache because something that it reads had changed;
+    and the line where it stands, 0 for a trigger of the base image.
     """
 
     text: str
+    line: int = 0
     key: str = ""
     image: str = ""
     seconds: float = 0.0
@@ -53,10 +55,10 @@ def hashed(values: Mapping[str, str]) -> dict[str, str]:
 
 
 class Memory:
-    """The last build of a Dockerfile, known by its `origin`, and this one."""
+    """The last build of a Dockerfile, known by its `origin`, and this one; `name` is what a person calls the file."""
 
-    def __init__(self, cache: Cache, origin: str) -> None:
-        self._cache, self._origin = cache, origin
+    def __init__(self, cache: Cache, origin: str, name: str) -> None:
+        self._cache, self._origin, self._name = cache, origin, name
         self.before: list[Done] = _read(cache.recall(origin)) if origin else []
         self.now: list[Done] = []
         self.moved = ""
@@ -100,6 +102,8 @@ class Memory:
 
     def keep(self, *, whole: bool) -> None:
         """Remembers this build for the next. One that was not `whole` leaves what it did not come to as it was; one that failed at once leaves all."""
+        known = {(done.image, done.line) for done in self.before}
+        self._cache.place({done.image: f"{self._name}:{done.line}" for done in self.now if done.image and done.line and (done.image, done.line) not in known})
         if self._origin and len(self.now) > 1:
             steps = [*self.now, *([] if whole else self.before[len(self.now) :])]
             self._cache.remember(self._origin, json.dumps([msgspec.to_builtins(step) for step in steps]))

@@ -24,6 +24,7 @@ from dockerlab.oci.reference import Reference
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
+    from dockerlab.engine.images import Image
 
 __all__ = ["Around", "Builds"]
 
@@ -58,7 +59,7 @@ class Builds:
         with fixed_date(reproducible), self._cache() as cache, self._engine.holds.begin() as hold:
             builder = Builder(
                 Executor(self._engine, around or Around(), hold), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
-                origin=origin or _origin(context, name, tags), emit=told,
+                origin=origin or _origin(context, name, tags), name=name, emit=told,
             )  # fmt: skip
             try:
                 image = builder.build(parsed, target=target)
@@ -95,6 +96,16 @@ class Builds:
     def prune(self, made: Callable[[float], bool], *, keep: int = 0) -> int:
         """Removes the caches of `RUN --mount` that nobody uses and for whose last use (seconds since 1970) `made` is true, oldest first, until `keep` bytes are left; gives the bytes."""
         return buildmounts.prune(self._engine, made, keep)
+
+    def lines(self, image: Image) -> dict[int, str]:
+        """Gives where the steps stand that made an image's layers, by their numbers from the base, as FILE:LINE: for those that were built here."""
+        store, numbers = self._engine.image_store, dict[str, int]()
+        for ident in self._engine.images.ancestry(image):
+            config = store.config(ident)
+            if config.history and not config.history[-1].empty_layer:
+                numbers[ident] = len(config.rootfs.diff_ids) - 1
+        with self._cache() as cache:
+            return {numbers[ident]: place for ident, place in cache.places(numbers).items()}
 
     def _cache(self) -> Cache:
         return Cache(self._engine.home / "build-cache.db")

@@ -60,6 +60,7 @@ class Audit:
         self._groups = {int(row[2]): row[0] for row in reversed(group) if len(row) > 2 and _number(row[2])}
         self._who = [(row[0], int(row[2]), _gids(row, group)) for row in passwd if len(row) > 3 and _number(row[2]) and _number(row[3])]
         self.found: Sequence[Found] = audit(self._union)
+        self._lines = image._engine.builds.lines(image) if self.found else {}
         rows = tuple(map(self._row, self.found))
         accepted = set(known or ())
         acting = {row.path for row in rows if row.fate == "acts" and not {row.path, _named(row.path, row.what)} & accepted}
@@ -81,8 +82,8 @@ class Audit:
         what = " ".join(f"{trait} {user if trait == 'set-uid' else group if trait == 'set-gid' else ''}".strip() for trait in found.traits)
         acts = found.fate == "acts"
         return setid.Row(
-            f"/{found.path}", what, _mode(entry), f"{user}:{group}", size_words(entry.size), found.layer, self._by(found.layer), found.fate,
-            "" if acts else "gone" if found.after is None else _mode(found.after), found.layer_after, self._by(found.layer_after),
+            f"/{found.path}", what, _mode(entry), f"{user}:{group}", size_words(entry.size), found.layer, self._by(found.layer), self._lines.get(found.layer, ""), found.fate,
+            "" if acts else "gone" if found.after is None else _mode(found.after), found.layer_after, self._by(found.layer_after), self._lines.get(found.layer_after, ""),
             self._reached(found) if acts else "", self._gives(found, user, group) if acts else "",
         )  # fmt: skip
 

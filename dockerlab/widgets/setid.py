@@ -16,8 +16,9 @@ _TINTS = {"acts": "deleted", "cleared": "hidden", "deleted": "hidden", "replaced
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One file: `what` it gives as words, `mode` as ls(1) writes it, `owner` as user:group, `size` in docker's units, the layer that brought it and that layer's
-    instruction, its `fate` with the layer and instruction that sealed it, who may use it, and what that is worth to an attacker."""
+    """One file: `what` it gives as words, `mode` as ls(1) writes it, `owner` as user:group, `size` in docker's units, the layer that brought it, that layer's
+    instruction and where it stands (FILE:LINE, "" where it was not built here), its `fate` with the layer, instruction and line that sealed it, who may use it, and what
+    that is worth to an attacker."""
 
     path: str
     what: str
@@ -26,10 +27,12 @@ class Row:
     size: str
     layer: int
     made_by: str
+    line: str = ""
     fate: str = "acts"
     mode_after: str = ""
     layer_after: int = -1
     ended_by: str = ""
+    line_after: str = ""
     who: str = ""
     gives: str = ""
 
@@ -53,8 +56,12 @@ class Scan:
 
     def groups(self) -> Iterator[tuple[str, list[Row]]]:
         """Yields the heading of each fate, and its rows."""
-        for (fate, layer, by), rows in groupby(self.rows, key=lambda row: (row.fate, row.layer_after, row.ended_by)):
-            yield _WORDS[fate] + (f", by layer {layer}: {by}" if layer >= 0 else ""), list(rows)
+        for (fate, layer, by, line), rows in groupby(self.rows, key=lambda row: (row.fate, row.layer_after, row.ended_by, row.line_after)):
+            yield _WORDS[fate] + (f", by {_layer(layer, line)}: {by}" if layer >= 0 else ""), list(rows)
+
+
+def _layer(number: int, line: str) -> str:
+    return f"layer {number}, {line}" if line else f"layer {number}"
 
 
 def text(scan: Scan) -> str:
@@ -67,7 +74,7 @@ def text(scan: Scan) -> str:
             start = f"  {visible(row.path):<{wide}}  "
             mark = "  new" if scan.new is not None and row.fate == "acts" and row.path in scan.new else ""
             if row.fate == "acts":
-                lines.append(f"{start}{visible(row.what):<16} {row.mode}  {visible(row.owner):<12} {row.size:>7}  layer {row.layer}  {visible(row.made_by)[:70]}{mark}".rstrip())
+                lines.append(f"{start}{visible(row.what):<16} {row.mode}  {visible(row.owner):<12} {row.size:>7}  {visible(_layer(row.layer, row.line))}  {visible(row.made_by)[:70]}{mark}".rstrip())
                 lines.append(f"    {visible(row.who)} · {visible(row.gives)}")
             else:
                 lines.append(f"{start}was {visible(row.what):<16} {row.mode} → {row.mode_after:<10}  {row.size} of it still ship in layer {row.layer}")
@@ -90,5 +97,6 @@ def _group(heading: str, rows: Sequence[Row], new: frozenset[str] | None) -> Ite
         modes = [f'<code style="white-space:nowrap">{escape(mode)}</code>' for mode in (row.mode, row.mode_after) if mode]
         mode = " → ".join(modes)
         use = f"{escape(row.who)}: {escape(row.gives)}" if row.fate == "acts" else f"nobody any more; its {escape(row.size)} still ship"
-        cells = (f"<code>{escape(row.path)}</code>{note}", escape(row.what), mode, escape(row.owner), escape(row.size), f"layer {row.layer}: <code>{escape(row.made_by)}</code>", use)
+        brought = f"{escape(_layer(row.layer, row.line))}: <code>{escape(row.made_by)}</code>"
+        cells = (f"<code>{escape(row.path)}</code>{note}", escape(row.what), mode, escape(row.owner), escape(row.size), brought, use)
         yield f"<tr>{''.join(cell(content, tint=_TINTS[row.fate] if number < 2 else 'plain') for number, content in enumerate(cells))}</tr>"

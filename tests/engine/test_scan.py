@@ -58,6 +58,21 @@ def test_what_is_told(one: Engine, tmp_path: Path) -> None:
     assert json.loads(json.dumps(found.facts()))[0]["fate"] == "acts"
 
 
+def test_the_line_that_brought_a_file(one: Engine, tmp_path: Path) -> None:
+    def lines(name: str) -> set[tuple[str, str, str]]:
+        return {(row.path, row.line, row.line_after) for row in one.images.scan(name).scan.rows}
+
+    name = made(one, tmp_path)
+    assert {("/twice", "Dockerfile:3", ""), ("/root-shell", "Dockerfile:2", "Dockerfile:4"), ("/note", "Dockerfile:2", "Dockerfile:4")} <= lines(name)
+    assert "layer 2, Dockerfile:3  RUN cp" in str(one.images.scan(name)) and "cleared later, by layer 3, Dockerfile:4: RUN chmod" in str(one.images.scan(name))
+    one.builds.build("# moved\n\n" + DOCKERFILE, tmp_path / "context", name="other.df")
+    assert ("/twice", "other.df:5", "") in lines(name), "every step was there, and stands elsewhere now"
+    one.builds.build("FROM app\nRUN touch /own; chmod 4755 /own\n", tmp_path / "context", name="own.df", tags=("below",))
+    assert {("/own", "own.df:2", ""), ("/twice", "other.df:5", "")} <= lines("below"), "a base image's steps keep their own file"
+    (one.home / "build-cache.db").unlink()
+    assert {line for _, line, _ in lines(name)} == {""}, "nobody knows any more"
+
+
 def test_a_baseline(one: Engine, tmp_path: Path) -> None:
     name, file = made(one, tmp_path), tmp_path / "known.json"
     file.write_text(json.dumps(one.images.scan(name).facts()))

@@ -142,14 +142,16 @@ class RegistryError(DockerlabError):
 
 
 class DockerfileError(DockerlabError):
-    """A line that cannot be understood; `line` counts from 1, `column` from 1 or 0 when the whole line is meant."""
+    """A line that cannot be understood; `line` counts from 1, `column` from 1 or 0 when the whole line is meant, `file` is its file's name where that is known."""
 
     def __init__(self, message: str, *, line: int = 0, column: int = 0, text: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
-        self.line, self.column, self.text = line, column, text
+        self.line, self.column, self.text, self.file = line, column, text, ""
 
     def __str__(self) -> str:
         shown = [f"dockerfile parse error line {self.line}: {self.message}" if self.line else self.message]
+        if self.text and self.file:
+            shown.append(f"  --> {self.file}:{self.line}:{max(self.column, 1)}")
         if self.text:
             shown += [f"  {self.line:>3} | {self.text}", f"      | {' ' * max(self.column - 1, 0)}^"]
         return "\n".join([*shown, *([f"hint: {self.hint}"] if self.hint else [])])

@@ -122,10 +122,16 @@ def _said(step: ins.Instruction, *, entrypoint: bool) -> Iterator[Advice]:
 
 def _broken_list(command: ins.Command) -> str:
     text = " ".join(command.words).strip()
-    return text.split(None, 1)[0].rstrip(",") if command.shell and text.startswith("[") and text.endswith("]") and not text.startswith("[ ") else ""
+    return text.split(None, 1)[0].rstrip(",") if command.shell and text.startswith("[") and text.endswith("]") and not text.startswith(("[ ", "[[")) else ""
 
 
 # What a step did
+
+
+def failed(step: ins.Instruction, code: int) -> Iterator[Advice]:
+    """Yields what a step's failure says: its exit code."""
+    if isinstance(step, ins.Run) and code == 127 and (broken := _broken_list(step.command)):
+        yield Advice("BrokenJSON", step.line, f"the shell looked for a program called {broken}, as this is no JSON: a list needs double quotes")
 
 
 def measured(step: ins.Instruction, facts: Facts) -> Iterator[Advice]:

@@ -211,12 +211,14 @@ class Builder:
         begin = time.monotonic()
         try:
             image, facts = self._execute(self._scope.stage.image, step, number, trigger)
-        except BaseException:
-            self._memory.note(msgspec.structs.replace(done, image="", seconds=0.0))  # it failed
+        except BaseException as error:
+            if isinstance(error, BuildFailed):
+                self._advise(number, done.line, advice.failed(instruction, error.exit_code))
+            self._memory.note(msgspec.structs.replace(done, image="", seconds=0.0))
             raise
         self._cache.put(done.key, image)
         seconds = round(time.monotonic() - begin, 3)
-        found = self._advise(number, 0 if trigger else instruction.line, advice.measured(instruction, facts))
+        found = self._advise(number, done.line, advice.measured(instruction, facts))
         self._memory.note(msgspec.structs.replace(done, image=image, seconds=seconds, advice=found))
         self._cold, self._first_miss = True, self._first_miss or number
         return image

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,8 @@ class Builds:
         `origin` is what the Dockerfile is known by from one build to the next, when a step says why it is done again; by default the folder and the file's name.
         """
         references = [Reference.parse(tag) for tag in tags]
-        parsed = _parsed(dockerfile, name)
+        with _told_of(name):
+            parsed = _parsed(dockerfile, name)
         source = Context.open(context, name) if isinstance(context, Path) else context
         scratch.sweep(self._engine)
         trace = self.last = Trace()
@@ -62,7 +64,8 @@ class Builds:
                 origin=origin or _origin(context, name, tags), name=name, emit=told,
             )  # fmt: skip
             try:
-                image = builder.build(parsed, target=target)
+                with _told_of(name):
+                    image = builder.build(parsed, target=target)
             finally:
                 self._engine.image_store.settle()
             if not image:
@@ -77,20 +80,21 @@ class Builds:
         no_cache_filter: Sequence[str] = (), labels: Mapping[str, str] | None = None, tags: tuple[str, ...] = (), around: Around | None = None, origin: str = "", what_if: str = "",
     ) -> list[Foreseen]:  # fmt: skip
         """Gives what `build` would do, step by step, and does nothing; `what_if` is a path of the context or `line:N` that is taken for changed. Raises as `build` does."""
-        parsed, source = _parsed(dockerfile, name), Context.open(context, name) if isinstance(context, Path) else context
-        with self._cache() as cache:
+        source = Context.open(context, name) if isinstance(context, Path) else context
+        with _told_of(name), self._cache() as cache:
             foresight = Foresight(
                 Executor(self._engine, around or Around()), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
                 origin=origin or _origin(context, name, tags), emit=lambda _: None,
             )  # fmt: skip
             foresight.what_if = what_if
-            return foresight.foresee(parsed, target=target)
+            return foresight.foresee(_parsed(dockerfile, name), target=target)
 
     @staticmethod
     def check(dockerfile: str, name: str = "Dockerfile") -> list[Advice]:
         """Gives what a Dockerfile's text could do better, without building; raises DockerfileError."""
-        parsed = _parsed(dockerfile, name)
-        found = advice.stated(ins.instructions(parsed))
+        with _told_of(name):
+            parsed = _parsed(dockerfile, name)
+            found = advice.stated(ins.instructions(parsed))
         return advice.Checks.parse(parsed.directives.get("check", "")).wanted(sorted(found, key=lambda each: each.line))
 
     def prune(self, made: Callable[[float], bool], *, keep: int = 0) -> int:
@@ -109,6 +113,16 @@ class Builds:
 
     def _cache(self) -> Cache:
         return Cache(self._engine.home / "build-cache.db")
+
+
+@contextlib.contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """Has an error say which file it stands in."""
+    try:
+        yield
+    except DockerfileError as error:
+        error.file = name
+        raise
 
 
 def _parsed(dockerfile: str, name: str) -> parser.Dockerfile:

@@ -9,8 +9,8 @@ import pytest
 
 from dockerlab.commands.checked import Checked
 from dockerlab.engine import Engine
-from dockerlab.errors import DockerfileError
-from dockerlab.events import Advised
+from dockerlab.errors import BuildFailed, DockerfileError
+from dockerlab.events import Advised, Event
 from tests.conftest import strongest
 from tests.engine.test_builds import build
 
@@ -59,6 +59,27 @@ def test_each_rule(make_engine: Callable[[str], Engine], folder: Path, lines: st
     found = [each for each in engine.builds.check(text) if each.rule == rule]
     if rule not in ("DownloadsLeft", "EmptyFindLoop", "SetIdLeft", "VolumeThenWrites"):
         assert [(each.rule, each.line) for each in found] == [(rule, line)]
+
+
+def test_a_list_that_is_no_json_is_told_where_the_shell_looked_for_it(make_engine: Callable[[str], Engine], folder: Path) -> None:
+    events: list[Event] = []
+    with pytest.raises(BuildFailed):
+        make_engine(strongest()).builds.build('FROM busybox\nRUN ["echo", x]\n', folder, emit=events.append)
+    assert [(e.rule, e.line, e.message) for e in events if isinstance(e, Advised)] == [
+        ("BrokenJSON", 2, 'the shell looked for a program called ["echo", as this is no JSON: a list needs double quotes')
+    ]
+
+
+def test_an_error_says_file_line_and_column(make_engine: Callable[[str], Engine], folder: Path) -> None:
+    engine = make_engine(strongest())
+    for act in (engine.builds.build, engine.builds.foresee):
+        with pytest.raises(DockerfileError) as caught:
+            act("FROM busybox\nHEALTHCHECK --intervall=3s CMD true\n", folder, name="my.df")
+        assert str(caught.value).splitlines()[1:] == [
+            "  --> my.df:2:13", "    2 | HEALTHCHECK --intervall=3s CMD true", "      |             ^", "hint: write --interval instead of --intervall",
+        ]  # fmt: skip
+    with pytest.raises(DockerfileError, match=r"(?m)^  --> Dockerfile:1:1$"):
+        engine.builds.check("FORM busybox\n")
 
 
 def test_nothing_to_say(make_engine: Callable[[str], Engine], folder: Path) -> None:

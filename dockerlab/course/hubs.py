@@ -18,7 +18,7 @@ from dockerlab.hub.rights import Identity
 from dockerlab.hub.tables import Build
 from dockerlab.hub.worker import Limits
 from dockerlab.registry.serving import Listening, Running
-from dockerlab.widgets.html import cell, escape, table, visible
+from dockerlab.widgets.html import attribute, cell, escape, table, visible
 
 __all__ = ["Builds", "LessonHub"]
 
@@ -105,7 +105,7 @@ class LessonHub(Hub):
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        place = escape(self.place)
+        place = attribute(self.place)
         html = f'<p><b>hub</b> at <a href="{place}">{place}</a><br>while it runs, names without a registry mean this hub: <code>docker push NAME/IMAGE</code> comes here</p>'
         return {"text/plain": str(self), "text/html": html}
 

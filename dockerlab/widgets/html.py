@@ -21,17 +21,18 @@ TINTS = {
     "hidden": "background:rgba(128,128,128,.12);opacity:.75",
     "seen": "background:rgba(56,139,253,.14)",
 }
+_MATHEMATICS = {ord(sign): f"<span>{sign}</span>" for sign in "$\\"}
 _BORDER = "border:1px solid rgba(128,128,128,.35)"
 
 
 def escape(text: object) -> str:
-    """Gives any untrusted value as HTML text."""
-    return html.escape(visible(str(text)))
+    """Gives any untrusted value as HTML text. Jupyter typesets `$…$` and `\\(…\\)` in a page as mathematics, within one text node: their first characters get elements of their own."""
+    return attribute(text).translate(_MATHEMATICS)
 
 
 def attribute(text: object) -> str:
     """Gives any untrusted value as the inside of a double-quoted attribute."""
-    return escape(text)
+    return html.escape(visible(str(text)))
 
 
 def cell(content: str, *, tint: str = "plain", tag: str = "td", style: str = "", scope: str = "", columns: int = 1) -> str:

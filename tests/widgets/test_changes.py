@@ -27,7 +27,7 @@ def test_text() -> None:
 
 def test_html_escapes() -> None:
     page = changes.html("/<b>", VERSIONS)
-    assert "<i>" not in page and "\x1b" not in page and "/<b>" not in page and "+B\\x1b" in page
+    assert "<i>" not in page and "\x1b" not in page and "/<b>" not in page and "+B<span>\\</span>x1b" in page
 
 
 def test_long_texts_are_cut() -> None:

@@ -23,10 +23,14 @@ class Reader(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.attributes: list[str] = []
+        self.texts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += [name for name, _ in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
 
 
 @pytest.mark.parametrize("text", [union.html(STACK), *union.frames(STACK), picture.img(EVIL, [picture.Bar(EVIL, 1, 2)])])
@@ -35,6 +39,15 @@ def test_images_are_untrusted_input(text: str) -> None:
     reader.feed(text)
     assert "script" not in reader.tags and set(reader.attributes) <= {"style", "scope", "alt", "src"}
     assert "\x1b" not in text and "\u202e" not in text
+
+
+def test_nothing_is_typeset_as_mathematics() -> None:
+    # MathJax takes what stands between two dollars of one text node, or two brackets with backslashes, unless it is code.
+    words = r"RUN for i in $(find / \( -perm 4000 \)); do echo $i $$ \begin{x}; done"
+    reader = Reader()
+    reader.feed(html.escape(words))
+    assert "".join(reader.texts) == words and all(len(text) == 1 or not {"$", "\\"} & set(text) for text in reader.texts)
+    assert html.attribute(words) == words, "an attribute is no text, and holds no element"
 
 
 def test_text_escapes_too() -> None:

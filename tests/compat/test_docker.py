@@ -226,7 +226,7 @@ MANAGEMENT = [
     same("prune", "docker create --name c1 busybox true", "docker commit c1 a", "docker commit c1 a", "docker container prune -f", "docker container prune -f", "docker images -qf dangling=true",
           "docker image prune -f",
           "docker create --name c2 busybox true", "docker commit c2 a", "docker system prune -f", "docker system prune -f",
-          "docker images --format '{{.Repository}}'"),
+          "docker images --format '{{.Repository}}' | sort"),
     same("containers listed", "docker run --name c1 -l app=web busybox sh -c 'echo out'", "docker create --name c2 busybox true",
           "docker ps -a --format '{{.ID}}|{{.Names}}|{{.Command}}|{{.Labels}}|{{.Label \"app\"}}|{{.Status}}|{{.Ports}}|{{.LocalVolumes}}|{{.Mounts}}'",
           "docker ps -a --format 'table {{.Names}}\\t{{.Image}}'",

@@ -22,7 +22,7 @@ LIFECYCLE = [
     bug("volumes without labels", "docker volume create data", "docker run --rm -v data:/d busybox", "docker volume inspect -f '{{.Options}}' data", reason="a nil map of Go"),
     same("volumes", "docker volume create data", "docker volume create data", "docker volume create --label course=yes --label v=1 other", "docker volume create | wc -c",
           "docker volume create 'a b'",
-          "docker volume ls | head -n 1", "docker volume ls -q -f name=dat -f name=oth",
+          "docker volume ls | sed -n 1p", "docker volume ls -q -f name=dat -f name=oth",
           "docker volume ls --format '{{.Name}} {{.Driver}} {{.Scope}} {{.Labels}}' -f label=course | tr ' ,' '\\n\\n' | sort",
           "docker volume ls -f label=course=no", "docker volume ls -f nosuch=1", "docker volume ls -q -f driver=local -f name=data",
           "docker volume ls --format json -f name=data | sed 's/\"Mountpoint[^,]*,//'",

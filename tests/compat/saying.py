@@ -31,7 +31,8 @@ _ONLY_OURS = (
     re.compile(r"^hint: .*\n", re.M),
     # What is not as docker has it, said once.
     re.compile(r"^note: .*\n", re.M),
-    # The line of the Dockerfile, and a mark under the place.
+    # The place in the Dockerfile, its line, and a mark under it.
+    re.compile(r"^  --> .*:\d+:\d+\n", re.M),
     re.compile(r"^ +\d+ \| .*\n +\| +\^+\n", re.M),
 )
 # containerd's shim and runc stand between docker and the program, and each adds its name.

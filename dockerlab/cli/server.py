@@ -111,12 +111,13 @@ class Rehearsal:
         context = self._folder / "context"
         context.mkdir(parents=True)
         (context / "Dockerfile").write_text('FROM scratch AS one\nARG A=1\nENV B=$A\nCOPY . /\nWORKDIR /w\nLABEL a=b\nCMD ["c"]\n')
-        self._do("build -t a context", "images", "history a", "inspect a", "ps -a", "run --bad-flag a")
-        Spec.decode(generate(self._engine().images.get("a").config.config, Options()).encode())
+        self._do("build -t a context", "images", "history a", "inspect a", "ps -a")
+        self._create()
 
     def short(self) -> None:
         """What each worker does."""
         self._do("ps -a", "inspect a")
+        self._create()
 
     def end(self) -> None:
         """Leaves nothing behind."""
@@ -125,6 +126,11 @@ class Rehearsal:
 
     def _engine(self) -> Engine:
         return Engine(self._folder / "home")
+
+    def _create(self) -> None:
+        """What `run` and `create` do before anything is on disk."""
+        self._do("run --rm --network host --bad-flag a true")
+        Spec.decode(generate(self._engine().images.get("a").config.config, Options()).encode())
 
     def _do(self, *lines: str) -> None:
         for line in lines:

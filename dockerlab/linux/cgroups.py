@@ -19,7 +19,7 @@ def roots() -> list[Path]:
     """Gives the folder of each hierarchy that groups can be made in: one on version 2, one a controller on version 1."""
     if (_ROOT / "cgroup.controllers").exists():
         return [_ROOT] if os.access(_ROOT, os.W_OK) else []
-    return [folder for name in _VERSION_1 if (folder := _ROOT / name).is_dir() and os.access(folder, os.W_OK)]
+    return [folder for name in _VERSION_1 if os.access(folder := _ROOT / name, os.W_OK)]
 
 
 def create(name: str) -> list[Path]:
@@ -28,7 +28,10 @@ def create(name: str) -> list[Path]:
     for root in roots():
         folder = root / name
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                os.mkdir(folder)
+            except OSError:
+                folder.mkdir(parents=True, exist_ok=True)
             if root.name == "cpuset":
                 _inherit(root, folder)
         except OSError:
@@ -38,17 +41,25 @@ def create(name: str) -> list[Path]:
 
 
 def _inherit(root: Path, folder: Path) -> None:
-    # A cpuset group of version 1 takes no process before it has been told which processors and memory are its own.
-    for name in ("cpuset.cpus", "cpuset.mems"):
-        for step in reversed([folder, *[p for p in folder.parents if root in p.parents]]):
-            file = step / name
-            if file.exists() and not file.read_text().strip():
-                file.write_text((step.parent / name).read_text())
+    # A cpuset group of version 1 takes no process before it has been told which processors and memory are its own; those made below it later then know it.
+    if (folder / "cpuset.mems").read_text().strip():
+        return
+    for step in reversed([folder, *[p for p in folder.parents if root in p.parents]]):
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if not (step / name).read_text().strip():
+                (step / name).write_text((step.parent / name).read_text())
+        (step / "cgroup.clone_children").write_text("1")
 
 
 def doors(folders: Iterable[Path]) -> list[int]:
     """Opens, for each folder of a group, the file where a process says that it comes in itself; for `enter`. Raises OSError."""
-    return [os.open(folder / ("tasks" if _of_threads(folder) else "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC) for folder in folders]
+    found = []
+    for folder in folders:
+        try:
+            found.append(os.open(folder / "tasks", os.O_WRONLY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            found.append(os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+    return found
 
 
 def enter(doors: Iterable[int]) -> None:

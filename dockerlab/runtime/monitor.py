@@ -101,7 +101,6 @@ class Monitor(Supervisor):
             self.say({"failed": failure["message"], "code": failure["code"], "calls": failure.get("calls", [])})
             self._note_failure(failure)
             return int(failure["code"])
-        self.asked = self.asked or control.listen(self.folder)
         if self.asked:
             self.attend(self.asked.fileno(), self._obey)
         first, own = begun.first, os.getpid()
@@ -173,6 +172,10 @@ class Monitor(Supervisor):
             self.tell_once("limits", f"this host cannot limit: {', '.join(unknown)}")
         if not self.state.running:
             self.membership.settle()
+
+    def meanwhile(self) -> None:
+        """Listens to what others will ask."""
+        self.asked = self.asked or control.listen(self.folder)
 
     def memory(self) -> int:
         """Gives the memory of whose IPC namespace it shares."""
@@ -424,14 +427,15 @@ class Monitor(Supervisor):
 
     def _end(self, code: int) -> None:
         self._volumes_back()
-        if group := self.request.get("cgroup"):
+        group, leaves = self.request.get("cgroup", ""), bool(self.request.get("remove"))
+        if group and not leaves:
             cgroups.remove(group)  # before anybody is told: who starts the container again makes it again
         if self.asked:
             self.asked.close()
         self._tell_waiting(code)
         self.guests.part(code)
         gone = []
-        if self.request.get("remove"):
+        if leaves:
             with contextlib.suppress(Exception):
                 self.store.discard(self.store.get(self.folder.name))
                 self.tell("destroy")
@@ -440,3 +444,5 @@ class Monitor(Supervisor):
         self.connection.close()  # what is left to do nobody waits for
         for take_away in gone:
             take_away()
+        if group and leaves:
+            cgroups.remove(group)

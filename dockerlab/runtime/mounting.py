@@ -41,20 +41,20 @@ def _show_groups(k: Door, root: int, destination: str, folders: Sequence[str], *
     """The container's own control groups, to be read: one folder on version 2, one a controller on version 1; cgroups(7)."""
     only = syscalls.MS_NOSUID | syscalls.MS_NOEXEC | syscalls.MS_NODEV
     several = folders and os.path.exists(f"{folders[0]}/tasks")
-    if several:
-        target = place(k, root, destination, is_file=False)
-        k.mount("tmpfs", f"/proc/self/fd/{target}", "tmpfs", only, "mode=755,size=64k")
-        os.close(target)
-    for folder in folders:
-        inner = f"{destination}/{os.path.relpath(folder, '/sys/fs/cgroup').partition('/')[0]}" if several else destination
-        target = place(k, root, inner, is_file=False)
-        k.mount(folder, f"/proc/self/fd/{target}", None, syscalls.MS_BIND)
-        os.close(target)
-    if not readonly:
-        return
-    # Read-only once all of them are there, with what lies below.
+    for source in ["tmpfs"] if several else folders:
+        below = place(k, root, destination, is_file=False)
+        k.mount(source, f"/proc/self/fd/{below}", "tmpfs" if several else None, only if several else syscalls.MS_BIND, "mode=755,size=64k" if several else "")
+        os.close(below)
     target = place(k, root, destination, is_file=False)
-    k.mount_setattr_readonly(f"/proc/self/fd/{target}", recursive=True)
+    for folder in folders if several else ():
+        # Nothing of the image's is in a file system that was mounted this moment.
+        name = os.path.relpath(folder, "/sys/fs/cgroup").partition("/")[0]
+        k.mkdir(name, 0o755, dir_fd=target)
+        inner = k.open(name, os.O_PATH | os.O_DIRECTORY, dir_fd=target)
+        k.mount(folder, f"/proc/self/fd/{inner}", None, syscalls.MS_BIND)
+        os.close(inner)
+    if readonly:  # once all of them are there, with what lies below
+        k.mount_setattr_readonly(f"/proc/self/fd/{target}", recursive=True)
     os.close(target)
 
 

@@ -105,6 +105,9 @@ class Supervisor:
     def leave(self, *, abandoned: bool) -> None:
         """In the parent: the program has ended; `abandoned` tells that the supervisor was killed."""
 
+    def meanwhile(self) -> None:
+        """In the supervisor, while the container is built."""
+
     def thaw(self) -> None:
         """Lets a paused program go on, since it has to end."""
 
@@ -151,6 +154,7 @@ class Supervisor:
         # On version 2 the kernel lets ten milliseconds pass before it moves the first process, and moves the second at once:
         # this one stays where it is, and meanwhile the container is built.
         cgroups.stay(folders)
+        self.meanwhile()
         guard = os.pidfd_open(parent)
         self.first, failure = self._await_start(ours, folders, guard)
         os.close(guard)

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
     from dockerlab.course import lesson
     from dockerlab.engine import Engine
+    from dockerlab.engine.scan import scan
     from dockerlab.engine.views import union
     from dockerlab.errors import DockerlabError
 
-__all__ = ["DockerlabError", "Engine", "__version__", "lesson", "load_ipython_extension", "union", "unload_ipython_extension"]
+__all__ = ["DockerlabError", "Engine", "__version__", "lesson", "load_ipython_extension", "scan", "union", "unload_ipython_extension"]
 
-_LAZY = {"DockerlabError": "dockerlab.errors", "Engine": "dockerlab.engine", "lesson": "dockerlab.course", "union": "dockerlab.engine.views"}
+_LAZY = {"DockerlabError": "dockerlab.errors", "Engine": "dockerlab.engine", "lesson": "dockerlab.course", "scan": "dockerlab.engine.scan", "union": "dockerlab.engine.views"}
 
 
 def __getattr__(name: str) -> "Any":

@@ -17,9 +17,10 @@ from dockerlab.widgets import setid
 from dockerlab.widgets.html import size_words
 
 if TYPE_CHECKING:
+    from dockerlab.engine import Engine
     from dockerlab.engine.images import Image
 
-__all__ = ["Audit", "baseline"]
+__all__ = ["Audit", "baseline", "scan"]
 
 # What a program that runs as root gives whoever may start it: by its own purpose, before anybody has found a fault in it.
 _ROOT = {
@@ -122,11 +123,24 @@ class Audit:
         """Gives plain values, a file each."""
         return [{name: getattr(row, name) for name in setid.Row.__slots__} for row in self.scan.rows]
 
+    def stepper(self) -> Any:
+        """Gives the view with a choice of what to show and how to group it; needs ipywidgets."""
+        return setid.stepper(self.scan)
+
     def __str__(self) -> str:
         return setid.text(self.scan)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/plain": str(self), "text/html": setid.html(self.scan)}
+
+
+def scan(image: str, *, engine: Engine | None = None) -> Audit:
+    """Gives the set-id view of an image. Raises NotFound, InvalidReference."""
+    if engine is None:
+        from dockerlab.engine.current import current
+
+        engine = current()
+    return engine.images.scan(image)
 
 
 def baseline(path: Path) -> list[str]:

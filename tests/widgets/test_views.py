@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dockerlab.widgets import html, picture, union
+from dockerlab.widgets import html, picture, setid, union
 
 EVIL = "<script>alert(1)</script>\x1b[31m\u202eevil"
 STACK = union.Stack(
@@ -70,6 +70,31 @@ def test_every_meaning_has_a_word_beside_its_colour() -> None:
 def test_the_picture_says_itself_in_words() -> None:
     assert "2 of them hidden" in picture.alt("t", [picture.Bar("x", 1, 2)])
     assert picture.png("t", [picture.Bar("$x$", 1, 2)]).startswith(b"\x89PNG")
+
+
+ROWS = (
+    setid.Row("/su", "set-uid root", "-rwsr-xr-x", "root:root", "1B", 0, "base", who="everybody may run it", gives="becomes another user"),
+    setid.Row("/x", "set-uid root set-gid mail", "-rwsr-sr-x", "root:mail", "2B", 1, "RUN a $(b) $c", "Dockerfile:2", "cleared", "-rwxr-xr-x", 2, "RUN chmod", "Dockerfile:3"),
+    setid.Row("/open", "world-writable", "-rw-rw-rw-", "root:root", "3B", 1, "RUN a $(b) $c", "Dockerfile:2", who="everybody may write it", gives="anybody may change what is in it"),
+)
+
+
+def test_set_id_files_by_kind_and_by_layer() -> None:
+    scan = setid.Scan("app", ROWS)
+    assert scan.kinds() == ["acts", "set-gid", "set-uid", "world-writable"]
+    assert [row.path for row in scan.only("acts").rows] == ["/su", "/open"] and [row.path for row in scan.only("set-uid").rows] == ["/su", "/x"]
+    assert [(heading, [row.path for row in rows]) for heading, rows in scan.groups("layer")] == [
+        ("layer 0: base", ["/su"]), ("layer 1, Dockerfile:2: RUN a $(b) $c", ["/open", "/x"]),
+    ]  # fmt: skip
+    assert "cleared later, by layer 2, Dockerfile:3: nobody any more" in setid.html(scan, "layer") and "cleared later, by layer 2, Dockerfile:3: RUN chmod" in setid.html(scan)
+
+
+def test_the_choice_of_set_id_files_is_linked_in_the_browser() -> None:
+    pytest.importorskip("ipywidgets")
+    box = setid.stepper(setid.Scan("app", ROWS))
+    (show, group), shown = box.children[0].children, box.children[1]
+    assert show.options == ("everything", "acts", "set-gid", "set-uid", "world-writable") and group.options == setid.GROUPINGS
+    assert [len(stack.children) for stack in shown.children] == [5, 5] and "/x" not in shown.children[1].children[1].value
 
 
 def test_the_stepper_is_linked_in_the_browser() -> None:

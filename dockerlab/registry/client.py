@@ -32,6 +32,7 @@ _BLOCK = 1 << 20
 _SMALL = 1 << 20  # a blob up to here goes in one PUT
 _TRIES, _REDIRECTS = 5, 5
 _GREETING = 2.0  # seconds
+_NEAR = 0.01  # seconds
 _HUB_HOST = "registry-1.docker.io"
 _SHOWN = (
     "Location", "Range", "Content-Range", "Content-Type", "Content-Length", "Docker-Content-Digest", "WWW-Authenticate", "OCI-Subject", "Link", "Retry-After", "RateLimit-Limit",
@@ -81,6 +82,7 @@ class Registry:
         self._insecure = insecure or is_local(host)
         self._schemes = schemes or (("https", "http") if self._insecure else ("https",))  # docker's order; what is told is the last failure
         self._base = ""
+        self.near = False  # it answers at once: threads would take longer than asking it one thing after another
         self._told: list[Any] = []  # the challenges of the last refusal: the next request answers them at once
         self._tokens = Tokens(self._ask)
 
@@ -103,10 +105,12 @@ class Registry:
     def _found(self) -> str:
         host = _HUB_HOST if self.host == DEFAULT_REGISTRY else self.host
         for scheme in self._schemes:
+            began = time.perf_counter()
             try:
                 # Some servers of http wait for the end of what they take for a line.
                 with self._sent("GET", f"{scheme}://{host}/v2/", {}, None, timeout=_GREETING if len(self._schemes) > 1 else 0) as reply:
                     self._told = challenges(reply.headers.get("WWW-Authenticate", ""))
+                    self.near = time.perf_counter() - began < _NEAR
                     return f"{scheme}://{host}"
             except ConnectionError as error:
                 if scheme == self._schemes[-1]:

@@ -19,6 +19,7 @@ __all__ = ["Cargo", "Parcel", "fetched_layers", "push"]
 
 # How many layers travel at once: docker's own numbers.
 _UPLOADS, _DOWNLOADS = 5, 3
+_THERE = "Layer already exists"
 _EACH = 1 << 19  # bytes between two words about progress
 
 
@@ -71,7 +72,10 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
         registry.greet()
         for parcels in (unique, [cargo.config]):
             for parcel in parcels:
-                crew.begin(_sent, registry, name, parcel, crew)
+                if registry.near and _there(registry, name, parcel):
+                    yield LayerStatus(parcel.label, _THERE, parcel.size)
+                else:
+                    crew.begin(_sent, registry, name, parcel, crew)
             yield from (event for event in crew.heard() if not isinstance(event, Through))
         about.set("manifest")
         told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
@@ -83,11 +87,17 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
         crew.end()
 
 
+def _there(registry: Registry, name: str, parcel: Parcel) -> bool:
+    about.set(parcel.label or "config")
+    return registry.has_blob(name, parcel.digest, push=True) is not None
+
+
 def _sent(registry: Registry, name: str, parcel: Parcel, crew: Crew) -> None:
     """Has a blob be there: it is, or another repository gives it, or it is sent."""
-    about.set(parcel.label or "config")
-    if registry.has_blob(name, parcel.digest, push=True) is not None:
-        crew.say(LayerStatus(parcel.label, "Layer already exists", parcel.size))
+    if registry.near:
+        about.set(parcel.label or "config")  # it was asked for
+    elif _there(registry, name, parcel):
+        crew.say(LayerStatus(parcel.label, _THERE, parcel.size))
         return
     place = ""
     for source in parcel.sources:

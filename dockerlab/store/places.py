@@ -45,10 +45,12 @@ class Places:
     def note(self, repository: str, digests: Iterable[str]) -> None:
         """Remembers that a repository has these."""
         with locked(self._lock):
-            known = self._read()
+            known, news = self._read(), False
             for digest in digests:
+                news |= known.get(digest, [])[:1] != [repository]
                 known[digest] = [repository, *(each for each in known.pop(digest, []) if each != repository)][:_EACH]
-            publish(self._path, json.dumps(dict(list(known.items())[-_KEPT:])).encode())
+            if news:
+                publish(self._path, json.dumps(dict(list(known.items())[-_KEPT:])).encode())
 
     def forget(self, repository: str, digest: str) -> None:
         """Remembers no more that a repository has this."""

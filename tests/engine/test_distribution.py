@@ -18,6 +18,7 @@ from dockerlab.errors import CorruptContent, InvalidRequest, NotFound, RegistryE
 from dockerlab.events import Event, LayerStatus, TransferEnded
 from dockerlab.oci.manifest import CONFIG, INDEX, LAYER_GZIP, MANIFEST
 from dockerlab.oci.platforms import architecture
+from dockerlab.registry import client
 from dockerlab.registry.server import RegistryApp
 from dockerlab.registry.storage import Storage
 from dockerlab.registry.transport import Direct
@@ -67,7 +68,9 @@ def statuses(events: list[Event]) -> list[str]:
     return [f"{event.status} {event.note}".strip() for event in events if isinstance(event, LayerStatus) and event.layer]
 
 
-def test_push_again_mount_and_pull(shop: Engine) -> None:
+@pytest.mark.parametrize("near", [True, False])
+def test_push_again_mount_and_pull(shop: Engine, monkeypatch: pytest.MonkeyPatch, near: bool) -> None:
+    monkeypatch.setattr(client, "_NEAR", 60.0 if near else 0.0)  # asked one thing after another, or several at a time
     for name in ("localhost:5000/me/one", "localhost:5000/me/two"):
         shop.images.tag("busybox", name)
     first = list(shop.images.push("localhost:5000/me/one"))

@@ -18,6 +18,17 @@ def test_newest_first_and_no_more_than_a_few(tmp_path: Path) -> None:
     assert Places(tmp_path).of("sha256:a") == ("r/5", "r/6", "r/4", "r/3")
 
 
+def test_what_is_known_is_not_written_again(tmp_path: Path) -> None:
+    places, path = Places(tmp_path), tmp_path / "places.json"
+    places.note("r", ["a", "b"])
+    before = path.stat().st_ino
+    places.note("r", ["b", "a"])
+    assert path.stat().st_ino == before
+    places.forget("r", "a")
+    places.note("r", ["a", "b"])
+    assert places.of("a") == ("r",)
+
+
 def test_names_by_digest(tmp_path: Path) -> None:
     places = Places(tmp_path)
     places.note(f"localhost:5000/a@sha256:{'0' * 64}", ["image x"])

@@ -92,8 +92,10 @@ class Cache:
 
     def place(self, places: Mapping[str, str]) -> None:
         """Notes where the steps stand that made images, as FILE:LINE."""
+        known = self.places(places)
         for image, place in places.items():
-            self._asked("insert or replace into places (image, place) values (?, ?)", image, place)
+            if known.get(image) != place:
+                self._asked("insert or replace into places (image, place) values (?, ?)", image, place)
 
     def places(self, images: Iterable[str]) -> dict[str, str]:
         """Gives where the steps stand that made them, for those that were built here."""

@@ -102,8 +102,7 @@ class Memory:
 
     def keep(self, *, whole: bool) -> None:
         """Remembers this build for the next. One that was not `whole` leaves what it did not come to as it was; one that failed at once leaves all."""
-        known = {(done.image, done.line) for done in self.before}
-        self._cache.place({done.image: f"{self._name}:{done.line}" for done in self.now if done.image and done.line and (done.image, done.line) not in known})
+        self._cache.place({done.image: f"{self._name}:{done.line}" for done in self.now if done.image and done.line})
         if self._origin and len(self.now) > 1:
             steps = [*self.now, *([] if whole else self.before[len(self.now) :])]
             self._cache.remember(self._origin, json.dumps([msgspec.to_builtins(step) for step in steps]))

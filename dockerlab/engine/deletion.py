@@ -22,17 +22,26 @@ Told = tuple[str, str]
 class Deletion:
     """One removal, in which no build takes hold of anything; yields ("Untagged" | "Deleted", what)."""
 
-    def __init__(self, engine: Engine, *, force: bool, prune: bool) -> None:
+    def __init__(self, engine: Engine, *, force: bool, prune: bool, unused: bool = False, dangling: bool = False) -> None:
         self._engine, self._images, self._containers = engine, engine.image_store, engine.container_store
         self._force, self._prune, self._journal = force, prune, engine.journal
-        self._held = set[str]()
+        self._unused, self._dangling, self._held = unused, dangling, set[str]()
 
     def run(self, image: Image, name: str) -> Iterator[Told]:
         """Removes what `name` means: a name of the image, or by an id all of it. Raises InUse."""
         with self._engine.holds.closed() as self._held:
-            told = list(self._run(image, name))
+            told = list(self._run(self._as_meant(image), name))
         yield from told
         self._engine.system.collect()
+
+    def _as_meant(self, image: Image) -> Image:
+        """Gives the image as it is by now: who prunes has looked at it before, and it may have got a name or a container since."""
+        image = self._engine.images.get(image.id)
+        if self._dangling and image.record.names:
+            raise InUse("the image has a name by now", by=image.record.names[0])
+        if self._unused and any(container.image_id == image.id for container in self._containers.records()):
+            raise InUse("a container uses the image by now")
+        return image
 
     def _run(self, image: Image, name: str) -> Iterator[Told]:
         reference = self._by_name(image, name)

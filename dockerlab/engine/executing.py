@@ -199,6 +199,7 @@ class Executor:
 
     def _made(self, image: str, command: Sequence[str], options: RunOptions) -> Container:
         try:
+            self._engine.images.layers.ensure_unpacked(self._engine.images.get(image).record)  # may take long, and the image is held
             with self._holding() as hold:
                 container = self._engine.containers.create(image, command, options)
                 hold(container.id)

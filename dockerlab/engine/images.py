@@ -220,12 +220,13 @@ class Images:
             current = known.get(ImageId(current.parent))
         return chain
 
-    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> Iterator[Told]:
+    def remove(self, name: str, *, force: bool = False, prune: bool = True, unused: bool = False, dangling: bool = False) -> Iterator[Told]:
         """Takes a name away, and the image with it if that was the last; yields ("Untagged" | "Deleted", what) in docker's order.
 
+        `unused` and `dangling` are a prune's conditions, held against how things are at that moment: no container uses it; it has no name.
         Raises NotFound, InUse (a container, an image built on it, or another name where an id was given).
         """
-        return Deletion(self._engine, force=force, prune=prune).run(self.get(name), name)
+        return Deletion(self._engine, force=force, prune=prune, unused=unused, dangling=dangling).run(self.get(name), name)
 
     def save(self, names: Sequence[str], write: Callable[[bytes], object]) -> None:
         """Writes images as one tar; raises NotFound, CorruptContent."""

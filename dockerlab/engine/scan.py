@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.engine.imagefiles import ImageFiles
-from dockerlab.errors import InvalidArgument
+from dockerlab.errors import DockerlabError, InvalidArgument
 from dockerlab.layers.audit import Found, Sifted, audit, file_capabilities, narrowed, reachers
 from dockerlab.layers.index import Entry
 from dockerlab.widgets import setid
@@ -61,7 +62,9 @@ class Audit:
         self._groups = {int(row[2]): row[0] for row in reversed(group) if len(row) > 2 and _number(row[2])}
         self._who = [(row[0], int(row[2]), _gids(row, group)) for row in passwd if len(row) > 3 and _number(row[2]) and _number(row[3])]
         self.found: Sequence[Found] = audit(self._union)
-        self._lines = image._engine.builds.lines(image) if self.found else {}
+        self._lines: dict[int, str] = {}
+        with contextlib.suppress(DockerlabError):  # more than a scan needs: the steps below, and the cache of builds
+            self._lines = image._engine.builds.lines(image) if self.found else {}
         rows = tuple(map(self._row, self.found))
         accepted = set(known or ())
         acting = {row.path for row in rows if row.fate == "acts" and not {row.path, _named(row.path, row.what)} & accepted}

@@ -80,8 +80,7 @@ class System:
                 return 0
             blobs, _, layers = self._reachable()
             content, young = self._engine.content, time.time() - 60
-            dead = [d for d in content.digests() if d not in blobs and content.path(d).stat().st_mtime < young]
-            freed = content.remove(dead)
+            freed = content.remove(d for d in content.digests() if d not in blobs and content.older(d, young))
             self._engine.images.layers.forget(layers)
             for path in (p for p in content.ingest.iterdir() if p.stat().st_mtime < young and not scratch.in_use(p)):
                 path.unlink() if path.is_file() else self._engine.world.call("remove", path=str(path))
@@ -202,12 +201,12 @@ class System:
 
     def prune_containers(self, wanted: Wanted = _all) -> tuple[list[str], int]:
         """Removes the containers that do not run and are wanted gone (by labels and time); gives their ids and the bytes freed."""
-        gone, freed = [], 0
-        for container in self._engine.containers.list(all=True):
+        gone, freed, found = [], 0, self._engine.containers.list(all=True)
+        with self._engine.holds.closed() as held:
+            found = [container for container in found if container.id not in held]
+        for container in found:
             if not container.state.alive and wanted(container.config.labels, container.record.created):
-                with contextlib.suppress(NotFound, InUse), self._engine.holds.closed() as held:  # somebody else has removed it, or started it
-                    if container.id in held:
-                        continue
+                with contextlib.suppress(NotFound, InUse):  # somebody else has removed it, or started it
                     size = self._engine.snapshotter.usage(container.id)[0]
                     container.remove()
                     freed += size
@@ -221,7 +220,8 @@ class System:
         for image in self._engine.images.list():
             if (every or not image.record.names) and image.id not in users and wanted(image.config.config.labels, image.config.created):
                 with contextlib.suppress(InUse, NotFound):
-                    lines += [f"{word.lower()}: {what}" for word, what in self._engine.images.remove(image.id, force=every)]
+                    removed = self._engine.images.remove(image.id, force=every, unused=True, dangling=not every)
+                    lines += [f"{word.lower()}: {what}" for word, what in removed]
         return lines, before - self._of_images().size
 
     def prune_volumes(self, wanted: Wanted = _all, *, every: bool = False) -> tuple[list[str], int]:

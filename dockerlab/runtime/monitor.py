@@ -442,7 +442,7 @@ class Monitor(Supervisor):
             gone = [out_of_sight(path) for path in self.request["remove"]]
         self.say({"exit": code})
         self.connection.close()  # what is left to do nobody waits for
-        for take_away in gone:
-            take_away()
         if group and leaves:
             cgroups.remove(group)
+        for take_away in gone:
+            take_away()

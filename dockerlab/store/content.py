@@ -118,6 +118,13 @@ class ContentStore:
             if len(path.name) == 64:
                 yield Digest(f"sha256:{path.name}")
 
+    def older(self, digest: Digest, when: float) -> bool:
+        """Tells whether a blob was last stored before a time in seconds since 1970; False where it is gone."""
+        try:
+            return self.path(digest).stat().st_mtime < when
+        except FileNotFoundError:
+            return False
+
     def remove(self, digests: Iterable[Digest]) -> int:
         """Removes blobs and gives the bytes that this freed."""
         freed = 0

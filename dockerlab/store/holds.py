@@ -6,6 +6,7 @@ One gate is open to all who take hold and closed by who removes: in between neit
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import tempfile
@@ -66,11 +67,14 @@ class Holds:
     def _read(path: Path) -> list[str]:
         """Gives what a file holds; one whose process has ended is removed, and holds nothing."""
         try:
-            with open(path) as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # For writing: NFS locks a range of bytes, and alone only what may be written.
+            with open(path, "r+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                        return file.read().split()
                 path.unlink()
-        except BlockingIOError:
-            return path.read_text().split() if path.exists() else []
-        except OSError:  # its build has ended this moment; or no locks are kept here
-            return []
+        except FileNotFoundError:
+            pass  # its build has ended this moment
         return []

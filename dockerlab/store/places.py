@@ -49,7 +49,7 @@ class Places:
             for digest in digests:
                 news |= known.get(digest, [])[:1] != [repository]
                 known[digest] = [repository, *(each for each in known.pop(digest, []) if each != repository)][:_EACH]
-            if news:
+            if news or len(known) > _KEPT // 2:  # what is used stays, once some have to go
                 publish(self._path, json.dumps(dict(list(known.items())[-_KEPT:])).encode())
 
     def forget(self, repository: str, digest: str) -> None:

@@ -47,6 +47,16 @@ def test_an_id_takes_all_its_names_only_by_force(shop: Engine) -> None:
     assert words(shop, ident, force=True)[:3] == ["Untagged", "Untagged", "Deleted"]
 
 
+def test_a_prune_leaves_what_got_a_name_or_a_container_since(shop: Engine) -> None:
+    ident = shop.images.get("x:1").id
+    with pytest.raises(InUse, match="has a name by now"):
+        list(shop.images.remove(ident, dangling=True))
+    shop.containers.create("x:1")
+    with pytest.raises(InUse, match="a container uses the image by now"):
+        words(shop, ident, force=True, unused=True)
+    assert shop.images.get("x:1").id == ident
+
+
 def test_what_others_are_built_on_stays(shop: Engine) -> None:
     with pytest.raises(InUse, match=r"\(cannot be forced\) - image has dependent child images"):
         words(shop, shop.images.get("busybox").id, force=True)

@@ -69,8 +69,13 @@ def test_the_line_that_brought_a_file(one: Engine, tmp_path: Path) -> None:
     assert ("/twice", "other.df:5", "") in lines(name), "every step was there, and stands elsewhere now"
     one.builds.build("FROM app\nRUN touch /own; chmod 4755 /own\n", tmp_path / "context", name="own.df", tags=("below",))
     assert {("/own", "own.df:2", ""), ("/twice", "other.df:5", "")} <= lines("below"), "a base image's steps keep their own file"
+    one.builds.build(DOCKERFILE, tmp_path / "context", tags=("app",))
+    assert ("/twice", "Dockerfile:3", "") in lines(name), "the last build of a step says where it stands"
     (one.home / "build-cache.db").unlink()
     assert {line for _, line, _ in lines(name)} == {""}, "nobody knows any more"
+    (one.home / "build-cache.db").unlink()
+    (one.home / "build-cache.db").mkdir()
+    assert {line for _, line, _ in lines(name)} == {""}, "a scan needs no cache of builds"
 
 
 def test_a_baseline(one: Engine, tmp_path: Path) -> None:

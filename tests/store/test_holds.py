@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO
+
+import pytest
 
 from dockerlab.store.holds import Holds
 
@@ -36,6 +40,25 @@ def test_what_is_held_is_told_until_the_block_ends(tmp_path: Path) -> None:
     with holds.closed() as held:
         assert held == set()
     assert os.listdir(tmp_path / "holds") == []
+
+
+def test_a_build_that_ends_while_somebody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holds, real = Holds(tmp_path), fcntl.flock
+    with holds.begin() as hold:
+        hold.add("a")
+
+        def ended_just_now(file: IO[str], how: int) -> None:
+            if how & fcntl.LOCK_NB:
+                for path in (tmp_path / "holds").iterdir():
+                    path.unlink()
+            real(file, how)
+
+        monkeypatch.setattr(fcntl, "flock", ended_just_now)
+        with holds.closed() as held:
+            assert held == {"a"}
+    monkeypatch.undo()
+    with holds.closed() as held:
+        assert held == set()
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:

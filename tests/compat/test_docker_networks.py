@@ -78,7 +78,7 @@ NETWORKS = [
          "docker run --rm --link web busybox wget -qO- http://web/",
          "docker restart -t 0 web; sleep 1; curl -s http://127.0.0.1:18080/", "docker rm -f web; curl -s http://127.0.0.1:18080/"),
     same("links", "docker run -d --name db -e A=1 -e B='x y' --expose 5432 --expose 53/udp --expose 8000-8003 busybox sleep 100",
-         "docker run --rm --name lk --link db --link db:da-ta busybox sh -c 'tail -n 3 /etc/hosts; env | grep -v HOSTNAME | sort'", "docker run --rm --link nosuch busybox true",
+         "docker run --rm --name lk --link db --link db:da-ta busybox sh -c 'tail -n 3 /etc/hosts | sort; env | grep -v HOSTNAME | sort'", "docker run --rm --link nosuch busybox true",
          "docker run --rm --link db:a:b busybox true", "docker run --rm --network host --link db busybox true", "docker network create lab | wc -c",
          "docker run -d --name web2 --network lab busybox sleep 100",
          "docker run --rm --network lab --link web2:yy busybox sh -c 'tail -n 1 /etc/hosts; env | grep -c YY; nslookup yy | grep -A1 Name'",

@@ -16,7 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define PROTOCOL "1"
+#define PROTOCOL "2"
 #define LOST "the command server was killed, and what it did for this command line with it\n"
 
 extern char **environ;
@@ -129,6 +129,8 @@ static int asked(const char *python, int count, char **words)
         if (forwarded[i] != SIGHUP || (!sigaction(SIGHUP, NULL, &before) && before.sa_handler != SIG_IGN))
             sigaction(forwarded[i], &action, NULL);
     if (!handed_over(data, size))
+        return -1;
+    if (recv(line, answer, 1, 0) != 1 || *answer != '+')
         return -1;
     /* From here on it is the server's to do, and nobody does it twice. */
     ssize_t got = recv(line, answer, sizeof answer, 0);

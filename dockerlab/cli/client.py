@@ -6,16 +6,20 @@ the same for the shim, without an interpreter, where a compiler was at hand.
 
 One message goes there: four bytes of length, then fields that end in a NUL: the protocol's number, the folder, the number of arguments, the arguments, the
 environment. The three standard descriptors ride on the length (unix(7), SCM_RIGHTS). Afterwards one byte is one signal on the way there; on the way
-back `exit` and a byte, or `cold`.
+back `+` from a server that takes it, then `exit` and a byte; or `cold`, at any time. A line that ends before the `+` was nobody's: the server was killed with it in its queue.
 """
 
 # The C halves of `os`, `socket` and `signal`: their other halves cost several milliseconds of every command line, for names.
 import posix
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
 __all__ = ["PROTOCOL", "address", "fields", "main", "private", "whole"]
 
-PROTOCOL = b"1"
+PROTOCOL = b"2"
 _SOL_SOCKET, _SCM_RIGHTS, _SO_PEERCRED = 1, 1, 17
 _FORWARDED = (1, 2, 3, 15, 28)  # HUP INT QUIT TERM WINCH
 _LOST = 125
@@ -96,12 +100,11 @@ def _asked() -> "int | None":
     sent = line.sendmsg([data], [(_SOL_SOCKET, _SCM_RIGHTS, descriptors)])
     while sent < len(data):
         sent += line.send(data[sent:])
-    # From here on it is the server's to do, and nobody does it twice.
-    try:
-        answer = line.recv(5)
-    except OSError:
-        answer = b""
-    if answer == b"cold":
+    answer = _heard(line, 1)
+    taken = answer == b"+"
+    if taken:  # from here on it is the server's to do, and nobody does it twice
+        answer = _heard(line, 5)
+    if not taken or answer == b"cold":
         for number in forwarded:
             _signal.signal(number, _signal.default_int_handler if number == 2 else _signal.SIG_DFL)
         return None
@@ -109,3 +112,10 @@ def _asked() -> "int | None":
         return answer[4]
     posix.write(2, b"the command server was killed, and what it did for this command line with it\n")
     return _LOST
+
+
+def _heard(line: "_socket.socket", size: int) -> bytes:
+    try:
+        return line.recv(size)
+    except OSError:
+        return b""

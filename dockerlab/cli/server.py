@@ -197,6 +197,7 @@ class _Server:
         try:
             data = self._understood(line, descriptors)
             worker, work = self._next
+            line.send(b"+")
             with work:
                 wire.send_bytes(work, data, [*descriptors, line.fileno()])
         except OSError:

@@ -6,8 +6,10 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from dockerlab.cli import client
 from dockerlab.commands.system import write_shim
 from dockerlab.engine import Engine
+from dockerlab.version import __version__
 from tests.conftest import gone
 
 ROOT = Path(__file__).parents[2]
@@ -217,6 +221,30 @@ def test_a_server_that_is_killed_is_said(shim: Shim) -> None:
     _, err = process.communicate(timeout=10)
     assert process.returncode == 125 and b"command server" in err
     assert until(lambda: shim("ps", "-aq").stdout == "")
+
+
+@pytest.mark.parametrize("told", [b"", b"cold", b"+cold"])
+def test_what_no_server_has_taken_is_done_all_the_same(cold: Shim, told: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", cold.env["XDG_RUNTIME_DIR"])
+        place = Path(client.address())
+    place.parent.mkdir(mode=0o700, exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(place))
+        listener.listen(1)
+
+        def end() -> None:
+            line, _ = listener.accept()
+            place.unlink()  # it was its last
+            with line:
+                line.recv(1 << 16)
+                line.send(told)
+
+        server = threading.Thread(target=end)
+        server.start()
+        done = cold("version", "--format", "{{.Client.Version}}")
+        server.join()
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")
 
 
 def _serves(pid: str, shim: Shim) -> bool:

@@ -86,14 +86,9 @@ class Executor:
                 hold(self._engine.images.get(image).id)
                 return str(image)
 
-    @contextlib.contextmanager
-    def _holding(self) -> Iterator[Callable[[str], object]]:
+    def _holding(self) -> contextlib.AbstractContextManager[Callable[[str], object]]:
         """Gives what takes hold of an id that is looked up, or made, in the block."""
-        if self._hold is None:
-            yield lambda _: None
-        else:
-            with self._engine.holds.open():
-                yield self._hold.add
+        return self._hold.taking() if self._hold else contextlib.nullcontext(lambda _: None)
 
     def settings(self, image: str) -> RunConfig:
         """Gives the settings of an image."""

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dockerlab.store.files import explain, locked
@@ -21,8 +21,17 @@ __all__ = ["Hold", "Holds"]
 class Hold:
     """What one piece of work has taken hold of: a file with an id a line, locked for as long as it goes on."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor, self._known = descriptor, set[str]()
+    def __init__(self, descriptor: int, gate: int) -> None:
+        self._descriptor, self._gate, self._known = descriptor, gate, set[str]()
+
+    @contextlib.contextmanager
+    def taking(self) -> Iterator[Callable[[str], object]]:
+        """Keeps the gate open for the block, and gives `add`: nothing is removed between finding that something is here, or making it, and taking hold of it."""
+        _lock(self._gate, fcntl.LOCK_SH)
+        try:
+            yield self.add
+        finally:
+            _lock(self._gate, fcntl.LOCK_UN)
 
     def add(self, ident: str) -> None:
         """Holds an image or a container by its id; on a full disk it is not held, which the work itself will say."""
@@ -41,21 +50,18 @@ class Holds:
     @contextlib.contextmanager
     def begin(self) -> Iterator[Hold]:
         """Gives a hold, which lasts for the block."""
-        with explain(self._folder), self.open():
-            self._folder.mkdir(exist_ok=True)
-            descriptor, path = tempfile.mkstemp(dir=self._folder)
-            with contextlib.suppress(OSError):  # a file system that keeps no locks
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
-        try:
-            yield Hold(descriptor)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            os.close(descriptor)
-
-    def open(self) -> contextlib.AbstractContextManager[bool]:
-        """Keeps the gate open for the block: nothing is removed between finding that something is here and taking hold of it."""
-        return locked(self._gate, shared=True)
+        with contextlib.ExitStack() as stack:
+            with explain(self._folder):
+                self._folder.mkdir(exist_ok=True)
+                gate = os.open(self._gate, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                stack.callback(os.close, gate)
+                _lock(gate, fcntl.LOCK_SH)  # else who looks at the new file would take it for a dead build's
+                descriptor, path = tempfile.mkstemp(dir=self._folder)
+            stack.callback(os.close, descriptor)
+            stack.callback(Path(path).unlink, missing_ok=True)
+            _lock(descriptor, fcntl.LOCK_SH)
+            _lock(gate, fcntl.LOCK_UN)
+            yield Hold(descriptor, gate)
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[set[str]]:
@@ -78,3 +84,9 @@ class Holds:
         except FileNotFoundError:
             pass  # its build has ended this moment
         return []
+
+
+def _lock(descriptor: int, how: int) -> None:
+    """Locks where locks are kept; some network file systems keep none."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, how)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -77,9 +78,25 @@ def test_nobody_takes_hold_while_somebody_removes(tmp_path: Path) -> None:
     holds, taken = Holds(tmp_path), threading.Event()
 
     def take() -> None:
-        with Holds(tmp_path).open():
+        with other.taking() as hold:
+            hold("a")
             taken.set()
 
+    with Holds(tmp_path).begin() as other:
+        _nobody_meanwhile(holds, take, taken)
+
+
+def test_nobody_begins_while_somebody_removes(tmp_path: Path) -> None:
+    holds, taken = Holds(tmp_path), threading.Event()
+
+    def take() -> None:
+        with Holds(tmp_path).begin():
+            taken.set()
+
+    _nobody_meanwhile(holds, take, taken)
+
+
+def _nobody_meanwhile(holds: Holds, take: Callable[[], None], taken: threading.Event) -> None:
     with holds.closed():
         taker = threading.Thread(target=take)
         taker.start()

@@ -71,16 +71,19 @@ class Cache:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def _asked(self, statement: str, *values: object) -> Any:
+    def _rows(self, statement: str, *values: object) -> list[Any]:
         try:
-            row = self._connection.execute(statement, values).fetchone()
+            return self._connection.execute(statement, values).fetchall()
         except sqlite3.OperationalError:  # a full disk: what is not noted will be done again
-            return None
+            return []
         except sqlite3.DatabaseError:
             self._connection.close()
             self._anew()
-            return None
-        return row[0] if row else None
+            return []
+
+    def _asked(self, statement: str, *values: object) -> Any:
+        rows = self._rows(statement, *values)
+        return rows[0][0] if rows else None
 
     def get(self, key: str) -> str:
         """Gives the image id, "" for none."""
@@ -99,7 +102,8 @@ class Cache:
 
     def places(self, images: Iterable[str]) -> dict[str, str]:
         """Gives where the steps stand that made them, for those that were built here."""
-        return {image: str(place) for image in images if (place := self._asked("select place from places where image = ?", image))}
+        wanted = list(images)
+        return dict(self._rows(f"select image, place from places where image in ({', '.join('?' * len(wanted))})", *wanted))
 
     def recall(self, origin: str) -> str:
         """Gives what the last build of a Dockerfile left, "" for none."""

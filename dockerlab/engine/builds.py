@@ -80,6 +80,8 @@ class Builds:
         no_cache_filter: Sequence[str] = (), labels: Mapping[str, str] | None = None, tags: tuple[str, ...] = (), around: Around | None = None, origin: str = "", what_if: str = "",
     ) -> list[Foreseen]:  # fmt: skip
         """Gives what `build` would do, step by step, and does nothing; `what_if` is a path of the context or `line:N` that is taken for changed. Raises as `build` does."""
+        with _told_of(name):
+            parsed = _parsed(dockerfile, name)
         source = Context.open(context, name) if isinstance(context, Path) else context
         with _told_of(name), self._cache() as cache:
             foresight = Foresight(
@@ -87,7 +89,7 @@ class Builds:
                 origin=origin or _origin(context, name, tags), emit=lambda _: None,
             )  # fmt: skip
             foresight.what_if = what_if
-            return foresight.foresee(_parsed(dockerfile, name), target=target)
+            return foresight.foresee(parsed, target=target)
 
     @staticmethod
     def check(dockerfile: str, name: str = "Dockerfile") -> list[Advice]:

@@ -35,12 +35,10 @@ class Deletion:
         self._engine.system.collect()
 
     def _as_meant(self, image: Image) -> Image:
-        """Gives the image as it is by now: who prunes has looked at it before, and it may have got a name or a container since."""
+        """Gives the image as it is by now: who prunes has looked at it before, and it may have got a name since."""
         image = self._engine.images.get(image.id)
         if self._dangling and image.record.names:
             raise InUse("the image has a name by now", by=image.record.names[0])
-        if self._unused and any(container.image_id == image.id for container in self._containers.records()):
-            raise InUse("a container uses the image by now")
         return image
 
     def _run(self, image: Image, name: str) -> Iterator[Told]:
@@ -93,6 +91,8 @@ class Deletion:
         """Raises InUse where something needs the image; what is not `hard` gives way to force."""
         record = next((r for r in self._images.records() if r.id == ident), None)
         users = [(c, self._containers.state(c.id).alive) for c in self._containers.records() if c.image_id == ident]
+        if self._unused and users:
+            raise InUse("a container uses the image by now")
         running, stopped = [c for c, runs in users if runs], [c for c, runs in users if not runs]
         hard, soft = f"conflict: unable to delete {short(ident)} (cannot be forced) -", f"conflict: unable to delete {short(ident)} (must be forced) -"
         if any(r.parent == ident for r in self._images.records()):

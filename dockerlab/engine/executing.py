@@ -157,7 +157,7 @@ class Executor:
         with buildmounts.laid(self._engine, step.mounts) as mounts:
             options = replace(self._around.run, entrypoint=step.command[0], env=env, mount=mounts)
             options = replace(options, network=step.network, networks=()) if step.network else options
-            container = self._made(parent.id, step.command[1:], options)
+            container = self._made(parent, step.command[1:], options)
             kept = self._around.keep == "all"
             try:
                 watched.running(container.id)
@@ -192,11 +192,11 @@ class Executor:
             found[target] = size - had
         return {target: size for target, size in found.items() if size > 0}
 
-    def _made(self, image: str, command: Sequence[str], options: RunOptions) -> Container:
+    def _made(self, image: Image, command: Sequence[str], options: RunOptions) -> Container:
         try:
-            self._engine.images.layers.ensure_unpacked(self._engine.images.get(image).record)  # may take long, and the image is held
+            self._engine.images.layers.ensure_unpacked(image.record)  # may take long, and the image is held
             with self._holding() as hold:
-                container = self._engine.containers.create(image, command, options)
+                container = self._engine.containers.create(image.id, command, options)
                 hold(container.id)
                 return container
         except (NotFound, InvalidRequest) as error:

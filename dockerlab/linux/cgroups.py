@@ -28,10 +28,7 @@ def create(name: str) -> list[Path]:
     for root in roots():
         folder = root / name
         try:
-            try:
-                os.mkdir(folder)
-            except OSError:
-                folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             if root.name == "cpuset":
                 _inherit(root, folder)
         except OSError:

@@ -72,7 +72,9 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
         registry.greet()
         for parcels in (unique, [cargo.config]):
             for parcel in parcels:
-                if registry.near and _there(registry, name, parcel):
+                if not registry.near:
+                    crew.begin(_brought, registry, name, parcel, crew)
+                elif _there(registry, name, parcel):
                     yield LayerStatus(parcel.label, _THERE, parcel.size)
                 else:
                     crew.begin(_sent, registry, name, parcel, crew)
@@ -92,13 +94,17 @@ def _there(registry: Registry, name: str, parcel: Parcel) -> bool:
     return registry.has_blob(name, parcel.digest, push=True) is not None
 
 
-def _sent(registry: Registry, name: str, parcel: Parcel, crew: Crew) -> None:
-    """Has a blob be there: it is, or another repository gives it, or it is sent."""
-    if registry.near:
-        about.set(parcel.label or "config")  # it was asked for
-    elif _there(registry, name, parcel):
+def _brought(registry: Registry, name: str, parcel: Parcel, crew: Crew) -> None:
+    """Has a blob be there: it is, or it is sent."""
+    if _there(registry, name, parcel):
         crew.say(LayerStatus(parcel.label, _THERE, parcel.size))
-        return
+    else:
+        _sent(registry, name, parcel, crew)
+
+
+def _sent(registry: Registry, name: str, parcel: Parcel, crew: Crew) -> None:
+    """Brings a blob there: another repository gives it, or it is sent."""
+    about.set(parcel.label or "config")
     place = ""
     for source in parcel.sources:
         place = registry.begin(name, mount=parcel.digest, source=source)

@@ -41,10 +41,12 @@ def _show_groups(k: Door, root: int, destination: str, folders: Sequence[str], *
     """The container's own control groups, to be read: one folder on version 2, one a controller on version 1; cgroups(7)."""
     only = syscalls.MS_NOSUID | syscalls.MS_NOEXEC | syscalls.MS_NODEV
     several = folders and os.path.exists(f"{folders[0]}/tasks")
-    for source in ["tmpfs"] if several else folders:
-        below = place(k, root, destination, is_file=False)
-        k.mount(source, f"/proc/self/fd/{below}", "tmpfs" if several else None, only if several else syscalls.MS_BIND, "mode=755,size=64k" if several else "")
-        os.close(below)
+    below = place(k, root, destination, is_file=False)
+    if several:
+        k.mount("tmpfs", f"/proc/self/fd/{below}", "tmpfs", only, "mode=755,size=64k")
+    elif folders:
+        k.mount(folders[0], f"/proc/self/fd/{below}", None, syscalls.MS_BIND)
+    os.close(below)
     target = place(k, root, destination, is_file=False)
     for folder in folders if several else ():
         # Nothing of the image's is in a file system that was mounted this moment.

@@ -65,7 +65,9 @@ class ContentStore:
     def put(self, data: bytes) -> Digest:
         """Stores a small blob and gives its digest."""
         digest = digest_of(data)
-        if not _renewed(self.path(digest)):
+        with explain(self.path(digest)):
+            here = _renewed(self.path(digest))
+        if not here:
             publish(self.path(digest), data)
         self._fresh.add(self.path(digest))
         return digest
@@ -138,7 +140,7 @@ class ContentStore:
 
 
 def _renewed(path: Path, size: int | None = None) -> bool:
-    """Tells whether a blob is here (of that size), which is about to be named now: what is old and nobody's is removed by others meanwhile."""
+    """Makes a blob young that is about to be named, as others remove what is old and nobody's; tells whether it is here, and of that size."""
     try:
         os.utime(path)
         return size is None or path.stat().st_size == size

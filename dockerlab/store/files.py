@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dockerlab.errors import StoreError
 
-__all__ = ["explain", "explained", "first_time", "locked", "of_the_living", "publish", "scratch_name"]
+__all__ = ["explain", "explained", "first_time", "locked", "mark", "of_the_living", "publish", "scratch_name"]
 
 _DISK = {
     errno.ENOSPC: ("no space left on device", "free some space, or run `docker system prune`"),
@@ -44,6 +44,12 @@ def of_the_living(name: str) -> bool:
     """Tells whether it is a scratch name of another process that still runs."""
     found = re.fullmatch(r"tmp-(\d+)-[0-9a-f]+", name)
     return found is not None and int(found[1]) != os.getpid() and os.path.exists(f"/proc/{found[1]}")
+
+
+def mark(path: Path) -> tuple[int, int, int]:
+    """Gives what tells a file that `publish` replaces from the one before: each change is a new file. Raises OSError."""
+    status = os.stat(path)
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def publish(path: Path, data: bytes, *, sync: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from dockerlab.oci.digest import Digest, ImageId
 from dockerlab.oci.manifest import Descriptor, Index, Manifest
 from dockerlab.oci.reference import Reference
 from dockerlab.store.content import ContentStore
-from dockerlab.store.files import locked, publish
+from dockerlab.store.files import locked, mark, publish
 
 __all__ = ["ImageStore", "Record"]
 
@@ -41,18 +40,13 @@ class ImageStore:
         self._path, self._lock, self._content = root / "index.json", root / "index.lock", content
         self._seen: tuple[tuple[int, int, int], list[Record]] = (0, 0, 0), []
 
-    def _mark(self) -> tuple[int, int, int]:
-        # Each change is a new file: one that is the same file is the same list.
-        status = os.stat(self._path)
-        return status.st_ino, status.st_mtime_ns, status.st_size
-
     def _load(self) -> list[Record]:
         try:
-            mark = self._mark()
+            now = mark(self._path)
         except FileNotFoundError:
             return []
-        if self._seen[0] != mark:
-            self._seen = mark, self._read()
+        if self._seen[0] != now:
+            self._seen = now, self._read()
         return list(self._seen[1])
 
     def _read(self) -> list[Record]:
@@ -65,7 +59,7 @@ class ImageStore:
             record = found.get(image, Record(image, plain, (), notes.get(_PARENT, ""), notes.get(_TAGGED, "")))
             name = notes.get(_NAME)
             found[image] = replace(record, names=(*record.names, name)) if name else record
-        return [replace(record, names=tuple(sorted(record.names))) for record in found.values()]
+        return _with_names_sorted(found.values())
 
     def _identify(self, descriptor: Descriptor) -> ImageId:
         return ImageId(Manifest.decode(self._content.read(descriptor.digest)).config.digest)
@@ -76,7 +70,7 @@ class ImageStore:
             self._content.sync()
         publish(self._path, msgspec.json.format(Index(manifests=tuple(lines)).encode(), indent=1), sync=True)
         # Whoever holds the lock knows what the file says now.
-        self._seen = self._mark(), [replace(record, names=tuple(sorted(record.names))) if len(record.names) > 1 else record for record in records]
+        self._seen = mark(self._path), _with_names_sorted(records)
 
     @staticmethod
     def _line(record: Record, name: str) -> Descriptor:
@@ -154,6 +148,10 @@ class ImageStore:
             shown = text if text.startswith("sha256:") else _reference(text).tagged().familiar
             raise NotFound(f"No such image: {shown}", kind="image", name=text, hint="list the images with `docker images`")
         return record
+
+
+def _with_names_sorted(records: Iterable[Record]) -> list[Record]:
+    return [replace(record, names=tuple(sorted(record.names))) if len(record.names) > 1 else record for record in records]
 
 
 def _reference(text: str) -> Reference:

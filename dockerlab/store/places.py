@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from dockerlab.errors import InvalidReference
 from dockerlab.oci.reference import Reference
-from dockerlab.store.files import locked, publish
+from dockerlab.store.files import locked, mark, publish
 
 __all__ = ["Places"]
 
@@ -27,12 +26,11 @@ class Places:
     def _known(self) -> dict[str, list[str]]:
         """Gives what the file says, to be looked at only; each change is a new file, so that one that is the same file says the same."""
         try:
-            status = os.stat(self._path)
+            now = mark(self._path)
         except FileNotFoundError:
             return {}
-        mark = status.st_ino, status.st_mtime_ns, status.st_size
-        if self._seen[0] != mark:
-            self._seen = mark, self._read()
+        if self._seen[0] != now:
+            self._seen = now, self._read()
         return self._seen[1]
 
     def _read(self) -> dict[str, list[str]]:

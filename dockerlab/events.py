@@ -34,11 +34,12 @@ class TriggersStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class CacheHit(Event):
-    """The step's image was there already."""
+    """The step's image was there already; `place` is where the step stood that made it last, as FILE:LINE, "" where nobody knows."""
 
     number: int
     image: str
     trigger: bool = False
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

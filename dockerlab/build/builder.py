@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from dockerlab.build import advice, mounts, parser, stages, words
+from dockerlab.build import advice, confided, mounts, parser, stages, words
 from dockerlab.build import instructions as ins
 from dockerlab.build.advice import Advice, Checks, Facts
 from dockerlab.build.cache import Cache, key_of
@@ -196,9 +196,10 @@ class Builder:
         with contextlib.nullcontext() if known or self._forced else self._host.alone(key):
             known = known or self._looked_up(step)[1]  # another build may have done it while this one waited
             if known:
-                self._emit(CacheHit(number, known, trigger))
+                self._emit(CacheHit(number, known, trigger, self._memory.place(known)))
                 self._memory.note(msgspec.structs.replace(done, image=known))
-                self._advise(number, line, [Advice(rule, instruction.line, message) for rule, message in done.advice])
+                told = [*done.advice, *self._other_secrets(step, key)]
+                self._advise(number, line, [Advice(rule, instruction.line, message) for rule, message in told])
             else:
                 known = self._missed_step(step, done, number, trigger, instruction)
         self._scope.stage.image, self._scope.stage.run = known, step.run
@@ -217,6 +218,7 @@ class Builder:
             self._memory.note(msgspec.structs.replace(done, image="", seconds=0.0))
             raise
         self._cache.put(done.key, image)
+        self._cache.confide(done.key, confided.marks(self._cache, step.mounts))
         seconds = round(time.monotonic() - begin, 3)
         found = self._advise(number, done.line, advice.measured(instruction, facts))
         self._memory.note(msgspec.structs.replace(done, image=image, seconds=seconds, advice=found))
@@ -229,7 +231,15 @@ class Builder:
             return before
         stage = self._scope.stage
         used = {name: value for name, value in stage.args.items() if name not in PREDEFINED and name not in env_map(stage.run.env)}
-        return Done(text=instruction.original, key=key, args=hashed(used) if step.command else {}, files=contents(step.sources))
+        secrets = [mount.ident for mount in step.mounts if mount.type == "secret"]
+        return Done(text=instruction.original, key=key, args=hashed(used) if step.command else {}, files=contents(step.sources), secrets=secrets)
+
+    def _other_secrets(self, step: Step, key: str) -> list[tuple[str, str]]:
+        """Gives what is to be said where a step's image was made with other secrets: they are no part of its key, and no cause to do it again."""
+        if not (others := confided.changed(self._cache, key, step.mounts)):
+            return []
+        which = f"the secrets {', '.join(others)} are others" if len(others) > 1 else f"the secret {others[0]} is another one"
+        return [("SecretChanged", f"{which} than when this step was done, and its image is taken all the same: --no-cache does it again")]
 
     def _looked_up(self, step: Step) -> tuple[str, str]:
         """Gives the step's key, and the image that it made before, "" for none."""

@@ -18,6 +18,8 @@ _TABLES = (
     "create table if not exists steps (key text primary key, image text)",
     "create table if not exists builds (origin text primary key, steps blob)",
     "create table if not exists places (image text primary key, place text)",
+    "create table if not exists secrets (key text, ident text, mark text, primary key (key, ident))",
+    "create table if not exists salt (one integer primary key check (one = 1), bytes blob)",
 )
 
 
@@ -92,6 +94,20 @@ class Cache:
     def put(self, key: str, image: str) -> None:
         """Notes the image of a step."""
         self._asked("insert or replace into steps (key, image) values (?, ?)", key, image)
+
+    def confide(self, key: str, marks: Mapping[str, str]) -> None:
+        """Notes the marks of the secrets that a step was done with, by their ids."""
+        for ident, mark in marks.items():
+            self._asked("insert or replace into secrets (key, ident, mark) values (?, ?, ?)", key, ident, mark)
+
+    def confided(self, key: str) -> dict[str, str]:
+        """Gives the marks of the secrets that a step was done with, by their ids."""
+        return dict(self._rows("select ident, mark from secrets where key = ?", key))
+
+    def salt(self) -> bytes:
+        """Gives sixteen bytes that no other cache has; b"" where they cannot be kept."""
+        self._asked("insert or ignore into salt (one, bytes) values (1, randomblob(16))")
+        return bytes(self._asked("select bytes from salt") or b"")
 
     def place(self, places: Mapping[str, str]) -> None:
         """Notes where the steps stand that made images, as FILE:LINE."""

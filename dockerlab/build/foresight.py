@@ -18,7 +18,8 @@ __all__ = ["Foreseen", "Foresight"]
 @dataclass(frozen=True, slots=True)
 class Foreseen:
     """One step: `cause` is "" where its image is there already; `seconds` its execution took the last time, None where nobody knows;
-    `caused` counts the builds that were not from the cache because something it reads had changed, `last` is what it took whether or not it would be done.
+    `caused` counts the builds that were not from the cache because something it reads had changed, `last` is what it took whether or not it would be done;
+    `remark` is what to know of an image that is there.
     """
 
     number: int
@@ -27,6 +28,7 @@ class Foreseen:
     seconds: float | None = None
     caused: int = 0
     last: float = 0.0
+    remark: str = ""
 
 
 class Foresight(Builder):
@@ -67,10 +69,10 @@ class Foresight(Builder):
         if supposed:
             self._cold, self._first_miss = True, number
 
-    def _add(self, text: str, cause: str) -> None:
+    def _add(self, text: str, cause: str, remark: str = "") -> None:
         known = self._memory.last(text)
         last = known.seconds if known else None
-        self._seen.append(Foreseen(self._number, text, cause, last if cause else None, known.caused if known else 0, last or 0.0))
+        self._seen.append(Foreseen(self._number, text, cause, last if cause else None, known.caused if known else 0, last or 0.0, remark))
 
     def _do(self, step: ins.Instruction, position: int, *, trigger: bool = False) -> None:
         taken = [step.from_] if isinstance(step, ins.Copy) else [mount.from_ for mount in step.mounts] if isinstance(step, ins.Run) else []
@@ -87,7 +89,7 @@ class Foresight(Builder):
         elif cause := self._supposed(step, instruction):
             self._missed(instruction.original, cause)
         elif known:
-            self._add(instruction.original, "")
+            self._add(instruction.original, "", " ".join(message for _, message in self._other_secrets(step, key)))
             self._memory.note(done)
         else:
             self._missed(instruction.original, self._why(done))

@@ -22,7 +22,7 @@ _MOST_FILES = 50_000
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """One step as a build left it: its text as written, the key and image it had, the seconds that its execution took when it last was, what it read (`contents`,
     `hashed` arguments), what was measured then, as rule and sentence, and how many builds were not from the cache because something that it reads had changed;
-    and the line where it stands, 0 for a trigger of the base image.
+    the line where it stands, 0 for a trigger of the base image; and the ids of the secrets that it was given, None where that was not noted.
     """
 
     text: str
@@ -34,6 +34,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     args: Mapping[str, str] = {}
     advice: Sequence[tuple[str, str]] = ()
     caused: int = 0
+    secrets: Sequence[str] | None = None
 
 
 def contents(sources: Iterable[Picked]) -> dict[str, str]:
@@ -87,7 +88,11 @@ class Memory:
             return f"the instruction changed: it was {_line(old.text)}" if old else "the instruction is new here"
         if before.key == now.key:
             return "the image that it made was removed since" if before.image else "it failed the last time"
-        return _files(before.files, now.files) or _arguments(before.args, now.args) or "the settings above it changed"
+        return _files(before.files, now.files) or _arguments(before.args, now.args) or _given(before.secrets, now.secrets) or "the settings above it changed"
+
+    def place(self, image: str) -> str:
+        """Gives where the step stands that made an image last, as FILE:LINE; "" where nobody knows."""
+        return self._cache.places([image]).get(image, "")
 
     def blamed(self, now: Done) -> int:
         """Gives how often a change of what this step reads was why a build was not from the cache, this time included."""
@@ -140,3 +145,10 @@ def _files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 def _arguments(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     return f"the build argument {changed[0]} changed" if changed else ""
+
+
+def _given(before: Sequence[str] | None, now: Sequence[str] | None) -> str:
+    if before is None or now is None or set(before) == set(now):
+        return ""
+    ident = min(set(before) ^ set(now))
+    return f"the secret {ident} is given, which it was not the last time" if ident in now else f"the secret {ident} is not given, which it was the last time"

@@ -28,10 +28,7 @@ class Outlook:
         return sum(step.seconds or 0.0 for step in self.steps if step.cause)
 
     def _rows(self) -> list[list[str]]:
-        return [
-            [str(step.number), html.visible(" ".join(step.text.split()))[:70], "again" if step.cause else "cached", html.visible(step.cause), "" if step.seconds is None else f"{step.seconds:.1f} s"]
-            for step in self.steps
-        ]
+        return [[str(step.number), _line(step), "again" if step.cause else "cached", html.visible(step.cause or step.remark), _took(step)] for step in self.steps]
 
     def _summary(self) -> str:
         again = [step for step in self.steps if step.cause]
@@ -67,3 +64,11 @@ class Outlook:
             rows.append(f"<tr>{html.cell(number)}{html.cell(f'<code>{html.escape(text)}</code>')}{told}{html.cell(html.escape(cause))}{html.cell(took)}</tr>")
         head = [html.escape(word or "result") for word in _HEAD]
         return {"text/plain": str(self), "text/html": html.table(head, rows, caption=self._summary()) + (f"<p>{html.escape(self.order)}</p>" if self.order else "")}
+
+
+def _line(step: Foreseen) -> str:
+    return html.visible(" ".join(step.text.split()))[:70]
+
+
+def _took(step: Foreseen) -> str:
+    return "" if step.seconds is None else f"{step.seconds:.1f} s"

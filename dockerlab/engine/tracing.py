@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockerlab.engine.images import Image
 from dockerlab.events import Advised, CacheHit, CacheMiss, Event, LayerCommitted, StepEnded, StepFailed, StepStarted
+from dockerlab.oci.digest import short
 from dockerlab.widgets import trace as view
 from dockerlab.widgets.html import escape
 
@@ -33,7 +34,7 @@ class Trace:
             self.steps.append(view.Step(event.number, event.text, state, trigger=event.trigger))
             self._begun = self._clock()
         elif isinstance(event, CacheHit):
-            self._change(state="cached", size=0)
+            self._change(state="cached", size=0, source=short(event.image) + (f", made by {event.place}" if event.place else ""))
         elif isinstance(event, CacheMiss):
             self._change(cause=event.reason)
         elif isinstance(event, LayerCommitted):

@@ -18,7 +18,9 @@ _STATES = {"cached": ("✓", "from the cache", "seen"), "done": ("●", "done", 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: its line as written, its state (a key of the glyphs: cached, done, failed, running, base), the cause where it was not there, seconds, bytes that it added, and remarks."""
+    """One step: its line as written, its state (a key of the glyphs: cached, done, failed, running, base), the cause where it was not there, seconds, bytes that it added, remarks, and the
+    source of what was there: the image and who made it.
+    """
 
     number: int
     text: str
@@ -28,6 +30,7 @@ class Step:
     size: int = 0
     remarks: tuple[tuple[str, str], ...] = ()
     trigger: bool = False
+    source: str = ""
 
 
 def summary(steps: Sequence[Step]) -> str:
@@ -48,7 +51,7 @@ def text(steps: Sequence[Step]) -> str:
     for step in steps:
         glyph, word, _ = _STATES[step.state]
         lines.append(f"{_number(step):>4} {glyph} {word:<14} {_took(step):>8} {_size(step):>8}  {_line(step)[:70]}".rstrip())
-        lines += [f"       {visible(cause)}" for cause in [step.cause] if cause]
+        lines += [f"       {visible(cause)}" for cause in [step.cause or step.source] if cause]
         lines += [f"       {rule}: {visible(message)}" for rule, message in step.remarks]
     return "\n".join(lines)
 
@@ -62,8 +65,8 @@ def html(steps: Sequence[Step]) -> str:
 def _rows(step: Step, most: float) -> Iterator[str]:
     glyph, word, tint = _STATES[step.state]
     took = f"{bar(step.seconds / most, width_em=4)} {_took(step)}" if step.seconds and most else ""
-    line = f"<code>{escape(_line(step)[:110])}</code>"
-    yield f"<tr>{cell(_number(step))}{cell(line)}{cell(f'{glyph} {word}', tint=tint, style=_TIGHT)}{cell(escape(step.cause))}{cell(took, style=_TIGHT)}{cell(_size(step), style=_TIGHT)}</tr>"
+    line, why = f"<code>{escape(_line(step)[:110])}</code>", escape(step.cause or step.source)
+    yield f"<tr>{cell(_number(step))}{cell(line)}{cell(f'{glyph} {word}', tint=tint, style=_TIGHT)}{cell(why)}{cell(took, style=_TIGHT)}{cell(_size(step), style=_TIGHT)}</tr>"
     for rule, message in step.remarks:
         yield f"<tr>{cell('')}{cell(f'<b>{escape(rule)}</b>: {escape(message)}', tint='changed', columns=5)}</tr>"
 

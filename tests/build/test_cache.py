@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dockerlab.build import confided
 from dockerlab.build.cache import Cache, key_of
+from dockerlab.build.steps import RunMount
 from dockerlab.errors import StoreError
 
 
@@ -66,3 +68,17 @@ def test_lines_of_an_older_cache_are_forgotten_and_its_images_kept(tmp_path: Pat
             assert cache.get("l") == "two"
     with contextlib.closing(sqlite3.connect(tmp_path / "cache.db")) as now:
         assert now.execute("select parent, line from steps where key = 'k'").fetchall() == [(None, None)]
+
+
+def test_marks_of_secrets_are_kept_by_step_and_give_nothing_away(tmp_path: Path) -> None:
+    mounts = [RunMount("secret", "/run/secrets/token", ident="token", data=b"do-not-keep-me"), RunMount("cache", "/cache", ident="cache")]
+    with Cache(tmp_path / "cache.db") as cache, Cache(tmp_path / "other.db") as other:
+        first = confided.marks(cache, mounts)
+        assert list(first) == ["token"] and len(first["token"]) == 4
+        assert first == confided.marks(cache, mounts)
+        assert len(cache.salt()) == 16 and cache.salt() != other.salt()
+        cache.confide("step", first)
+        assert cache.confided("step") == first and cache.confided("another") == {}
+        assert confided.changed(cache, "step", mounts) == [] == confided.changed(cache, "another", mounts)
+        assert confided.changed(cache, "step", [RunMount("secret", "/t", ident="token", data=b"another")]) == ["token"]
+    assert b"do-not-keep-me" not in (tmp_path / "cache.db").read_bytes()

@@ -51,7 +51,8 @@ _MODE = r"FROM busybox\nRUN --mount=type=secret,id=k,target=/a/k,mode=0444 stat 
 _PLATFORM = r"FROM --platform=$BUILDPLATFORM busybox\nARG TARGETPLATFORM\nARG TARGETOS\nARG TARGETARCH\nRUN echo $TARGETPLATFORM $TARGETOS $TARGETARCH -$BUILDOS- > /o\n"
 _MODES = r"FROM busybox\nCOPY --chmod=755 --chown=5:6 d/x /x\nRUN stat -c \"%%a %%u %%g\" /x > /o\n"
 KIT = [
-    same("mounts", "mkdir -p d; echo x > d/x; echo s3 > key", _kit(_ALL, "--secret id=k,src=key"), _OUT, _kit(_FROM), f"{_OUT}; ls d", _kit(_CACHES), _OUT,
+    same("mounts", "mkdir -p d; echo x > d/x; echo s3 > key", _kit(_ALL, "--secret id=k,src=key"), _OUT, "echo another > key", _kit(_ALL, "--secret id=k,src=key"), _OUT,
+         _kit(_FROM), f"{_OUT}; ls d", _kit(_CACHES), _OUT,
          _kit(r"FROM busybox\nRUN --mount=type=secret,id=no cat /run/secrets/no || echo none > /o\n"), _OUT, _kit(_MODE, "--secret id=k,env=HOME"), _OUT),
     same("mounts that are wrong", *(_kit(rf"FROM busybox\nRUN --mount={words} true\n") for words in (
          "type=secret,id=no,required", "source=no,target=/x", "type=foo,target=/x", "target=/x,wrong=1", "type=cache", "from=0,target=/x", "type=bind,target"))),

@@ -13,8 +13,9 @@ import pytest
 
 from dockerlab.commands.outlook import Outlook
 from dockerlab.engine import Engine
+from dockerlab.engine.executing import Around
 from dockerlab.errors import BuildFailed
-from dockerlab.events import CacheMiss, Event, StepRunning
+from dockerlab.events import Advised, CacheHit, CacheMiss, Event, StepRunning
 from tests.conftest import strongest
 
 TEXT = "FROM busybox\nARG V=1\nCOPY d /d\nRUN echo $V > /v\nRUN echo end\n"
@@ -54,9 +55,9 @@ def test_the_first_cause(engine: Engine, folder: Path) -> None:
     assert causes(engine, TEXT, folder) == [(3, "d/f has another content, and 1 more")]
     (folder / "d" / "h").unlink()
     assert causes(engine, TEXT, folder) == [(3, "d/h is gone")]
-    assert causes(engine, TEXT, folder, build_args={"V": "secret"}) == [(4, "the build argument V changed")], "its value may be nobody else's business"
+    assert causes(engine, TEXT, folder, build_args={"V": "unspoken"}) == [(4, "the build argument V changed")], "its value may be nobody else's business"
     remembered = sqlite3.connect(engine.home / "build-cache.db").execute("select steps from builds").fetchall()
-    assert remembered and not any(b"secret" in zlib.decompress(row[0]) for row in remembered)
+    assert remembered and not any(b"unspoken" in zlib.decompress(row[0]) for row in remembered)
     changed = TEXT.replace("echo end", "echo the end")
     assert causes(engine, changed, folder) == [(5, "the instruction changed: it was RUN echo end")]
     assert causes(engine, changed.replace("COPY", "ENV A=1\nCOPY"), folder) == [(3, "the instruction is new here")]
@@ -168,3 +169,50 @@ def test_what_had_better_stand_further_down(engine: Engine, folder: Path) -> Non
     better = "FROM busybox\nRUN sleep 0.6\nCOPY d/f /f\nRUN touch /x\n"
     engine.builds.build(better, folder)
     assert Outlook(engine.builds.foresee(better, folder)).order == ""
+
+
+SECRET = "FROM busybox\nRUN --mount=type=secret,id=token,required=false --mount=type=secret,id=key wc -c < /run/secrets/key > /size\n"
+
+
+def said(engine: Engine, folder: Path, text: str = SECRET, *, no_cache: bool = False, **secrets: bytes) -> list[str]:
+    """Builds with secrets, and gives what is said of them."""
+    events: list[Event] = []
+    engine.builds.build(text, folder, around=Around(secrets=secrets), no_cache=no_cache, emit=events.append)
+    return [event.message for event in events if isinstance(event, Advised) and event.rule == "SecretChanged"]
+
+
+def test_another_secret_is_no_cause_and_is_told(engine: Engine, folder: Path) -> None:
+    tail = "than when this step was done, and its image is taken all the same: --no-cache does it again"
+    assert said(engine, folder, key=b"first", token=b"t") == []
+    assert said(engine, folder, key=b"first", token=b"t") == []
+    for _ in "ab":
+        assert said(engine, folder, key=b"other", token=b"t") == [f"the secret key is another one {tail}"]
+    assert said(engine, folder, key=b"other", token=b"u") == [f"the secrets key, token are others {tail}"]
+    assert said(engine, folder, key=b"first", token=b"t") == [], "as it was when the step was done"
+    assert said(engine, folder, f"# check=skip=SecretChanged\n{SECRET}", key=b"other", token=b"t") == []
+    assert said(engine, folder, no_cache=True, key=b"other", token=b"t") == []
+    assert said(engine, folder, key=b"other", token=b"t") == []
+    [told] = said(engine, folder, SECRET.replace("FROM busybox", "FROM busybox AS another"), key=b"first", token=b"t")
+    assert told == f"the secret key is another one {tail}", "whichever Dockerfile the step was done for"
+    [_, foreseen] = engine.builds.foresee(SECRET, folder, around=Around(secrets={"key": b"first", "token": b"t"}))
+    assert (foreseen.cause, foreseen.remark) == ("", f"the secret key is another one {tail}")
+    shown = Outlook([foreseen])._repr_mimebundle_()
+    assert foreseen.remark in shown["text/plain"] and "the secret key is another one" in shown["text/html"]
+
+
+def test_a_secret_that_comes_or_goes_is_a_cause(engine: Engine, folder: Path) -> None:
+    assert causes(engine, SECRET, folder, around=Around(secrets={"key": b"k"})) == []
+    assert causes(engine, SECRET, folder, around=Around(secrets={"key": b"k", "token": b"t"})) == [(2, "the secret token is given, which it was not the last time")]
+    assert said(engine, folder, key=b"k") == [], "done before, with this secret"
+    other = SECRET.replace("/size", "/other")
+    engine.builds.build(other, folder, around=Around(secrets={"key": b"k", "token": b"t"}))
+    assert causes(engine, other, folder, around=Around(secrets={"key": b"k"})) == [(2, "the secret token is not given, which it was the last time")]
+
+
+def test_a_hit_says_who_made_it(engine: Engine, folder: Path) -> None:
+    events: list[Event] = []
+    made = engine.builds.build("FROM busybox\nRUN touch /one\n", folder, name="First")
+    engine.builds.build("FROM busybox\n\nRUN touch /one\n", folder, name="Second", emit=events.append)
+    [hit] = [event for event in events if isinstance(event, CacheHit)]
+    assert (hit.image, hit.place) == (made.id, "First:2")
+    assert f"{made.short_id}, made by First:2" in str(engine.builds.last)

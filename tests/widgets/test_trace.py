@@ -9,7 +9,7 @@ def heard() -> Trace:
     now = iter(range(100))
     found = Trace(clock=lambda: float(next(now)))
     for event in (
-        StepStarted(1, 4, "FROM base"), TriggersStarted(1, 1), StepStarted(1, 4, "RUN trig", trigger=True), CacheHit(1, "i", True), StepEnded(1, "i"),
+        StepStarted(1, 4, "FROM base"), TriggersStarted(1, 1), StepStarted(1, 4, "RUN trig", trigger=True), CacheHit(1, "sha256:0123456789abcdef", True, "<Other>:3"), StepEnded(1, "i"),
         StepStarted(2, 4, "COPY <b> /x"), CacheMiss(2, "f has another content", True), LayerCommitted(2, 1500), StepEnded(2, "j"), Advised(2, "SetIdLeft", 2, "<i>\x1b"),
         StepStarted(3, 4, "RUN false"), CacheMiss(3, "step 2 was done again"), StepFailed(3, "c", True),
     ):  # fmt: skip
@@ -29,6 +29,7 @@ def test_text() -> None:
     assert str(heard()).splitlines()[1:] == [
         "   1 ◆ base                              FROM base",
         "     ✓ from the cache                    ONBUILD RUN trig",
+        "       0123456789ab, made by <Other>:3",
         "   2 ● done             1.00 s    1.5kB  COPY <b> /x",
         "       f has another content",
         "       SetIdLeft: <i>\\x1b",

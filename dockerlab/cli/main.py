@@ -78,13 +78,13 @@ class Terminal(Surface):
         self.out(question)
         return sys.stdin.readline().strip().lower() == "y"
 
-    def live(self) -> Callable[[list[str]], None] | None:
+    def live(self) -> Callable[[list[str], bool], None] | None:
         """Draws over the lines before, with ECMA-48's cursor-up, on a terminal."""
         if not sys.stdout.isatty():
             return None
         drawn = 0
 
-        def draw(lines: list[str]) -> None:
+        def draw(lines: list[str], at_once: bool) -> None:
             nonlocal drawn
             width = os.get_terminal_size(1).columns or 80
             up = f"\x1b[{drawn}A" if drawn else ""

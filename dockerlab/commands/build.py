@@ -70,7 +70,7 @@ def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image
     if noted:
         noted.unlink(missing_ok=True)
     try:
-        image = act(lambda event: tell(event, shown))
+        image = _pictured(shown, act, tell)
     except (BuildFailed, NotFound) as error:
         call.surface.err(kept.text)
         if call.flag("debug") and isinstance(error, BuildFailed) and error.container:
@@ -85,7 +85,33 @@ def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image
         names = ",".join(str(Reference.parse(tag).tagged()) for tag in call.flag("tag"))
         text = json.dumps({**facts, **({"image.name": names} if names else {})}, indent=2) + "\n"
         _write(call.folder / call.flag("metadata-file"), call.flag("metadata-file"), text)
-    return image
+    return image if quiet else call.engine.images.get(image.id)  # else its trace would be shown twice
+
+
+def _pictured(call: Call, act: Callable[[Callable[[Event], None]], Image], tell: Callable[[Event, Call], None]) -> Image:
+    """Lets a build happen, tells its events, and shows its trace meanwhile, and afterwards, where there is room for a view."""
+    image: Image | None = None
+    begun = False
+
+    def drawn() -> object:
+        assert call.engine.builds.last
+        return call.engine.builds.last.folded(image)
+
+    draw = call.surface.picture(drawn)
+
+    def heard(event: Event) -> None:
+        nonlocal begun
+        if isinstance(event, CacheMiss) or not begun:  # what comes next may take its time
+            draw(False)
+        begun = True
+        tell(event, call)
+
+    try:
+        image = act(heard)
+        return image
+    finally:
+        if begun:
+            draw(True)
 
 
 def _look(call: Call, error: BuildFailed) -> None:

@@ -47,8 +47,12 @@ class Surface:
     def below(self, value: object) -> None:
         """Shows a view below a command's output, where there is room for one."""
 
-    def live(self) -> Callable[[list[str]], None] | None:
-        """Gives what shows lines in the place of the ones before, None where nothing can be changed any more."""
+    def picture(self, drawn: Callable[[], object]) -> Callable[[bool], None]:
+        """Gives what shows a view as it is now, each time in the place of the one before, for the last time when told so; where there is no room for views it does nothing."""
+        return lambda last: None
+
+    def live(self) -> Callable[[list[str], bool], None] | None:
+        """Gives what shows lines in the place of the ones before, at once or else when it is worth while; None where nothing can be changed any more."""
         return None
 
     def asked(self, question: str, *, secret: bool) -> str:

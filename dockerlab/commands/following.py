@@ -16,7 +16,7 @@ __all__ = ["Screen", "closing", "followed", "quietly"]
 class Screen:
     """The layers' lines of one image: drawn over by `live`, else each as it comes by `out`."""
 
-    def __init__(self, out: Callable[[str], object], live: Callable[[list[str]], None] | None) -> None:
+    def __init__(self, out: Callable[[str], object], live: Callable[[list[str], bool], None] | None) -> None:
         self._out, self._live = out, live
         self._states: dict[str, tuple[str, int, int]] = {}
 
@@ -29,7 +29,7 @@ class Screen:
             doing = "Downloading" if known in ("Pulling fs layer", "Downloading") else "Pushing"
             self._states[event.layer] = (doing, event.done, event.size)
         if self._live:
-            self._live(view.meters(self._states))
+            self._live(view.meters(self._states), isinstance(event, LayerStatus))
         elif line := view.line(event):
             self._out(line)
 

@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dockerlab.engine.images import Image
 from dockerlab.events import Advised, CacheHit, CacheMiss, Event, LayerCommitted, StepEnded, StepFailed, StepStarted
 from dockerlab.oci.digest import short
 from dockerlab.widgets import trace as view
-from dockerlab.widgets.html import escape
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.store.images import Record
 
-__all__ = ["Built", "Trace"]
+__all__ = ["Built", "Folded", "Trace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The steps of a build so far under one line, and what its image is called once there is one."""
+
+    steps: tuple[view.Step, ...]
+    total: int
+    image: str
+
+    def __str__(self) -> str:
+        return view.summary(self.steps, self.total)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": view.folded(self.steps, self.total, self.image)}
 
 
 class Trace:
-    """The steps of one build; hears events, and shows itself."""
+    """The steps of one build, of `total` that it has; hears events, and shows itself."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.steps: list[view.Step] = []
+        self.total = 0
         self._clock, self._begun = clock, 0.0
 
     def hear(self, event: Event) -> None:
@@ -32,7 +47,7 @@ class Trace:
         if isinstance(event, StepStarted):
             state = "base" if event.text[:4].upper() == "FROM" else "running"
             self.steps.append(view.Step(event.number, event.text, state, trigger=event.trigger))
-            self._begun = self._clock()
+            self._begun, self.total = self._clock(), event.total
         elif isinstance(event, CacheHit):
             self._change(state="cached", size=0, source=short(event.image) + (f", made by {event.place}" if event.place else ""))
         elif isinstance(event, CacheMiss):
@@ -49,11 +64,15 @@ class Trace:
     def _change(self, **facts: Any) -> None:
         self.steps[-1] = replace(self.steps[-1], **facts)
 
+    def folded(self, image: Image | None = None) -> Folded:
+        """Gives the steps so far, or those that made `image`."""
+        return Folded(tuple(self.steps), self.total, f"{', '.join(image.tags) or '<none>'} {image.short_id}" if image else "")
+
     def __str__(self) -> str:
-        return view.text(self.steps)
+        return view.text(self.steps, self.total)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": view.html(self.steps)}
+        return {"text/plain": str(self), "text/html": view.html(self.steps, self.total)}
 
 
 class Built(Image):
@@ -64,5 +83,4 @@ class Built(Image):
         self.trace = trace
 
     def _repr_html_(self) -> str:
-        name = escape(f"{', '.join(self.tags) or '<none>'} {self.short_id}")
-        return f"<details><summary>Image <b>{name}</b> · {escape(view.summary(self.trace.steps))}</summary>{view.html(self.trace.steps)}</details>"
+        return self.trace.folded(self)._repr_mimebundle_()["text/html"]

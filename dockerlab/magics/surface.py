@@ -73,16 +73,32 @@ class Cell(Surface):
         """Displays it."""
         self.aside(value)
 
-    def live(self) -> Callable[[list[str]], None] | None:
+    def picture(self, drawn: Callable[[], object]) -> Callable[[bool], None]:
+        """Shows one display that changes; where nobody looks on its last state alone."""
+        from IPython.display import display
+
+        handle: Any = None
+        looked = looked_at()
+
+        def draw(last: bool) -> None:
+            nonlocal handle
+            if handle is not None:
+                handle.update(drawn())
+            elif looked or last:
+                handle = display(drawn(), display_id=True)
+
+        return draw
+
+    def live(self) -> Callable[[list[str], bool], None] | None:
         """Replaces one display again and again; a front end that cannot shows the last one."""
         from IPython.display import HTML, display
 
         handle: Any = None
         last = 0.0
 
-        def draw(lines: list[str]) -> None:
+        def draw(lines: list[str], at_once: bool) -> None:
             nonlocal handle, last
-            if handle is not None and time.monotonic() - last < _DRAWN:
+            if handle is not None and not at_once and time.monotonic() - last < _DRAWN:
                 return
             last = time.monotonic()
             shown = HTML(f"<pre style='margin:0'>{escape(chr(10).join(lines))}</pre>")

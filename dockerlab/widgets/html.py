@@ -60,10 +60,10 @@ def bar(share: float, *, width_em: float = 7.0) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[str], *, caption: str) -> str:
-    """Gives a table; `head` holds cells' HTML, `rows` whole `<tr>` elements, `caption` plain text."""
+    """Gives a table; `head` holds cells' HTML, `rows` whole `<tr>` elements, `caption` plain text, "" where a `<summary>` says it already."""
+    above = f'<caption style="text-align:left;caption-side:top;padding:.2em 0;font-weight:600">{escape(caption)}</caption>' if caption else ""
     top = "".join(cell(text, tag="th", scope="col", style="font-weight:600") for text in head)
     return (
-        '<table style="border-collapse:collapse;font-size:.92em;line-height:1.4;margin:.4em 0">'
-        f'<caption style="text-align:left;caption-side:top;padding:.2em 0;font-weight:600">{escape(caption)}</caption>'
+        f'<table style="border-collapse:collapse;font-size:.92em;line-height:1.4;margin:.4em 0">{above}'
         f"<thead><tr>{top}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dockerlab.widgets.html import bar, cell, escape, size_words, table, visible
 
-__all__ = ["Step", "html", "summary", "text"]
+__all__ = ["Step", "folded", "html", "summary", "text"]
 
 _TIGHT = "white-space:nowrap"
 _STATES = {"cached": ("✓", "from the cache", "seen"), "done": ("●", "done", "added"), "failed": ("✕", "failed", "deleted"), "running": ("…", "running", "changed"), "base": ("◆", "base", "plain")}
@@ -33,8 +33,8 @@ class Step:
     source: str = ""
 
 
-def summary(steps: Sequence[Step]) -> str:
-    """Gives one line about all of them."""
+def summary(steps: Sequence[Step], total: int = 0) -> str:
+    """Gives one line about all of them; `total` are the steps that the build has, where it has not come to all."""
     counts = {state: sum(step.state == state for step in steps) for state in _STATES}
     parts = [f"{counts['cached']} from the cache"] if counts["cached"] else []
     if counts["done"]:
@@ -42,12 +42,13 @@ def summary(steps: Sequence[Step]) -> str:
     parts += [f"{counts['failed']} failed"] if counts["failed"] else []
     added = sum(step.size for step in steps if step.state == "done")
     parts += [f"{size_words(added)} added"] if added else []
-    return f"{len(steps)} step{'s' * (len(steps) != 1)}: {', '.join(parts) or 'nothing to do'}"
+    count = f"{steps[-1].number} of {total}" if steps and steps[-1].number < total else f"{len(steps)}"
+    return f"{count} step{'s' * (count != '1')}: {', '.join(parts) or 'nothing to do'}"
 
 
-def text(steps: Sequence[Step]) -> str:
+def text(steps: Sequence[Step], total: int = 0) -> str:
     """Gives the trace for a terminal."""
-    lines = [summary(steps)]
+    lines = [summary(steps, total)]
     for step in steps:
         glyph, word, _ = _STATES[step.state]
         lines.append(f"{_number(step):>4} {glyph} {word:<14} {_took(step):>8} {_size(step):>8}  {_line(step)[:70]}".rstrip())
@@ -56,10 +57,20 @@ def text(steps: Sequence[Step]) -> str:
     return "\n".join(lines)
 
 
-def html(steps: Sequence[Step]) -> str:
+def html(steps: Sequence[Step], total: int = 0) -> str:
     """Gives the trace as one table."""
+    return _table(steps, summary(steps, total))
+
+
+def folded(steps: Sequence[Step], total: int = 0, name: str = "") -> str:
+    """Gives the trace under one line, which begins with the image's name; open as long as there is none, and after a failure."""
+    heading = f"Image <b>{escape(name)}</b> · " if name else ""
+    return f"<details{' open' * (not name)}><summary>{heading}{escape(summary(steps, total))}</summary>{_table(steps, '')}</details>"
+
+
+def _table(steps: Sequence[Step], caption: str) -> str:
     most = max((step.seconds for step in steps), default=0.0)
-    return table(["step", "instruction", "result", "why", "took", "added"], (row for step in steps for row in _rows(step, most)), caption=summary(steps))
+    return table(["step", "instruction", "result", "why", "took", "added"], (row for step in steps for row in _rows(step, most)), caption=caption)
 
 
 def _rows(step: Step, most: float) -> Iterator[str]:

@@ -39,7 +39,7 @@ class Kernel:
                 continue
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 break
-            if message["msg_type"] in ("stream", "error", "execute_result", "display_data"):
+            if message["msg_type"] in ("stream", "error", "execute_result", "display_data", "update_display_data"):
                 outputs.append({"type": message["msg_type"], **message["content"]})
         return self.answer(ident, timeout=10)["status"], outputs
 
@@ -158,7 +158,35 @@ def test_what_an_exit_code_is_about_is_shown(kernel: Kernel) -> None:
         assert status == "error" and "WARNING: MaintainerDeprecated" in shown and outputs[-1]["ename"] == "ShellFailed"
 
 
-def test_a_build_shows_its_trace(kernel: Kernel) -> None:
-    _, outputs = kernel.run("%%dockerfile -t traced\nFROM busybox\nRUN touch /x\n")
-    (result,) = (o["data"] for o in outputs if o["type"] == "execute_result")
-    assert result["text/plain"].startswith("<Image traced:latest ") and "2 steps: 1 done in" in result["text/html"] and "<code>RUN touch /x</code>" in result["text/html"]
+def traces(outputs: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Gives the kind of message and the page of each view of a build."""
+    return [(o["type"], page) for o in outputs if "details" in (page := o.get("data", {}).get("text/html", ""))]
+
+
+@pytest.mark.parametrize("cell", ["%%dockerfile -t traced\nFROM busybox\nRUN touch /x\n", "%container build -t traced -f Traced .", "%%docker\ndocker build -t traced -f Traced ."])
+def test_a_build_shows_its_trace(kernel: Kernel, cell: str) -> None:
+    kernel.run("%%docker\nprintf 'FROM busybox\\nRUN touch /x\\n' > Traced")
+    _, outputs = kernel.run(cell)
+    [(kind, page)] = traces(outputs)
+    assert kind == "display_data" and "Image <b>traced:latest " in page and "2 steps: 1 " in page and "<code>RUN touch /x</code>" in page and "<details>" in page
+    results = [o["data"] for o in outputs if o["type"] == "execute_result"]
+    assert all(result["text/plain"].startswith("<Image traced:latest ") and "text/html" not in result for result in results)
+    assert len(results) == cell.startswith("%%dockerfile")
+
+
+def test_a_build_that_fails_shows_where(kernel: Kernel) -> None:
+    status, outputs = kernel.run("%%dockerfile\nFROM busybox\nRUN exit 3\n")
+    [(_, page)] = traces(outputs)
+    assert status == "error" and "<details open>" in page and "✕ failed" in page
+
+
+def test_a_trace_is_drawn_while_somebody_looks_on(kernel: Kernel) -> None:
+    kernel.run("import os; os.environ['JPY_SESSION_NAME'] = 'seen.ipynb'")
+    try:
+        _, outputs = kernel.run("%%dockerfile -t seen\nFROM busybox\nRUN sleep 0.4\nRUN sleep 0.3\n")
+    finally:
+        kernel.run("del os.environ['JPY_SESSION_NAME']")
+    (first, shown), *later, (last, page) = traces(outputs)
+    assert first == "display_data" and "<details open>" in shown and {kind for kind, _ in later} | {last} == {"update_display_data"}
+    assert any("… running" in page for _, page in later) and "… running" not in page and "Image <b>seen:latest " in page and "<details>" in page
+    assert outputs.index(next(o for o in outputs if "data" in o)) < outputs.index(next(o for o in outputs if o["type"] == "stream")), "above what the build says"

@@ -23,6 +23,13 @@ def test_events_become_steps() -> None:
         (1, "base", 0.0, 0, ""), (1, "cached", 0.0, 0, ""), (2, "done", 1.0, 1500, "f has another content"), (3, "failed", 1.0, 0, "step 2 was done again"),
     ]  # fmt: skip
     assert trace.summary(found.steps) == "4 steps: 1 from the cache, 1 done in 2.0 s, 1 failed, 1.5kB added"
+    assert str(found).startswith("3 of 4 steps: 1 from the cache")
+
+
+def test_folded() -> None:
+    going = heard().folded()._repr_mimebundle_()
+    assert going["text/plain"].startswith("3 of 4 steps: ") and going["text/html"].startswith("<details open><summary>3 of 4 steps: ") and "<caption" not in going["text/html"]
+    assert trace.folded(heard().steps, 3, "<a>").startswith("<details><summary>Image <b>&lt;a&gt;</b> · 4 steps: ")
 
 
 def test_text() -> None:

@@ -18,7 +18,7 @@ from dockerlab.commands.rows import Rows, ago, moment
 from dockerlab.engine.graph import Flat, Graph, flat
 from dockerlab.engine.graph import graph as planted
 from dockerlab.engine.images import Image
-from dockerlab.engine.scan import Audit, baseline
+from dockerlab.engine.scan import Audit, Beside, baseline
 from dockerlab.engine.views import Changes, Union, text_changes, union
 from dockerlab.errors import InvalidArgument, InvalidReference, InvalidRequest
 from dockerlab.oci.config import EMPTY_TIME, RunConfig
@@ -151,13 +151,16 @@ def graph(call: Call) -> Outcome:
 
 def scan(call: Call) -> Outcome:
     """dockerlab scan: which files give rights to whoever runs or writes them."""
+    if call.flag("baseline") and call.flag("before"):
+        raise InvalidArgument("--baseline and --before both say what is accepted", hint="leave one of them out")
     known = baseline(call.folder / call.flag("baseline")) if call.flag("baseline") else None
-    found = call.engine.images.scan(call.args[0], known=known)
+    seen = call.engine.images.scan(call.args[0], known=known, perm=call.flag("perm"))
+    found = seen.beside(call.engine.images.scan(call.flag("before"), perm=call.flag("perm"))) if call.flag("before") else seen
     code = int(call.flag("check") and bool(found.objected))
     return _told(call, found, exit_code=code)
 
 
-def _told(call: Call, found: Union | Audit | Changes | Flat | Graph, *, exit_code: int = 0) -> Outcome:
+def _told(call: Call, found: Union | Audit | Beside | Changes | Flat | Graph, *, exit_code: int = 0) -> Outcome:
     """Gives what shows itself, or with --json prints its plain values."""
     if not call.flag("json"):
         return Outcome(found, exit_code=exit_code)

@@ -251,9 +251,12 @@ class Images:
         Ways("", {}, **weights)  # what is wrong with a weight is said before anything is measured
         return Ways(name, measured(self._engine, self.get(name)), **weights)
 
-    def scan(self, name: str, *, known: Iterable[str] | None = None) -> Audit:
-        """Gives the files of an image that give rights to whoever runs or writes them; `known` are paths that are accepted. Raises NotFound, InvalidReference."""
-        return Audit(self.resolve(name), known)
+    def scan(self, name: str, *, known: Iterable[str] | None = None, perm: str = "") -> Audit:
+        """Gives the files of an image that give rights to whoever runs or writes them; `known` are paths that are accepted, `perm` is find(1)'s word for a mode.
+
+        Raises NotFound, InvalidReference, InvalidArgument.
+        """
+        return Audit(self.resolve(name), known, perm)
 
     def import_(self, source: Path | None, *, name: str = "", changes: RunConfig | None = None, message: str = "") -> Image:
         """Makes an image of one layer from a tar of a root file system. Raises UnsafeArchive, CorruptContent."""

@@ -6,62 +6,44 @@ import contextlib
 import json
 import stat
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dockerlab.engine.gains import gain
 from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.errors import DockerlabError, InvalidArgument
-from dockerlab.layers.audit import Found, Sifted, audit, file_capabilities, narrowed, reachers
+from dockerlab.layers.audit import Found, Sifted, audit, narrowed, permitted, reachers
 from dockerlab.layers.index import Entry
-from dockerlab.widgets import setid
+from dockerlab.widgets import hardening, setid
 from dockerlab.widgets.html import size_words
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.images import Image
 
-__all__ = ["Audit", "baseline", "scan"]
+__all__ = ["Audit", "Beside", "baseline", "scan"]
 
-# What a program that runs as root gives whoever may start it: by its own purpose, before anybody has found a fault in it.
-_ROOT = {
-    "su": "becomes another user who knows the password; guessed passwords are tried here", "sudo": "runs what sudoers(5) grants as root",
-    "mount": "mounts what fstab(5) marks as anybody's", "umount": "unmounts what fstab(5) marks as anybody's", "fusermount": "mounts file systems of one's own",
-    "fusermount3": "mounts file systems of one's own", "passwd": "writes one's own password into /etc/shadow", "chsh": "changes one's login shell", "chfn": "changes one's entry in /etc/passwd",
-    "newgrp": "starts a shell in another group", "gpasswd": "administers groups that one owns", "ping": "sends raw packets", "pkexec": "runs what polkit grants as root",
-    "crontab": "has commands run later", "at": "has commands run later", "whoami": "prints root's name: harmless, and a sign that the bit works",
-    "cp": "overwrites any file: /etc/shadow, /etc/sudoers", "mv": "replaces any file", "dd": "reads and writes any file and disk", "tee": "writes any file", "cat": "reads any file",
-    "tail": "reads any file", "head": "reads any file", "tar": "reads and writes any file", "chmod": "makes any file anybody's", "chown": "makes any file one's own",
-    "vi": "edits any file, and starts a shell as root", "vim": "edits any file, and starts a shell as root", "nano": "edits any file", "sed": "edits any file", "awk": "runs any program as root",
-    "find": "runs any program as root: find . -exec", "env": "runs any program as root", "xargs": "runs any program as root", "nice": "runs any program as root",
-    "bash": "is a root shell: bash -p", "sh": "is a root shell", "dash": "is a root shell", "busybox": "is a root shell, unless built to give the rights back", "ash": "is a root shell",
-    "python3": "runs any code as root", "perl": "runs any code as root", "ruby": "runs any code as root", "node": "runs any code as root", "gdb": "runs any code as root",
-    "git": "starts a pager, and that a shell, as root", "less": "starts a shell as root", "more": "starts a shell as root", "man": "starts a shell as root",
-    "nmap": "sends raw packets, and older ones start a shell",
-}  # fmt: skip
-_GROUPS = {"shadow": "reads the password hashes in /etc/shadow", "tty": "writes to other people's terminals", "mail": "writes into other people's mailboxes", "utmp": "writes who is logged in",
-           "disk": "reads and writes whole disks", "crontab": "writes other people's crontabs", "staff": "writes below /usr/local, whose programs root runs too"}  # fmt: skip
-_CAPABILITIES = {
-    "CAP_SETUID": "becomes any user, root too", "CAP_SETGID": "joins any group", "CAP_DAC_OVERRIDE": "reads and writes any file", "CAP_DAC_READ_SEARCH": "reads any file",
-    "CAP_CHOWN": "makes any file one's own", "CAP_FOWNER": "changes any file's mode", "CAP_SYS_ADMIN": "mounts, and much else: as good as root", "CAP_SYS_PTRACE": "takes over other processes",
-    "CAP_NET_RAW": "sends raw packets", "CAP_NET_BIND_SERVICE": "takes a port below 1024", "CAP_NET_ADMIN": "changes the network", "CAP_SYS_MODULE": "loads code into the kernel",
-}  # fmt: skip
+_SCRIPT = 1 << 14  # bytes
+_NOBODY_LISTED = 1 << 30  # a user's and a group's number that no image gives anything to
 
 
 class Audit:
     """What an image's layers say; shows itself as text, as HTML and as JSON."""
 
-    def __init__(self, image: Image, known: Iterable[str] | None = None) -> None:
+    def __init__(self, image: Image, known: Iterable[str] | None = None, perm: str = "") -> None:
         layers, record = image._engine.images.layers, image.record
         self._made = [_instruction(entry.created_by or entry.comment) for entry in image.made]
         with tempfile.TemporaryDirectory(prefix="dockerlab-") as folder:
             files = ImageFiles(layers, record, Path(folder), _that_matter(layers.sifted(record)))
             passwd, group = _rows(files, "etc/passwd"), _rows(files, "etc/group")
-        self._union = files.union
-        self._users = {int(row[2]): row[0] for row in reversed(passwd) if len(row) > 3 and _number(row[2])}
-        self._groups = {int(row[2]): row[0] for row in reversed(group) if len(row) > 2 and _number(row[2])}
+            self._union = files.union
+            self.found: Sequence[Found] = [found for found in audit(self._union) if _permitted(perm)(found.entry.mode)] if perm else audit(self._union)
+            self._scripts = {found.path for found in self.found if found.fate == "acts" and _is_script(files, found)}
+        self._users = {0: "root", **{int(row[2]): row[0] for row in reversed(passwd) if len(row) > 3 and _number(row[2])}}
+        self._groups = {0: "root", **{int(row[2]): row[0] for row in reversed(group) if len(row) > 2 and _number(row[2])}}
         self._who = [(row[0], int(row[2]), _gids(row, group)) for row in passwd if len(row) > 3 and _number(row[2]) and _number(row[3])]
-        self.found: Sequence[Found] = audit(self._union)
+        self._who += _unlisted(image.config.config.user, self._who)
         self._lines: dict[int, str] = {}
         with contextlib.suppress(DockerlabError):  # more than a scan needs: the steps below, and the cache of builds
             self._lines = image._engine.builds.lines(image) if self.found else {}
@@ -88,7 +70,7 @@ class Audit:
         return setid.Row(
             f"/{found.path}", what, _mode(entry), f"{user}:{group}", size_words(entry.size), found.layer, self._by(found.layer), self._lines.get(found.layer, ""), found.fate,
             "" if acts else "gone" if found.after is None else _mode(found.after), found.layer_after, self._by(found.layer_after), self._lines.get(found.layer_after, ""),
-            self._reached(found) if acts else "", self._gives(found, user, group) if acts else "",
+            self._reached(found) if acts else "", *(gain(found, user, group, script=found.path in self._scripts) if acts else ("", "")),
         )  # fmt: skip
 
     def _by(self, layer: int) -> str:
@@ -97,34 +79,26 @@ class Audit:
     def _reached(self, found: Found) -> str:
         bit, verb = (2, "write") if set(found.traits) <= {"world-writable", "no sticky bit"} else (1, "run")
         names = [name for name in reachers(self._union, found.path, self._who, bit) if name != "root"]
-        others = [name for name, uid, _ in self._who if uid]
-        if others and len(names) == len(others):
-            return f"everybody may {verb} it"
+        anybody = bool(reachers(self._union, found.path, [("", _NOBODY_LISTED, frozenset({_NOBODY_LISTED}))], bit))
+        shut = [name for name, uid, _ in self._who if uid and name not in names]
+        if anybody:
+            return f"everybody{f' but {_listed(shut)}' if shut else ''} may {verb} it"
         if not names:
             return f"only root may {verb} it"
-        return f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''} may {verb} it"
-
-    @staticmethod
-    def _gives(found: Found, user: str, group: str) -> str:
-        name, said = found.path.rpartition("/")[2], []
-        for trait in found.traits:
-            if trait == "set-uid" and user == "root":
-                said.append(_ROOT.get(name, "runs as root whoever starts it: a fault in it is a way to be root"))
-            elif trait == "set-uid":
-                said.append(f"acts as {user}: reads and writes what is {user}'s")
-            elif trait == "set-gid":
-                said.append(_GROUPS.get(group, f"acts in the group {group}: reads and writes what is that group's"))
-            elif trait == "capabilities":
-                said += [_CAPABILITIES.get(cap, f"has {cap}") for cap in file_capabilities(found.entry)]
-            elif trait == "world-writable":
-                said.append("anybody may change what is in it, and who runs or reads it later gets that")
-            else:
-                said.append("anybody may remove and replace what others put there")
-        return "; ".join(said)
+        return f"{_listed(names)} may {verb} it"
 
     def facts(self) -> list[dict[str, Any]]:
         """Gives plain values, a file each."""
         return [{name: getattr(row, name) for name in setid.Row.__slots__} for row in self.scan.rows]
+
+    def beside(self, before: Audit) -> Beside:
+        """Gives what gave rights in another image, `before`, and what became of it in this one."""
+        return Beside(before, self)
+
+    def mode(self, path: str) -> str:
+        """Gives a file's mode in the image as ls(1) writes it, "gone" where there is none, and whose it is."""
+        seen = self._union.resolved(path.lstrip("/"))
+        return _mode(seen.entry) if seen else "gone"
 
     def stepper(self) -> Any:
         """Gives the view with a choice of what to show and how to group it; needs ipywidgets."""
@@ -137,13 +111,55 @@ class Audit:
         return {"text/plain": str(self), "text/html": setid.html(self.scan)}
 
 
-def scan(image: str, *, engine: Engine | None = None) -> Audit:
-    """Gives the set-id view of an image. Raises NotFound, InvalidReference."""
+class Beside:
+    """Two images' set-id views side by side; shows itself as text, as HTML and as JSON."""
+
+    def __init__(self, before: Audit, after: Audit) -> None:
+        self.before, self.after = before.scan, after.scan
+        first, second = ({row.path: row for row in audit.scan.rows if row.fate == "acts"} for audit in (before, after))
+        sealed = {row.path: row for row in after.scan.rows if row.fate != "acts"}
+        self.changes = sorted((_change(path, first.get(path), second.get(path), sealed.get(path), before.mode(path), after.mode(path)) for path in first.keys() | second.keys()), key=_worst)
+
+    @property
+    def objected(self) -> list[str]:
+        """The paths that give rights which they did not give before."""
+        return [change.path for change in self.changes if change.state in ("acts now", "acts otherwise")]
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Gives plain values, a file each."""
+        return [{name: getattr(change, name) for name in hardening.Change.__slots__} for change in self.changes]
+
+    def stepper(self) -> Any:
+        """Gives both views and the comparison to choose from; needs ipywidgets."""
+        return hardening.stepper(self.before, self.after, self.changes)
+
+    def __str__(self) -> str:
+        return hardening.text(self.before.title, self.after.title, self.changes)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {"text/plain": str(self), "text/html": hardening.html(self.before.title, self.after.title, self.changes)}
+
+
+def _change(path: str, first: setid.Row | None, second: setid.Row | None, sealed: setid.Row | None, mode: str, mode_after: str) -> hardening.Change:
+    shown = second or first
+    assert shown
+    state = "acts no more" if second is None else "acts now" if first is None else "still acts" if (first.what, first.mode) == (second.what, second.mode) else "acts otherwise"
+    by = setid.brought(second) if second and second is not first and state != "still acts" else setid.ended(sealed) if sealed and not second else ""
+    return hardening.Change(path, state, shown.what, first.mode if first else mode, second.mode if second else mode_after, shown.owner, shown.who, shown.gives, by)
+
+
+def _worst(change: hardening.Change) -> tuple[int, str]:
+    return list(hardening.STATES).index(change.state), change.path
+
+
+def scan(image: str, *, before: str = "", engine: Engine | None = None) -> Audit | Beside:
+    """Gives the set-id view of an image, side by side with the one that it was `before` where that is named. Raises NotFound, InvalidReference."""
     if engine is None:
         from dockerlab.engine.current import current
 
         engine = current()
-    return engine.images.scan(image)
+    found = engine.images.scan(image)
+    return found.beside(engine.images.scan(before)) if before else found
 
 
 def baseline(path: Path) -> list[str]:
@@ -187,6 +203,37 @@ def _rows(files: ImageFiles, name: str) -> list[list[str]]:
         return []
     picked.bring()
     return [line.split(":") for line in Path(picked.itself[1]).read_text(errors="replace").splitlines()]
+
+
+def _permitted(word: str) -> Callable[[int], bool]:
+    try:
+        return permitted(word)
+    except ValueError:
+        raise InvalidArgument(f"invalid mode '{word}'", hint="write it as find does: /6000 or +6000 for any of the bits, -4000 for all of them") from None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
+
+
+def _is_script(files: ImageFiles, found: Found) -> bool:
+    """Tells whether a set-uid or set-gid file begins with `#!`. Programs are larger, and their bytes are left where they are."""
+    if found.entry.size > _SCRIPT or not {"set-uid", "set-gid"} & set(found.traits):
+        return False
+    picked = files.look(found.path)
+    if picked is None or picked.itself[0].kind != "file":
+        return False
+    picked.bring()
+    with open(picked.itself[1], "rb") as file:
+        return file.read(2) == b"#!"
+
+
+def _unlisted(user: str, who: Sequence[tuple[str, int, frozenset[int]]]) -> list[tuple[str, int, frozenset[int]]]:
+    """Gives the user that the image's settings name by a number, where passwd does not: USER and `run --user` take any."""
+    number, _, group = user.partition(":")
+    if not _number(number) or any(uid == int(number) for _, uid, _ in who):
+        return []
+    return [(number, int(number), frozenset({int(group) if _number(group) else 0}))]
 
 
 def _number(text: str) -> bool:

@@ -5,9 +5,10 @@ inode(7) for the mode bits, capabilities(7) "File capabilities" for the attribut
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,7 @@ from dockerlab.layers.index import Entry, parent_of
 from dockerlab.layers.union import Seen, Sighting, UnionView
 from dockerlab.linux import capabilities
 
-__all__ = ["Fate", "Found", "Sifted", "audit", "file_capabilities", "narrowed", "reachers", "traits"]
+__all__ = ["Fate", "Found", "Sifted", "audit", "file_capabilities", "narrowed", "permitted", "reachers", "traits"]
 
 Fate = Literal["acts", "cleared", "deleted", "replaced"]
 
@@ -104,7 +105,7 @@ def _of(union: UnionView, path: str) -> Iterator[Found]:
         if then.layer == sighting.layer:
             continue
         after = _inode(union, then)
-        fate: Fate = "deleted" if after is None else "replaced" if traits(after) == given else "cleared"
+        fate: Fate = "deleted" if after is None else "replaced" if traits(after) == given or after.digest != entry.digest else "cleared"
         yield Found(path, given, entry, sighting.layer, fate, then.layer, after)
 
 
@@ -140,6 +141,17 @@ def file_capabilities(entry: Entry) -> tuple[str, ...]:
     words = struct.unpack(f"<{len(raw) // 4}I", raw)
     permitted = words[1] | (words[3] << 32 if len(words) >= 5 else 0)
     return tuple(f"CAP_{name}" for number, name in enumerate(capabilities.NAMES) if permitted >> number & 1)
+
+
+def permitted(word: str) -> Callable[[int], bool]:
+    """Gives what tells whether a mode is meant by find(1)'s `-perm`: `/6000`, once written `+6000`, is any of the bits, `-6000` all of them, `6000` no others. Raises ValueError."""
+    sign, digits = (word[0], word[1:]) if word[:1] in ("/", "+", "-") else ("", word)
+    if not re.fullmatch("[0-7]{1,4}", digits):
+        raise ValueError(word)
+    bits = int(digits, 8)
+    if sign in ("/", "+"):
+        return lambda mode: not bits or bool(mode & bits)
+    return (lambda mode: mode & bits == bits) if sign else lambda mode: mode == bits
 
 
 def reachers(union: UnionView, path: str, who: Iterable[tuple[str, int, frozenset[int]]], bit: int) -> list[str]:

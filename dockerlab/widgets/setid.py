@@ -12,7 +12,7 @@ from dockerlab.widgets.html import cell, escape, table, visible
 if TYPE_CHECKING:
     from ipywidgets import VBox
 
-__all__ = ["GROUPINGS", "Row", "Scan", "html", "stepper", "text"]
+__all__ = ["GROUPINGS", "Row", "Scan", "brought", "ended", "html", "stepper", "text"]
 
 _WORDS = {"acts": "acts", "cleared": "cleared later", "deleted": "deleted later", "replaced": "replaced later"}
 GROUPINGS = ("what became of it", "layer")
@@ -24,7 +24,7 @@ _TINTS = {"acts": "deleted", "cleared": "hidden", "deleted": "hidden", "replaced
 class Row:
     """One file: `what` it gives as words, `mode` as ls(1) writes it, `owner` as user:group, `size` in docker's units, the layer that brought it, that layer's
     instruction and where it stands (FILE:LINE, "" where it was not built here), its `fate` with the layer, instruction and line that sealed it, who may use it, and what
-    that is worth to an attacker."""
+    that is worth to an attacker, and the manual pages that say so."""
 
     path: str
     what: str
@@ -41,6 +41,7 @@ class Row:
     line_after: str = ""
     who: str = ""
     gives: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,16 @@ class Scan:
             yield _WORDS[fate] + (f", by {_layer(layer, line)}: {by}" if layer >= 0 else ""), list(rows)
 
 
+def brought(row: Row) -> str:
+    """Gives the layer that brought a file, in words."""
+    return f"{_layer(row.layer, row.line)}: {row.made_by}"
+
+
+def ended(row: Row) -> str:
+    """Gives the layer that took a file or its rights away, in words."""
+    return f"{_layer(row.layer_after, row.line_after)}: {row.ended_by}"
+
+
 def _layer(number: int, line: str) -> str:
     return f"layer {number}, {line}" if line else f"layer {number}"
 
@@ -93,7 +104,7 @@ def text(scan: Scan) -> str:
             mark = "  new" if scan.new is not None and row.fate == "acts" and row.path in scan.new else ""
             if row.fate == "acts":
                 lines.append(f"{start}{visible(row.what):<16} {row.mode}  {visible(row.owner):<12} {row.size:>7}  {visible(_layer(row.layer, row.line))}  {visible(row.made_by)[:70]}{mark}".rstrip())
-                lines.append(f"    {visible(row.who)} · {visible(row.gives)}")
+                lines.append(f"    {visible(row.who)} · {visible(row.gives)} [{visible(row.source)}]")
             else:
                 lines.append(f"{start}was {visible(row.what):<16} {row.mode} → {row.mode_after:<10}  {row.size} of it still ship in layer {row.layer}")
     return "\n".join(lines)
@@ -133,7 +144,7 @@ def _group(heading: str, rows: Sequence[Row], new: frozenset[str] | None, *, sea
         modes = [f'<code style="white-space:nowrap">{escape(mode)}</code>' for mode in (row.mode, row.mode_after) if mode]
         mode = " → ".join(modes)
         end = escape(f"{_WORDS[row.fate]}, by {_layer(row.layer_after, row.line_after)}: ") if sealed and row.layer_after >= 0 else ""
-        use = f"{escape(row.who)}: {escape(row.gives)}" if row.fate == "acts" else f"{end}nobody any more; its {escape(row.size)} still ship"
+        use = f"{escape(row.who)}: {escape(row.gives)} <small>{escape(row.source)}</small>" if row.fate == "acts" else f"{end}nobody any more; its {escape(row.size)} still ship"
         brought = f"{escape(_layer(row.layer, row.line))}: <code>{escape(row.made_by)}</code>"
         cells = (f"<code>{escape(row.path)}</code>{note}", escape(row.what), mode, escape(row.owner), escape(row.size), brought, use)
         yield f"<tr>{''.join(cell(content, tint=_TINTS[row.fate] if number < 2 else 'plain') for number, content in enumerate(cells))}</tr>"

@@ -134,3 +134,50 @@ def test_a_layer_that_ships_the_same_bytes_again_says_so(engine: Engine, tmp_pat
     assert ["same content" in line for line in lines] == [False, True]
     digests = [each["digest"] for each in seen.facts()["paths"]["/big"]]
     assert digests[0] == digests[1] == "sha256:" + hashlib.sha256(b"content\n" * 1000).hexdigest() != digests[2]
+
+
+def test_side_by_side(one: Engine, tmp_path: Path) -> None:
+    before = made(one, tmp_path)
+    one.builds.build("FROM app\nRUN chmod u-s,g-s /twice; rm /shut/f; chmod 6711 /root-shell; cp /bin/busybox /new; chmod 4755 /new\n", tmp_path / "context", name="own.df", tags=("later",))
+    found = one.images.scan("later").beside(one.images.scan(before))
+    assert [(change.path, change.state, change.before, change.after) for change in found.changes] == [
+        ("/new", "acts now", "gone", "-rwsr-xr-x"), ("/root-shell", "acts now", "-rwxr-xr-x", "-rws--s--x"), ("/open", "still acts", "drwxrwxrwx", "drwxrwxrwx"),
+        ("/shut/f", "acts no more", "-rwsrwxrwx", "gone"), ("/twice", "acts no more", "-rwsr-xr-x", "-rwxr-xr-x"),
+    ]  # fmt: skip
+    assert found.objected == ["/new", "/root-shell"] and {change.by.partition(":")[0] for change in found.changes if change.path != "/open"} == {"layer 4, own.df"}
+    assert str(found).startswith("app:latest → later:latest: 2 act now, 1 still acts, 2 act no more\n+ acts now") and json.loads(json.dumps(found.facts()))[0]["path"] == "/new"
+    page = found._repr_mimebundle_()["text/html"]
+    assert "✓ acts no more, by layer 4" in page and "was: everybody may run it" in page
+    assert one.images.scan("later").beside(one.images.scan("later")).objected == []
+
+
+def test_modes_as_find_takes_them(one: Engine, tmp_path: Path) -> None:
+    name = made(one, tmp_path)
+    assert one.images.scan(name, perm="/6000").acting == one.images.scan(name, perm="+6000").acting == ["/shut/f", "/twice"]
+    assert one.images.scan(name, perm="-4777").acting == ["/shut/f"] and one.images.scan(name, perm="777").acting == ["/open"]
+    assert one.images.scan(name, perm="/0").acting == one.images.scan(name).acting
+    with pytest.raises(InvalidArgument, match="invalid mode 'u=s'"):
+        one.images.scan(name, perm="u=s")
+
+
+def test_an_image_that_lists_no_users(one: Engine, tmp_path: Path) -> None:
+    (tmp_path / "context").mkdir()
+    text = "FROM scratch\nCOPY --chmod=4755 f /su\nCOPY --chmod=4700 f /shut\nCOPY --chmod=666 f /ww\nCOPY --chmod=4750 --chown=0:7 f /ours\nUSER 1234:7\n"
+    (tmp_path / "context" / "f").write_bytes(b"\x7fELF")
+    one.builds.build(text, tmp_path / "context", tags=("bare",))
+    rows = {row.path: row for row in one.images.scan("bare").scan.rows}
+    assert {path: row.who for path, row in rows.items()} == {"/su": "everybody may run it", "/shut": "only root may run it", "/ww": "everybody may write it", "/ours": "1234 may run it"}
+    assert rows["/su"].gives.startswith("becomes another user") and rows["/su"].source == "su(1)" and rows["/shut"].source == "credentials(7)" and rows["/su"].owner == "root:root"
+
+
+def test_the_kernel_takes_no_rights_from_a_script(one: Engine, tmp_path: Path) -> None:
+    (tmp_path / "context").mkdir()
+    one.builds.build("FROM busybox\nRUN printf '#!/bin/sh\\nid -u\\n' > /s; chmod 4755 /s; cp /bin/busybox /b; chmod 4755 /b\n", tmp_path / "context", tags=("script",))
+    rows = {row.path: row for row in one.images.scan("script").scan.rows}
+    assert rows["/s"].gives.startswith("nothing: ") and rows["/s"].source == "execve(2)" and rows["/b"].gives.startswith("runs as root")
+
+
+def test_another_file_in_its_place_is_no_cleared_one(one: Engine, tmp_path: Path) -> None:
+    (tmp_path / "context").mkdir()
+    one.builds.build("FROM busybox\nRUN cp /bin/busybox /a; cp /a /b; chmod 4755 /a /b\nRUN rm /a; echo x > /a; chmod 755 /b\n", tmp_path / "context", tags=("other",))
+    assert {row.path: row.fate for row in one.images.scan("other").scan.rows} == {"/a": "replaced", "/b": "cleared"}

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dockerlab.widgets import html, picture, setid, union
+from dockerlab.widgets import hardening, html, picture, setid, union
 
 EVIL = "<script>alert(1)</script>\x1b[31m\u202eevil"
 STACK = union.Stack(
@@ -95,6 +95,15 @@ def test_the_choice_of_set_id_files_is_linked_in_the_browser() -> None:
     (show, group), shown = box.children[0].children, box.children[1]
     assert show.options == ("everything", "acts", "set-gid", "set-uid", "world-writable") and group.options == setid.GROUPINGS
     assert [len(stack.children) for stack in shown.children] == [5, 5] and "/x" not in shown.children[1].children[1].value
+
+
+def test_two_images_side_by_side_in_the_browser() -> None:
+    pytest.importorskip("ipywidgets")
+    changes = [hardening.Change("/<su>", "acts no more", "set-uid root", "-rwsr-xr-x", "gone", "root:root", "everybody may run it", "becomes another user", "layer 2: RUN rm")]
+    box = hardening.stepper(setid.Scan("<one>", ROWS), setid.Scan("two", ()), changes)
+    choice, pages = box.children
+    assert choice.options == ("side by side", "before", "after") and len(pages.children) == 3 and "&lt;one&gt; → two: 1 acts no more" in pages.children[0].value
+    assert "<su>" not in pages.children[0].value and hardening.summary("a", "b", []) == "a → b: no file gives rights in either"
 
 
 def test_the_stepper_is_linked_in_the_browser() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dockerlab.errors import InUse
@@ -42,6 +43,14 @@ class Deletion:
         return image
 
     def _run(self, image: Image, name: str) -> Iterator[Told]:
+        if where := self._by_digest(image, name):
+            if not image.record.names:
+                self._refuse(image.id, named=True)
+            self._engine.places.forget(str(where), f"image {image.id}")
+            yield "Untagged", where.familiar
+            if not image.record.names:
+                yield from self._delete(image.id, quiet=True)
+            return
         reference = self._by_name(image, name)
         single = len(image.record.names) <= 1
         if reference:
@@ -61,6 +70,12 @@ class Deletion:
             reference = str(Reference.parse(name).tagged())
             return reference if reference in image.record.names else ""
         return ""
+
+    def _by_digest(self, image: Image, name: str) -> Reference | None:
+        with contextlib.suppress(ValueError):
+            wanted = str(replace(Reference.parse(name), tag=""))
+            return next((where for where in self._engine.places.digests(image.id) if where.digest and str(where) == wanted), None)
+        return None
 
     def _untag(self, ident: ImageId, names: list[str] | tuple[str, ...]) -> Iterator[Told]:
         for name in names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -132,7 +132,19 @@ class Images:
 
     def get(self, name: str) -> Image:
         """Gives a local image by name, id or start of an id; raises NotFound, InvalidReference."""
-        return Image(self._engine, self._engine.image_store.find(name))
+        try:
+            return Image(self._engine, self._engine.image_store.find(name))
+        except NotFound:
+            if record := self._under(name):
+                return Image(self._engine, record)
+            raise
+
+    def _under(self, name: str) -> Record | None:
+        """Gives the image that a repository is known to have under a digest: that of an index, say, or of a manifest that says the same in other bytes."""
+        if "@" not in name:
+            return None
+        wanted = str(replace(Reference.parse(name), tag=""))
+        return next((record for record in self._engine.image_store.records() if wanted in self._engine.places.of(f"image {record.id}")), None)
 
     def resolve(self, name: str) -> Image:
         """Gives a local image, or makes it by a recipe, or pulls it; raises NotFound with what can be had, RegistryError."""

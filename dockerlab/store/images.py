@@ -167,8 +167,6 @@ def _by_name(records: list[Record], text: str) -> Record | None:
         reference = Reference.parse(text).tagged()
     except ValueError:
         return None
-    if reference.digest:
-        return next((r for r in records if r.manifest.digest == reference.digest), None)
     return next((r for r in records if str(reference) in r.names), None)
 
 

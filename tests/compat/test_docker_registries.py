@@ -36,6 +36,8 @@ def _lines(*lines: str) -> list[str]:
 _CALM = " | sed 's/^[0-9a-f]*: //' | sort"  # which layer is through first is chance
 _GONE = "docker rmi -f $R/me/painted $R/me/painted:1 painted > /dev/null"
 
+_BY = "D=$R/me/painted@$(cat digest); {}"
+
 CASES = [
     same("push and pull", *_lines(
         _PAINT, "docker push $R/me/painted | grep -v Pushed", f"docker push $R/me/painted{_CALM}", "docker push -q $R/me/painted", f"docker image push -a $R/me/painted{_CALM}",
@@ -45,8 +47,11 @@ CASES = [
         "docker inspect -f '{{len .RepoDigests}} {{range .RepoTags}}{{.}} {{end}}' $R/me/painted", r"docker inspect -f 'a\nb{{\"\n\"}}c' busybox",
     )),
     same("by digest", *_lines(
-        _PAINT, f"docker push $R/me/painted > /dev/null; D=$(docker inspect -f '{{{{index .RepoDigests 0}}}}' $R/me/painted); {_GONE}; docker pull $D | tail -n 3",
-        "docker images --digests --format '{{.Repository}} {{.Tag}}' $R/me/painted",
+        _PAINT, f"docker push $R/me/painted > /dev/null; D=$(docker inspect -f '{{{{index .RepoDigests 0}}}}' $R/me/painted); echo ${{D#*@}} > digest; {_GONE}; docker pull $D | tail -n 3",
+        "docker images --digests --format '{{.Repository}} {{.Tag}}' $R/me/painted", _BY.format("docker inspect -f '{{.RepoTags}} {{len .RepoDigests}}' $D"),
+        _BY.format("docker run --rm $D cat /1"), _BY.format(r"printf 'FROM %s\n' $D | docker build -q - | wc -c"), _BY.format("docker tag $D again; docker rmi $D"),
+        "docker images --format '{{.Repository}}' | grep -e again -e painted", _BY.format("docker inspect -f '{{.Id}}' $D"), "docker rmi again | wc -l",
+        _BY.format("docker pull -q $D; docker rmi $D | sed 's/.*Deleted.*/Deleted/'"), _BY.format("docker rmi $D"),
     )),
     same("what is refused", *_lines(
         "docker pull $R/no/such", "docker pull $R/no/such:tag", "docker pull localhost:1/x/y", "docker push $R/never/tagged", "docker push localhost:1/x/y",

@@ -48,7 +48,7 @@ __all__ = [
 class DockerlabError(Exception):
     """Something that a person can act on.
 
-    `exit_code` is what a command line returns for it, as docker would.
+    `exit_code` is what a command line returns for it, as docker would; `place` are the lines that show where in a file it is, "" where that is not known.
     """
 
     exit_code = 1
@@ -57,9 +57,10 @@ class DockerlabError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.place = ""
 
     def __str__(self) -> str:
-        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+        return "\n".join(filter(None, (self.message, self.place, f"hint: {self.hint}" if self.hint else "")))
 
 
 class NotFound(DockerlabError, LookupError):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ _SECRET = re.compile(r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|pas
 _PUBLIC = re.compile(r"(?:_|^)public(?:_|$)", re.IGNORECASE)
 _DOWNLOADS = ("var/lib/apt/lists/", "var/cache/apt/", "var/cache/apk/", "var/cache/dnf/", "var/cache/yum/", "root/.cache/pip/", "root/.npm/_cacache/")
 _LOOP = re.compile(r"\bfind\b.*(?:\bdo\b|\|\s*(?:xargs|while)\b)|(?:\bfor\b|\bwhile\b).*\bfind\b", re.DOTALL)
-_SHOWN = 3
+_SHOWN, _VALUE = 3, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a step did: the settings after it, the layer that it added ([] for none), what its command wrote last, and the bytes by volume that went with its container."""
+    """What a step did: the settings after it, the layer that it added ([] for none), what its command wrote last, the bytes by volume that went with its container, the
+    image and date that FROM stands for, the arguments, the paths of a context that no image can hold, and the author."""
 
     run: RunConfig
     added: Sequence[Entry] = ()
@@ -45,6 +47,8 @@ class Facts:
     lost: Mapping[str, int] = field(default_factory=dict)
     base: tuple[str, str] = ("", "")
     args: Mapping[str, str] = field(default_factory=dict)
+    sockets: Sequence[str] = ()
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ def failed(step: ins.Instruction, code: int) -> Iterator[Advice]:
 
 def measured(step: ins.Instruction, facts: Facts) -> Iterator[Advice]:
     """Yields what was seen; where `stated` says the same, this takes its place."""
-    if judge := _JUDGES.get(type(step)):
+    for judge in _JUDGES.get(type(step), ()):
         yield from (Advice(rule, step.line, message) for rule, message in judge(step, facts))
     yield from (Advice(rule, step.line, message) for rule, message in _set_ids(facts))
 
@@ -170,6 +174,36 @@ def _of_add(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
         yield "AddInsteadOfCopy", f"ADD copied {len(files)} file{'s' * (len(files) != 1)}, laid out no archive and fetched nothing: COPY does the same and no more"
 
 
+def _of_maintainer(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
+    yield "MaintainerDeprecated", f'the image has the Author {facts.author}, and no label that says so: LABEL org.opencontainers.image.authors="{facts.author}" is what is looked for today'
+
+
+def _of_command(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
+    """A shell's one line and what stands behind it: sh(1), "-c"."""
+    if not isinstance(step, ins.Cmd | ins.Entrypoint):
+        return
+    entrypoint, cmd = tuple(facts.run.entrypoint or ()), tuple(facts.run.cmd or ())
+    runs = f"a container runs {json.dumps([*entrypoint, *cmd], ensure_ascii=False)}"
+    if broken := _broken_list(step.command):
+        yield "BrokenJSON", f"{runs}: this is no JSON, so the shell gets it as it stands, and looks for a program called {broken}: use double quotes"
+    if isinstance(step, ins.Cmd) and cmd and len(entrypoint) == 3 and entrypoint[1] == "-c" and "$" not in entrypoint[2]:
+        yield "EntrypointIgnoresCmd", f"{runs}: the ENTRYPOINT is in shell form, and the shell takes the one line behind -c; neither this CMD nor words behind the image's name reach it"
+
+
+def _of_pairs(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
+    if isinstance(step, ins.Env | ins.Label) and "" in step.node.args[2::3]:
+        known = dict(word.partition("=")[::2] for word in facts.run.env) if isinstance(step, ins.Env) else facts.run.labels
+        name = step.pairs[0][0]
+        value = known.get(name, "")
+        yield "LegacyKeyValueFormat", f"{name} became {json.dumps(value[:_VALUE], ensure_ascii=False)}, all {len(value)} characters to the end of the line: write {step.keyword.upper()} {name}=value"
+
+
+def _of_sources(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
+    if facts.sockets:
+        more = f" and {len(facts.sockets) - _SHOWN} more" if len(facts.sockets) > _SHOWN else ""
+        yield "SocketLeftOut", f"{', '.join(facts.sockets[:_SHOWN])}{more}: a socket, which no image can hold, was left out"
+
+
 def _of_names(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
     known = {**facts.args, **dict(word.partition("=")[::2] for word in facts.run.env)}
     for name, _ in step.pairs if isinstance(step, ins.Env | ins.Arg) else ():
@@ -179,12 +213,14 @@ def _of_names(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def _set_ids(facts: Facts) -> Iterator[tuple[str, str]]:
-    found = [f"/{entry.path}" for entry in facts.added if entry.kind == "file" and entry.mode & (stat.S_ISUID | stat.S_ISGID)]
+    bits = stat.S_ISUID | stat.S_ISGID
+    found = [f"/{entry.path} ({stat.filemode(entry.mode)[1:]}, {entry.uid}:{entry.gid}, {entry.size:,} bytes)" for entry in facts.added if entry.kind == "file" and entry.mode & bits]
     if found:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         yield "SetIdLeft", f"{', '.join(found[:_SHOWN])}{more} will run with the rights of their owner or group, whoever starts them: docker scan says what that gives"
 
 
-_JUDGES: Mapping[type[ins.Instruction], Callable[[ins.Instruction, Facts], Iterator[tuple[str, str]]]] = {
-    ins.From: _of_from, ins.Run: _of_run, ins.Workdir: _of_workdir, ins.Add: _of_add, ins.Env: _of_names, ins.Arg: _of_names,
+_JUDGES: Mapping[type[ins.Instruction], Sequence[Callable[[ins.Instruction, Facts], Iterator[tuple[str, str]]]]] = {
+    ins.From: [_of_from], ins.Run: [_of_run], ins.Workdir: [_of_workdir], ins.Add: [_of_add, _of_sources], ins.Copy: [_of_sources], ins.Env: [_of_names, _of_pairs], ins.Arg: [_of_names],
+    ins.Label: [_of_pairs], ins.Maintainer: [_of_maintainer], ins.Cmd: [_of_command], ins.Entrypoint: [_of_command],
 }  # fmt: skip

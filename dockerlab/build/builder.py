@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from dockerlab.build import advice, confided, mounts, parser, stages, words
+from dockerlab.build import advice, confided, mounts, parser, pointing, stages, words
 from dockerlab.build import instructions as ins
 from dockerlab.build.advice import Advice, Checks, Facts
 from dockerlab.build.cache import Cache, key_of
@@ -22,7 +22,7 @@ from dockerlab.build.digests import Digests
 from dockerlab.build.preparing import PREDEFINED, Preparer
 from dockerlab.build.reasons import Done, Memory, contents, hashed
 from dockerlab.build.steps import Emit, Host, Stage, Step, Watched
-from dockerlab.errors import BuildFailed, DockerfileError, DockerlabError
+from dockerlab.errors import BuildFailed, DockerfileError, DockerlabError, Interrupted
 from dockerlab.events import Advised, ArgumentsUnused, CacheHit, CacheMiss, CheckOverridden, LayerCommitted, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import RunConfig, env_map
 
@@ -44,7 +44,7 @@ class Builder:
         context.read = self._digests.of
         self._scope.globals |= _platform(host.platform)
         self._memory = Memory(cache, origin, name)
-        self._texts: list[str] = []
+        self._name, self._texts = name, list[str]()
         self._first_miss = 0
         self._no_cache, self._cold_stages, self._labels = no_cache, {name.lower() for name in cold}, dict(labels or {})
         # Nothing is taken from the cache at all; and: from some step on nothing can have been there.
@@ -56,17 +56,30 @@ class Builder:
         try:
             for position, step in enumerate(steps, 1):
                 self._emit(StepStarted(position, len(steps), step.original))
-                try:
+                with self._pointing(dockerfile, step, position):
                     self._one(step, position, len(steps))
-                except DockerfileError as error:
-                    raise BuildFailed(error.message, step=position, hint=error.hint) from error
             whole = True
         finally:
             self._memory.keep(whole=whole)
             self._digests.keep()
-        if left := sorted(self._scope.unused.difference(PREDEFINED)):
+        if left := sorted(self._scope.unused.difference(PREDEFINED, ["SOURCE_DATE_EPOCH"])):
             self._emit(ArgumentsUnused(tuple(left)))
         return self._scope.stage.image
+
+    @contextlib.contextmanager
+    def _pointing(self, dockerfile: parser.Dockerfile, step: ins.Instruction, position: int) -> Iterator[None]:
+        """Has an error of a step say where in the Dockerfile it is."""
+        try:
+            yield
+        except Interrupted:
+            raise
+        except DockerfileError as error:
+            failed = BuildFailed(error.message, step=position, hint=error.hint)
+            failed.place = pointing.place(dockerfile.source, self._name, step, error.message)
+            raise failed from error
+        except DockerlabError as error:
+            error.place = error.place or pointing.place(dockerfile.source, self._name, step, error.message)
+            raise
 
     def _steps(self, dockerfile: parser.Dockerfile, target: str) -> Sequence[ins.Instruction]:
         steps = ins.instructions(dockerfile)
@@ -74,11 +87,13 @@ class Builder:
         self._stated = self._checks.wanted(advice.stated(steps))
         if self._checks.fatal and self._stated:
             rules = ", ".join(sorted({each.rule for each in self._stated}))
-            raise DockerfileError(f"lint violation found for rules: {rules}", line=self._stated[0].line, hint=self._stated[0].message)
+            line = self._stated[0].line
+            raise DockerfileError(f"lint violation found for rules: {rules}", line=line, text=dockerfile.source.split("\n")[line - 1], hint=self._stated[0].message)
         self._scope.escape = dockerfile.escape
-        first, parts = stages.needed(steps, target, lambda start: self._base(start, steps), self._brought)
+        first, parts = stages.needed(steps, target, lambda start: self._base(start, steps), self._brought, self._host.given)
         chosen = [*first, *(step for part in parts for step in part.steps), *self._labelled(steps[-1].end_line + 1)]
         _refuse_unknown(chosen)
+        self._scope.names = [step.name for step in steps if isinstance(step, ins.From) and step.name]
         self._numbers: dict[ins.Instruction, int] = {part.steps[0]: part.number for part in parts}
         self._texts = [step.original for step in chosen]
         return chosen
@@ -155,7 +170,7 @@ class Builder:
             raise BuildFailed(f"base name ({step.image}) should not be blank", hint="give the ARG a default")
         self._right_platform(step)
         self._leave_stage()
-        below = scope.named(name)
+        below = None if self._host.given(name) else scope.named(name)
         image = below.image if below else "" if name == "scratch" else self._host.resolve(name)
         args = dict(below.args) if below else {}  # a stage on another knows what ARG has set there
         run = self._host.settings(image) if image else RunConfig(env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",))
@@ -278,13 +293,14 @@ class Builder:
             self._emit(LayerCommitted(number, sum(entry.weight for entry in added)))
         self._unchanged(step)
         self._emit(StepEnded(number, image, running[0] if running else "", trigger))
-        return image, Facts(step.run, added, said.decode("utf-8", "replace"), watched.lost, args=self._scope.stage.args)
+        sockets = [name for source in step.sources for name in source.sockets]
+        return image, Facts(step.run, added, said.decode("utf-8", "replace"), watched.lost, args=self._scope.stage.args, sockets=sockets, author=step.author)
 
     def _unchanged(self, step: Step) -> None:
         """Raises BuildFailed where a file of the context has changed since it was looked at: the image must not stand under what the file was."""
-        changed = [source.name for source in step.sources if source.read == self._context.read and source.digest() != source.first]
+        changed = [source for source in step.sources if source.read == self._context.read and source.digest() != source.first]
         if changed:
-            raise BuildFailed(f"{changed[0]} changed while it was read", hint="stop the program that writes it, then try again")
+            raise BuildFailed(f"{changed[0].changed()} changed while it was read", hint="stop the program that writes it, then try again")
 
 
 def _platform(own: str) -> dict[str, str]:

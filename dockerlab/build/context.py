@@ -7,9 +7,10 @@ import os
 import re
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from dockerlab.build.digests import digest_of
@@ -19,9 +20,11 @@ from dockerlab.layers import packing
 from dockerlab.layers.index import Entry
 from dockerlab.layers.owners import Owned
 from dockerlab.layers.packing import Item
+from dockerlab.oci.visible import visible
 
-__all__ = ["Context", "Picked", "Source"]
+__all__ = ["Context", "Picked", "Source", "meant"]
 
+_LOOKED_AT, _SHOWN = 20_000, 3
 _FORMS = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK, "char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
 
 
@@ -33,6 +36,7 @@ def _lies_there() -> None:
 class Picked:
     """A source that COPY or ADD named: what it is called, the thing itself, and for a folder what is in it, by the paths inside.
 
+    `sockets` are the paths of what no image can hold, and is left out.
     `under` are folders, each with its slash, that are to be kept of where it was; `unpack` that an archive is to be laid out, `read` gives the sha256 of a file.
     `bring` has to be called before any content is read: some sources are known by their digests long before they lie where the items say.
     """
@@ -40,6 +44,7 @@ class Picked:
     name: str
     itself: Item
     inside: tuple[Item, ...] = ()
+    sockets: tuple[str, ...] = ()
     under: str = ""
     unpack: bool = False
     read: Callable[[str], str] = field(default=digest_of, compare=False, repr=False)
@@ -58,6 +63,17 @@ class Picked:
     def content(self, entry: Entry, place: str) -> str:
         """Gives the sha256 of a file's content, 64 digits; read only where the entry does not know it."""
         return entry.digest.hex() or self.read(place)
+
+    def changed(self) -> str:
+        """Gives the path of a file that is another than when it was looked at, its own name where none can be told."""
+        for entry, place in self.inside or (self.itself,):
+            try:
+                status = os.lstat(place)
+            except OSError:
+                return f"{self.name}/{entry.path}".removeprefix("./")
+            if entry.kind == "file" and (status.st_size, int(status.st_mtime)) != (entry.size, entry.mtime):
+                return f"{self.name}/{entry.path}".removeprefix("./").rstrip("/")
+        return self.name
 
     def digest(self) -> str:
         """Gives a digest of names, modes, owners and content as it is now; times do not count."""
@@ -85,16 +101,24 @@ class Source(ABC):
         if clean == ".." or clean.startswith("../"):
             raise BuildFailed(f"COPY failed: forbidden path outside the build context: {pattern} ()", hint="copy the file into the context's folder")
         if re.search(r"[*?\[]", clean):
-            try:
-                expression = re.compile("/".join(_glob(part) for part in clean.split("/")))
-            except re.error:
-                raise BuildFailed(f"COPY failed: syntax error in pattern: {pattern}", hint="write a range upwards, as in [a-z]") from None
-            names = sorted(path for path in self.paths(clean.count("/") + 1) if expression.fullmatch(path))
-            return [found for name in names if (found := self.look(name))]
+            return [found for name in self.matching(clean) if (found := self.look(name))]
         found = self.look(clean)
         if found is None:
             raise self.missing(clean)
         return [found]
+
+    def matching(self, pattern: str) -> list[str]:
+        """Gives the paths that a pattern stands for, what is left out of a context among them; raises BuildFailed."""
+        try:
+            expression = re.compile("/".join(_glob(part) for part in pattern.split("/")))
+        except re.error:
+            raise BuildFailed(f"COPY failed: syntax error in pattern: {pattern}", hint="write a range upwards, as in [a-z]") from None
+        return sorted(path for path in self.paths(pattern.count("/") + 1) if expression.fullmatch(path))
+
+    def unmatched(self, pattern: str) -> str:
+        """Gives what to look at where a pattern gave nothing."""
+        left = self.matching(os.path.normpath(pattern.lstrip("/")))
+        return f"look at .dockerignore: it leaves out {', '.join(left[:_SHOWN])}" if left else "look at the pattern: nothing matches it"
 
     @abstractmethod
     def paths(self, depth: int) -> Iterator[str]:
@@ -148,8 +172,9 @@ class Context(Source):
         # What is a symlink still is one of a loop.
         if real.is_symlink() or not os.path.lexists(real) or (itself := _described("", str(real))) is None:
             return None
-        inside = (_described(path, place) for path, place in self._inside(real)) if real.is_dir() else ()
-        return Picked(name, itself, tuple(item for item in inside if item), read=self.read)
+        inside = [(path, _described(path, place)) for path, place in self._inside(real)] if real.is_dir() else []
+        sockets = tuple(f"{name}/{path}".removeprefix("./") for path, item in inside if item is None)
+        return Picked(name, itself, tuple(item for _, item in inside if item), sockets, read=self.read)
 
     def _inside(self, folder: Path) -> Iterator[tuple[str, str]]:
         for here, folders, files in os.walk(folder, onerror=_raise):
@@ -176,14 +201,26 @@ class Context(Source):
                 folders.clear()
 
     def _near(self, name: str) -> str:
-        import difflib
-
         if os.path.islink(self.folder / name) and not self._rules.ignores(name):
             return f"look at the symlink {name}: it leads to nothing"
         if os.path.lexists(self.folder / name):
+            if not self._rules.ignores(name) and stat.S_ISSOCK(os.lstat(self.folder / name).st_mode):
+                return f"{name} is a socket, which no image can hold"
             return f"{name} is there, but .dockerignore leaves it out"
-        close = difflib.get_close_matches(name, [entry.name for entry in os.scandir(self.folder)], n=1)
-        return f"is {close[0]} meant?" if close else "put the file into the context's folder"
+        return meant(name, (path for path, _ in self._inside(self.folder))) or "put the file into the context's folder"
+
+
+def meant(name: str, paths: Iterable[str]) -> str:
+    """Gives a question that names the paths which may have been meant, "" where none is near: the same name in other letters or elsewhere, or nearly the same."""
+    import difflib
+
+    some = list(islice(paths, _LOOKED_AT))
+    lowered, base = name.lower(), os.path.basename(name).lower()
+    near = [path for path in some if path.lower() == lowered]
+    near += difflib.get_close_matches(name, some, n=_SHOWN, cutoff=0.7)
+    near += [path for path in some if os.path.basename(path).lower() == base]
+    chosen = list(dict.fromkeys(map(visible, near)))[:_SHOWN]
+    return f"is {chosen[0]} meant?" if len(chosen) == 1 else f"is one of these meant: {', '.join(chosen)}?" if chosen else ""
 
 
 def _raise(error: OSError) -> None:

@@ -38,7 +38,9 @@ def prepared(scope: Preparer, step: ins.Copy | ins.Add) -> Step:
     destination = scope.expand(step.destination)
     picked = list(_picked(scope, step, keyword))
     if not picked:
-        raise BuildFailed(f"{keyword} failed: no source files were specified", hint="look at the pattern: nothing matches it")
+        source: Source = scope.source(step.from_) if isinstance(step, ins.Copy) and step.from_ else scope.context
+        hints = [source.unmatched(scope.expand(word)) for word in step.sources]
+        raise BuildFailed(f"{keyword} failed: no source files were specified", hint=next((hint for hint in hints if ".dockerignore" in hint), hints[0] if hints else ""))
     if len(picked) > 1 and not destination.endswith("/"):
         raise BuildFailed(f"When using {keyword} with more than one source file, the destination must be a directory and end with a /", hint=f"write {destination}/")
     digests = [one.first for one in picked]
@@ -58,6 +60,8 @@ def _picked(scope: Preparer, step: ins.Copy | ins.Add, keyword: str) -> Iterator
     excluded = IgnoreRules.from_patterns(scope.expand(pattern) for pattern in step.excludes)
     local = isinstance(step, ins.Add) and step.unpack is not False
     source: Source = scope.source(step.from_) if isinstance(step, ins.Copy) and step.from_ else scope.context
+    if isinstance(step, ins.Add) and step.checksum and not all(fetching.is_remote(scope.expand(word)) for word in step.sources):
+        raise BuildFailed("checksum requires HTTP(S) or Git sources", hint="leave it out: a file of the context is known by its content already")
     for word in map(scope.expand, step.sources):
         if isinstance(step, ins.Add) and fetching.is_remote(word):
             yield from _without(_fetched(scope, step, word), excluded)

@@ -44,12 +44,15 @@ class Foresight(Builder):
         for number, step in enumerate(steps, 1):
             known, self._number = self._memory.last(step.original), number
             if self._cold and not isinstance(step, ins.From):
-                self._add(step.original, "--no-cache was given" if self._no_cache else f"step {self._first_miss} would be done again")
+                again = f"step {self._first_miss} would be done again" if self._first_miss else "--no-cache-filter names its stage"
+                self._add(step.original, "--no-cache was given" if self._no_cache else again)
                 self._memory.note(known or Done(text=step.original))
-            elif isinstance(step, ins.From) or (isinstance(step, ins.Arg) and not self._scope.stage.begun):
-                self._begin(step, number, len(steps))
-            else:
-                self._do(step, number)
+                continue
+            with self._pointing(dockerfile, step, number):
+                if isinstance(step, ins.From) or (isinstance(step, ins.Arg) and not self._scope.stage.begun):
+                    self._begin(step, number, len(steps))
+                else:
+                    self._do(step, number)
         return self._seen
 
     def _begin(self, step: ins.From | ins.Arg, number: int, total: int) -> None:

@@ -5,6 +5,7 @@ Variables: ENV over ARG; an ARG takes --build-arg, else what stands before the f
 
 from __future__ import annotations
 
+import difflib
 import json
 import posixpath
 import re
@@ -37,6 +38,7 @@ class Preparer:
         self.stage, self.stages = Stage("", run or RunConfig()), dict[int, Stage]()
         self.number, self.escape = 0, "\\"
         self.globals: dict[str, str] = {}
+        self.names: list[str] = []  # of all stages, those that nobody needs too
         self.unused = set(build_args)
         self.held = ExitStack()
 
@@ -59,7 +61,7 @@ class Preparer:
         return self.held.enter_context(self.host.files(self._other(word, numbers)))
 
     def _other(self, word: str, numbers: bool) -> str:
-        if stage := self.named(word):
+        if (stage := self.named(word)) and not self.host.given(word):
             return stage.image
         if numbers and re.fullmatch(r"[+-]?[0-9]+", word):
             if int(word) == self.number:
@@ -70,7 +72,11 @@ class Preparer:
         try:
             return self.host.resolve(word)
         except (NotFound, ValueError) as error:
-            raise BuildFailed(f"invalid from flag value {word}: {str(error).partition(chr(10))[0]}", hint="name a stage with FROM … AS NAME, or an image that is here") from error
+            raise BuildFailed(f"invalid from flag value {word}: {str(error).partition(chr(10))[0]}", hint=self._meant(word)) from error
+
+    def _meant(self, word: str) -> str:
+        close = difflib.get_close_matches(word.lower(), self.names, n=1)
+        return f"is the stage {close[0]} meant?" if close else "name a stage with FROM … AS NAME, or an image that is here"
 
     def prepare(self, step: ins.Instruction) -> Step:
         """Gives what there is to do; raises BuildFailed, DockerfileError."""

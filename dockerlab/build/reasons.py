@@ -17,6 +17,7 @@ from dockerlab.oci.digest import short
 __all__ = ["Done", "Memory", "contents", "hashed"]
 
 _MOST_FILES = 50_000
+_WIDE, _LEAD = 80, 20  # characters of an instruction that are shown, and of them before the first that is another
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +86,7 @@ class Memory:
             gone = [done for done in self.before if done.text not in texts and not done.text.startswith("FROM ")]
             place = len(self.now)
             old = next((done for done in gone if self.before.index(done) == place), None)
-            return f"the instruction changed: it was {_line(old.text)}" if old else "the instruction is new here"
+            return f"the instruction changed: {_changed(old.text, now.text)}" if old else "the instruction is new here"
         if before.key == now.key:
             return "the image that it made was removed since" if before.image else "it failed the last time"
         return _files(before.files, now.files) or _arguments(before.args, now.args) or _given(before.secrets, now.secrets) or "the settings above it changed"
@@ -120,9 +121,18 @@ def _read(text: str) -> list[Done]:
         return []
 
 
-def _line(text: str) -> str:
-    first = " ".join(text.split())
-    return first if len(first) <= 80 else first[:79] + "…"
+def _changed(before: str, now: str) -> str:
+    """Gives what an instruction was; of a long one where it differs, and what stands there now."""
+    old, new = (" ".join(text.split()) for text in (before, now))
+    if len(old) <= _WIDE:
+        return f"it was {old}"
+    start = next((place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new)))
+    start = old.rfind(" ", 0, max(start - _LEAD, 0)) + 1
+    return f"it was {_part(old, start)}, and is {_part(new, start)}"
+
+
+def _part(text: str, start: int) -> str:
+    return "…" * bool(start) + text[start : start + _WIDE] + "…" * (len(text) > start + _WIDE)
 
 
 def _files(before: Mapping[str, str], now: Mapping[str, str]) -> str:

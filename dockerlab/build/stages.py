@@ -20,10 +20,14 @@ class Part:
     steps: tuple[ins.Instruction, ...]
 
 
-def needed(steps: Sequence[ins.Instruction], target: str, base: Callable[[ins.From], str], triggers: Callable[[str], Sequence[ins.Instruction]]) -> tuple[tuple[ins.Instruction, ...], list[Part]]:
+def needed(
+    steps: Sequence[ins.Instruction], target: str, base: Callable[[ins.From], str], triggers: Callable[[str], Sequence[ins.Instruction]],
+    given: Callable[[str], bool],
+) -> tuple[tuple[ins.Instruction, ...], list[Part]]:  # fmt: skip
     """Gives what stands before the first FROM, and the stages that `target` (a name, a number, "" for the last) needs, in order. Raises InvalidRequest.
 
-    `base` gives what FROM names, `triggers` the instructions that such an image brings along: they may name a stage as well.
+    `base` gives what FROM names, `triggers` the instructions that such an image brings along: they may name a stage as well;
+    `given` tells which names stand for no stage, because the build was given something in its place.
     """
     first = next(place for place, step in enumerate(steps) if isinstance(step, ins.From))
     parts: list[Part] = []
@@ -33,7 +37,7 @@ def needed(steps: Sequence[ins.Instruction], target: str, base: Callable[[ins.Fr
         else:
             last = parts[-1]
             parts[-1] = Part(last.number, last.name, (*last.steps, step))
-    return tuple(steps[:first]), _reached(parts, _wanted(parts, target), base, triggers)
+    return tuple(steps[:first]), _reached(parts, _wanted(parts, target), base, triggers, given)
 
 
 def _wanted(parts: Sequence[Part], target: str) -> int:
@@ -46,7 +50,9 @@ def _wanted(parts: Sequence[Part], target: str) -> int:
     raise InvalidRequest(f"failed to reach build target {target} in Dockerfile", hint=f"name one of its stages: {names}" if names else "name the stage with FROM … AS")
 
 
-def _reached(parts: Sequence[Part], wanted: int, base: Callable[[ins.From], str], triggers: Callable[[str], Sequence[ins.Instruction]]) -> list[Part]:
+def _reached(
+    parts: Sequence[Part], wanted: int, base: Callable[[ins.From], str], triggers: Callable[[str], Sequence[ins.Instruction]], given: Callable[[str], bool],
+) -> list[Part]:  # fmt: skip
     reached, waiting = set[int](), [wanted]
     while waiting:
         number = waiting.pop()
@@ -59,7 +65,7 @@ def _reached(parts: Sequence[Part], wanted: int, base: Callable[[ins.From], str]
         # What the stage or image below brings along is done here, and may name a stage that stands between.
         brought = [step.trigger for step in stage.steps if isinstance(step, ins.Onbuild)] if stage else triggers(below)
         for word, by_number in ((below, False), *(each for step in (*rest, *brought) for each in _named(step))):
-            found = [part.number for part in parts[:number] if word and (word.lower() == part.name or (by_number and word == str(part.number)))]
+            found = [part.number for part in parts[:number] if word and not given(word) and (word.lower() == part.name or (by_number and word == str(part.number)))]
             waiting += found[-1:]
     return [part for part in parts if part.number in reached]
 

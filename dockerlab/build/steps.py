@@ -119,6 +119,10 @@ class Host(Protocol):
         """Opens an image as something to copy from."""
         ...
 
+    def given(self, name: str) -> bool:
+        """Tells whether the build was given a context of this name, which then stands for no stage and no other image."""
+        ...
+
     def named(self, name: str) -> Source | None:
         """Gives the context that was given a name of its own (`--build-context`)."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,9 @@ from dockerlab.engine import buildmounts, scratch
 from dockerlab.engine.executing import Around, Executor
 from dockerlab.engine.settings import fixed_date
 from dockerlab.engine.tracing import Built, Trace
-from dockerlab.errors import BuildFailed, DockerfileError
+from dockerlab.errors import BuildFailed, DockerfileError, InvalidArgument
 from dockerlab.events import Event, ImageBuilt
+from dockerlab.oci.platforms import architecture
 from dockerlab.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ class Builds:
             trace.hear(event)
             emit(event)
 
-        with fixed_date(reproducible), self._cache() as cache, self._engine.holds.begin() as hold:
+        _for_this_machine(around)
+        with fixed_date(_date(build_args or {}, reproducible)), self._cache() as cache, self._engine.holds.begin() as hold:
             builder = Builder(
                 Executor(self._engine, around or Around(), hold), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
                 origin=origin or _origin(context, name, tags), name=name, emit=told,
@@ -83,10 +86,11 @@ class Builds:
         with _told_of(name):
             parsed = _parsed(dockerfile, name)
         source = Context.open(context, name) if isinstance(context, Path) else context
+        _for_this_machine(around)
         with _told_of(name), self._cache() as cache:
             foresight = Foresight(
                 Executor(self._engine, around or Around()), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
-                origin=origin or _origin(context, name, tags), emit=lambda _: None,
+                origin=origin or _origin(context, name, tags), name=name, emit=lambda _: None,
             )  # fmt: skip
             foresight.what_if = what_if
             return foresight.foresee(parsed, target=target)
@@ -115,6 +119,22 @@ class Builds:
 
     def _cache(self) -> Cache:
         return Cache(self._engine.home / "build-cache.db")
+
+
+def _for_this_machine(around: Around | None) -> None:
+    wanted, own = around.run.platform if around else "", f"linux/{architecture()}"
+    if wanted not in ("", own):
+        raise BuildFailed(f"failed to build for platform {wanted}: this machine is {own}", hint="leave out --platform, or build on such a machine")
+
+
+def _date(build_args: Mapping[str, str], reproducible: bool) -> int | None:
+    """Gives the date of all that a build makes, in seconds: that of its arguments, else the environment's, else, where the same steps are to give the same ids, 1970."""
+    for text in (build_args.get("SOURCE_DATE_EPOCH", ""), os.environ.get("SOURCE_DATE_EPOCH", "")):
+        if text and not (text.isascii() and text.isdigit() and len(text) < 12):
+            raise InvalidArgument(f"invalid SOURCE_DATE_EPOCH: {text}", hint="give seconds since 1970, as date +%s writes them")
+        if text:
+            return int(text)
+    return 0 if reproducible else None
 
 
 @contextlib.contextmanager

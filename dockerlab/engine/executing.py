@@ -66,6 +66,10 @@ class Executor:
         """What containers run on here."""
         return f"linux/{architecture()}"
 
+    def given(self, name: str) -> bool:
+        """Tells whether a folder or an image was given this name."""
+        return name.lower() in self._around.contexts
+
     def named(self, name: str) -> Source | None:
         """Gives the folder that was given a name of its own."""
         given = self._around.contexts.get(name.lower())

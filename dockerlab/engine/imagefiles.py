@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dockerlab.build.context import Picked, Source
+from dockerlab.build.context import Picked, Source, meant
 from dockerlab.errors import BuildFailed
 from dockerlab.layers.index import Entry
 from dockerlab.layers.packing import Item
@@ -41,7 +41,7 @@ class ImageFiles(Source):
 
     def missing(self, name: str) -> BuildFailed:
         """Gives docker's error."""
-        return BuildFailed(f"COPY failed: stat {name}: file does not exist", hint="look into that image: docker run --rm IMAGE ls -R /")
+        return BuildFailed(f"COPY failed: stat {name}: file does not exist", hint=meant(name, (path for path, _ in self.union.walk())) or "look into that image: docker run --rm IMAGE ls -R /")
 
     def look(self, name: str) -> Picked | None:
         """Gives what is at a path; symlinks on the way and at its end are followed in the image, and nowhere else."""

@@ -141,9 +141,9 @@ _fixed: ContextVar[int | None] = ContextVar("_fixed", default=None)
 
 
 @contextmanager
-def fixed_date(wanted: bool) -> Iterator[None]:
-    """Makes 1970 the date of all that is made meanwhile, if that is wanted and no other one is given."""
-    token = _fixed.set(0 if wanted else None)
+def fixed_date(date: int | None) -> Iterator[None]:
+    """Makes this the date, in seconds, of all that is made meanwhile; None leaves it to the environment."""
+    token = _fixed.set(date)
     try:
         yield
     finally:
@@ -151,6 +151,6 @@ def fixed_date(wanted: bool) -> Iterator[None]:
 
 
 def source_date() -> int | None:
-    """Gives $SOURCE_DATE_EPOCH in seconds, or None; reproducible-builds.org/specs/source-date-epoch."""
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return int(text) if text.isdigit() else _fixed.get()
+    """Gives the date that was fixed, or $SOURCE_DATE_EPOCH, in seconds, or None; reproducible-builds.org/specs/source-date-epoch."""
+    fixed, text = _fixed.get(), os.environ.get("SOURCE_DATE_EPOCH", "")
+    return fixed if fixed is not None else int(text) if text.isascii() and text.isdigit() else None

@@ -51,7 +51,7 @@ def builder(call: Call) -> Outcome:
     if not (call.flag("force") or call.surface.agreed(question)):
         return Outcome()
     meant = wanted(call, "until", "unused-for")
-    freed = call.engine.builds.prune(lambda used: meant({}, datetime.fromtimestamp(used, UTC).isoformat().replace("+00:00", "Z")), keep=call.flag("keep-storage"))
+    freed = call.engine.builds.prune(lambda used: meant({}, datetime.fromtimestamp(used, UTC).isoformat().replace("+00:00", "Z")), keep=call.flag("keep-storage"), steps=call.flag("all"))
     call.out(f"Total reclaimed space: {human_size(freed)}")
     return Outcome()
 

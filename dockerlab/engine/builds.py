@@ -16,7 +16,7 @@ from dockerlab.build.cache import Cache
 from dockerlab.build.context import Context
 from dockerlab.build.foresight import Foreseen, Foresight
 from dockerlab.build.steps import Emit
-from dockerlab.engine import buildmounts, scratch
+from dockerlab.engine import buildmounts, scratch, stepimages
 from dockerlab.engine.executing import Around, Executor
 from dockerlab.engine.settings import fixed_date
 from dockerlab.engine.tracing import Built, Trace
@@ -103,9 +103,14 @@ class Builds:
             found = advice.stated(ins.instructions(parsed))
         return advice.Checks.parse(parsed.directives.get("check", "")).wanted(sorted(found, key=lambda each: each.line))
 
-    def prune(self, made: Callable[[float], bool], *, keep: int = 0) -> int:
-        """Removes the caches of `RUN --mount` that nobody uses and for whose last use (seconds since 1970) `made` is true, oldest first, until `keep` bytes are left; gives the bytes."""
-        return buildmounts.prune(self._engine, made, keep)
+    def prune(self, made: Callable[[float], bool], *, keep: int = 0, steps: bool = False) -> int:
+        """Removes the caches of `RUN --mount` that nobody uses and for whose last use (seconds since 1970) `made` is true, oldest first, until `keep` bytes are left; gives the bytes.
+
+        With `steps` the images of steps as well that no name, no container and no build needs, by when they were made.
+        """
+        freed = buildmounts.prune(self._engine, made, keep)
+        left = sum(size for *_, size in buildmounts.kept(self._engine))
+        return freed + (stepimages.prune(self._engine, made, max(keep - left, 0), whole=not keep) if steps else 0)
 
     def lines(self, image: Image) -> dict[int, str]:
         """Gives where the steps stand that made an image's layers, by their numbers from the base, as FILE:LINE: for those that were built here."""

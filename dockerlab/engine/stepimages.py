@@ -1,0 +1,45 @@
+"""The cache of builds: images of steps that nothing else needs, and what they take."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from dockerlab.errors import InUse, NotFound
+
+if TYPE_CHECKING:
+    from dockerlab.engine import Engine
+    from dockerlab.engine.images import Image
+
+__all__ = ["prune"]
+
+
+def prune(engine: Engine, made: Callable[[float], bool], keep: int, *, whole: bool) -> int:
+    """Removes images without a name for whose date (seconds since 1970) `made` is true, oldest first, those that they were built on too, as long as they take more than `keep` bytes.
+
+    `whole`: all of them. Gives the bytes of the layers that are gone.
+    """
+    found = [image for image in engine.images.list() if not image.record.names]
+    sizes = _own(engine, found)
+    left, freed = sum(sizes.values()), 0
+    for image in sorted(found, key=lambda image: image.config.created):
+        if not whole and left <= keep:
+            break
+        if not made(datetime.fromisoformat(f"{image.config.created[:19]}+00:00").timestamp()):
+            continue
+        with contextlib.suppress(InUse, NotFound):
+            told = list(engine.images.remove(image.id, unused=True, dangling=True))
+            gone = sum(sizes.get(what, 0) for _, what in told)
+            left, freed = left - gone, freed + gone
+    return freed
+
+
+def _own(engine: Engine, images: list[Image]) -> dict[str, int]:
+    """Gives the sizes of the layers that none but these images have, by their chain ids."""
+    holders = Counter(chain for image in engine.images.list() for chain in image.config.chain)
+    own = Counter(chain for image in images for chain in image.config.chain)
+    sizes = {str(chain): size for image in images for chain, size in zip(image.config.chain, engine.images.layers.sizes(image.record), strict=True)}
+    return {chain: size for chain, size in sizes.items() if own[chain] == holders[chain]}  # type: ignore[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from dockerlab.errors import StoreError
 
 __all__ = ["Cache", "key_of"]
 
+_VERSION, _PATIENCE = 2, 30  # seconds
 _TABLES = (
     "create table if not exists steps (key text primary key, image text)",
     "create table if not exists builds (origin text primary key, steps blob)",
@@ -23,11 +25,21 @@ _TABLES = (
 )
 
 
-def _forget_lines(connection: sqlite3.Connection) -> None:
-    # Of a time when build arguments were kept as they were.
-    if any(column[1] == "line" for column in connection.execute("pragma table_info(steps)")):
-        connection.execute("update steps set parent = null, line = null")
-    connection.execute("pragma user_version = 1")
+def _prepare(connection: sqlite3.Connection, version: int) -> None:
+    begun = time.monotonic()
+    while True:
+        try:
+            for statement in ("pragma journal_mode=wal", *_TABLES):
+                connection.execute(statement)
+            if version == 0 and any(column[1] == "line" for column in connection.execute("pragma table_info(steps)")):
+                connection.execute("update steps set parent = null, line = null")  # of a time when build arguments were kept as they were
+            connection.execute(f"pragma user_version = {_VERSION}")
+            return
+        except sqlite3.OperationalError as error:
+            # Who changes a journal's mode does not wait for another who does.
+            if "locked" not in str(error) or time.monotonic() - begun > _PATIENCE:
+                raise
+            time.sleep(0.02)
 
 
 def key_of(parent: str, line: str, inputs: Sequence[str]) -> str:
@@ -58,13 +70,13 @@ class Cache:
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        connection = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
         try:
             # Not waiting for the disk: a killed process loses nothing by it, and what a power cut damages is made anew.
-            for statement in ("pragma journal_mode=wal", "pragma synchronous=off", *_TABLES):
-                connection.execute(statement)
-            if connection.execute("pragma user_version").fetchone() == (0,):
-                _forget_lines(connection)
+            connection.execute("pragma synchronous=off")
+            (version,) = connection.execute("pragma user_version").fetchone()
+            if version != _VERSION:
+                _prepare(connection, version)
         except BaseException:
             connection.close()
             raise

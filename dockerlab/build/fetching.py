@@ -111,7 +111,16 @@ def _stream(url: str, place: Path) -> str:
                     file.write(block)
             return str(answer.headers.get("Last-Modified", ""))
     except urllib3.exceptions.HTTPError as error:
-        raise BuildFailed(f"ADD failed: Get {url}: {error}", hint="is this machine on a network that reaches it?") from error
+        raise BuildFailed(f"ADD failed: Get {url}: {_why(error)}", hint="is this machine on a network that reaches it?") from error
+
+
+def _why(error: BaseException) -> str:
+    """Gives a failure in the words of the system, or of the protocol, without the names of a library's objects."""
+    inner = getattr(error, "reason", None)
+    while isinstance(inner, BaseException) and inner.__cause__ is not None:
+        inner = inner.__cause__
+    said = getattr(inner, "strerror", None) or str(inner or error)
+    return re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", str(said)).lower() if said else type(error).__name__
 
 
 def _pool(url: str) -> PoolManager:
@@ -148,7 +157,8 @@ def checkout(word: str, folder: Path, *, keep_git: bool = False, checksum: str =
             head = cloned.head().decode()
             cloned.close()
     except (GitProtocolError, NotGitRepository, KeyError, OSError, ValueError) as error:
-        said = (str(error) or type(error).__name__).replace(wanted.url, shown)
+        said = (str(error) or type(error).__name__) if not getattr(error, "reason", None) else _why(error)
+        said = re.sub(r"\bb'([^']*)'", r"\1", said).replace(wanted.url, shown)
         raise BuildFailed(f"unable to clone {shown}{'#' + wanted.ref if wanted.ref else ''}: {said}", hint="look at its address: git ls-remote URL") from error
     if checksum and not head.startswith(checksum):
         raise BuildFailed(f"expected checksum to match {checksum}, got {head}", hint="the branch has moved: look at it before you change the checksum")

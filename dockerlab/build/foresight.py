@@ -11,6 +11,7 @@ from dockerlab.build.builder import Builder
 from dockerlab.build.context import Picked
 from dockerlab.build.reasons import Done
 from dockerlab.build.steps import Stage, Step
+from dockerlab.oci.digest import short
 
 __all__ = ["Foreseen", "Foresight"]
 
@@ -92,7 +93,8 @@ class Foresight(Builder):
         elif cause := self._supposed(step, instruction):
             self._missed(instruction.original, cause)
         elif known:
-            self._add(instruction.original, "", " ".join(message for _, message in self._other_secrets(step, key)))
+            remarks = [f"{short(known)}{f', made by {place}' if (place := self._memory.place(known)) else ''}", *(message for _, message in self._other_secrets(step, key))]
+            self._add(instruction.original, "", "; ".join(remarks))
             self._memory.note(done)
         else:
             self._missed(instruction.original, self._why(done))

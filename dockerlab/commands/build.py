@@ -58,7 +58,10 @@ def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Do
         }  # fmt: skip
         common |= {"no_cache_filter": call.flag("no-cache-filter"), "labels": env_map(tuple(call.flag("label")))}
         if call.flag("explain") or call.flag("what-if"):
-            return Outcome(Outlook(call.engine.builds.foresee(text, context, **common, what_if=_supposed(call.flag("what-if"), name))))
+            seen = call.engine.builds.foresee(text, context, **common, what_if=_supposed(call.flag("what-if"), name))
+            if call.flag("what-if") and not any(step.cause for step in seen):
+                call.surface.note(f"nothing here reads {visible(call.flag('what-if'))}")
+            return Outcome(Outlook(seen))
         return Outcome(_built(call, lambda emit: call.engine.builds.build(text, context, **common, reproducible=call.flag("reproducible"), emit=emit)))
 
 
@@ -73,6 +76,8 @@ def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image
         image = _pictured(shown, act, tell)
     except (BuildFailed, NotFound) as error:
         call.surface.err(kept.text)
+        if tell is _told_as_json:
+            call.out(json.dumps({"event": "BuildFailed", "message": error.message, "place": error.place, "hint": error.hint}))
         if call.flag("debug") and isinstance(error, BuildFailed) and error.container:
             _look(call, error)
         raise

@@ -150,7 +150,7 @@ COMMANDS: tuple[Command, ...] = (
             Flag("ulimit", "list", help="Ulimit options", meta="ulimit", check=checks.ulimit),
             Flag("what-if", "string", help="As --explain, with a file of the context, or Dockerfile:LINE, taken for changed", meta="FILE"),
         ),
-        1, 1, aliases=("docker image build", "docker build"),
+        1, 1, aliases=("docker image build", "docker build", "docker builder build"),
         refused=_refused("allow annotation attest builder cache-from cache-to call cgroup-parent compress disable-content-trust isolation load o output provenance pull push sbom "
                          "security-opt squash ssh"),
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.errors import NotFound
+from dockerlab.layers.index import Entry
 from dockerlab.layers.union import Sighting, UnionView
 from dockerlab.widgets import changes, picture
 from dockerlab.widgets import union as view
@@ -50,7 +51,9 @@ class Union:
             return "", ""
         kind = found.entry.kind if found.entry else ""
         note = {"link": "hard link", "symlink": "symlink", "dir": "folder"}.get(kind, "") if found.mark in "AC" else ""
-        return found.mark, "same content" if self.view.repeats(path, number) else note
+        if again := self.view.repeated(path, number):
+            return found.mark, f"same content{_other(*again)}"
+        return found.mark, note
 
     def bars(self) -> list[picture.Bar]:
         """Gives each layer's bytes: seen, and hidden by later layers."""
@@ -98,6 +101,12 @@ class Union:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": view.html(self.stack)}
+
+
+def _other(before: Entry, now: Entry) -> str:
+    """Gives what else is another of a file whose content is the same; its time alone is worth no word."""
+    mode = f", mode {before.mode:o} → {now.mode:o}" if before.mode != now.mode else ""
+    return mode + (f", owner {before.uid}:{before.gid} → {now.uid}:{now.gid}" if (before.uid, before.gid) != (now.uid, now.gid) else "")
 
 
 def _told(sighting: Sighting) -> dict[str, Any]:

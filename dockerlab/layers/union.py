@@ -165,8 +165,14 @@ class UnionView:
 
     def repeats(self, path: str, layer: int) -> bool:
         """Tells whether a layer holds a file only to change its mode, owner or time: the same bytes stand in the layer before it that has the file."""
-        held = [(s.layer, s.mark, s.entry.digest) for s in self.history(path) if s.layer <= layer and s.entry and s.entry.kind == "file"]
-        return len(held) > 1 and held[-1] == (layer, "C", held[-2][2]) and held[-1][2] != b""
+        return self.repeated(path, layer) is not None
+
+    def repeated(self, path: str, layer: int) -> tuple[Entry, Entry] | None:
+        """Gives such a file as it was and as it is, None for one that a layer has brought or written anew."""
+        held = [(s.layer, s.mark, s.entry) for s in self.history(path) if s.layer <= layer and s.entry and s.entry.kind == "file"]
+        if len(held) < 2 or held[-1][:2] != (layer, "C") or not held[-1][2].digest or held[-1][2].digest != held[-2][2].digest:
+            return None
+        return held[-2][2], held[-1][2]
 
     def counts(self) -> list[dict[str, int]]:
         """Gives, for each layer, how many paths it adds (A), changes (C) and deletes (D)."""

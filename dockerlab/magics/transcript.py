@@ -7,6 +7,7 @@ ends the cell.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -127,10 +128,18 @@ class Shell:
     """The shell of one notebook: a folder and variables that persist."""
 
     def __init__(self, shim: Path) -> None:
-        self.folder = Path.cwd()
+        self._folder = self._kernel = Path.cwd()
         self._shim = shim
         self._state = Path(tempfile.mkdtemp(prefix="dockerlab-shell-")) / "variables"
         self._state.touch()
+
+    @property
+    def folder(self) -> Path:
+        """Where the next line runs: where the one before has led, or `%cd` since."""
+        with contextlib.suppress(FileNotFoundError):  # a kernel's folder can be removed
+            if (now := Path.cwd()) != self._kernel:
+                self._folder = self._kernel = now
+        return self._folder
 
     def run(self, text: str, show: Callable[[str], object]) -> None:
         """Runs shell text; output goes to `show` as it comes. Raises ShellFailed with the shell's exit code."""
@@ -149,7 +158,7 @@ class Shell:
             raise
         where = Path(f"{self._state}.pwd")
         if where.exists():
-            self.folder = Path(where.read_text().rstrip("\n"))
+            self._folder = Path(where.read_text().rstrip("\n"))
         if code:
             raise ShellFailed(f"{text.strip().splitlines()[0][:60]}: exit code {code}", exit_code=code)
 

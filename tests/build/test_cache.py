@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import sqlite3
+import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,3 +86,17 @@ def test_marks_of_secrets_are_kept_by_step_and_give_nothing_away(tmp_path: Path)
         assert confided.changed(cache, "step", mounts) == [] == confided.changed(cache, "another", mounts)
         assert confided.changed(cache, "step", [RunMount("secret", "/t", ident="token", data=b"another")]) == ["token"]
     assert b"do-not-keep-me" not in (tmp_path / "cache.db").read_bytes()
+
+
+def _opened(where: tuple[Path, float]) -> str:
+    while time.time() < where[1]:  # all at one moment
+        pass
+    with Cache(where[0]) as cache:
+        cache.put(str(os.getpid()), "image")
+        return cache.get(str(os.getpid()))
+
+
+def test_many_make_it_at_once(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(8, mp_context=multiprocessing.get_context("fork")) as pool:
+        for number in range(40):
+            assert list(pool.map(_opened, [(tmp_path / f"{number}.db", time.time() + 0.02)] * 8)) == ["image"] * 8

@@ -32,9 +32,9 @@ def build(make_engine: Callable[[str], Engine], tmp_path: Path) -> Build:
     folder = tmp_path / "class"
     folder.mkdir()
 
-    def do(text: str, *options: str, variables: dict[str, str] | None = None) -> tuple[Outcome, str]:
+    def do(text: str, *options: str, variables: dict[str, str] | None = None, surface: Nobody | None = None) -> tuple[Outcome, str]:
         (folder / "Dockerfile").write_text(text)
-        surface = Nobody()
+        surface = surface or Nobody()
         return perform(["build", *options, "."], lambda: engine, surface, folder=folder, variables=variables), surface.text
 
     return do
@@ -78,3 +78,14 @@ def test_a_secret_from_a_variable(build: Build) -> None:
 def test_debug_where_nobody_can_type(build: Build) -> None:
     with pytest.raises(BuildFailed, match="non-zero code: 3"):
         build("FROM busybox\nRUN exit 3\n", "--debug")
+
+
+def test_a_failure_as_json(build: Build) -> None:
+    surface = Nobody()
+    with pytest.raises(BuildFailed):
+        build("FROM busybox\nRUN exit 3\n", "--progress", "json", surface=surface)
+    told = json.loads(surface.text.splitlines()[-1])
+    assert told == {
+        "event": "BuildFailed", "message": "The command '/bin/sh -c exit 3' returned a non-zero code: 3",
+        "place": "  --> Dockerfile:2:5\n    2 | RUN exit 3\n      |     ^", "hint": told["hint"],
+    }  # fmt: skip

@@ -126,3 +126,8 @@ def test_a_stage_that_takes_nothing_from_the_cache_is_foreseen(engine: Engine, f
     text = "FROM busybox AS st\nRUN echo 1\nRUN echo 2\n"
     engine.builds.build(text, folder)
     assert [step.cause for step in engine.builds.foresee(text, folder, no_cache_filter=["st"])] == ["", *["--no-cache-filter names its stage"] * 2]
+
+
+def test_what_is_foreseen_of_a_hit(engine: Engine, folder: Path) -> None:
+    made = engine.builds.build("FROM busybox\nRUN echo 1\n", folder, name="First")
+    assert [step.remark for step in engine.builds.foresee("FROM busybox\nRUN echo 1\n", folder, name="Second")] == ["", f"{made.short_id}, made by First:2"]

@@ -41,6 +41,20 @@ def test_folder_and_variables_persist_and_failures_end_the_cell(tmp_path: Path) 
     assert caught.value.exit_code == 1 and "after" not in "".join(said)
 
 
+def test_the_kernel_s_folder_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path)
+    shell, said = Shell(tmp_path), []
+    shell.run("cd a", said.append)
+    assert shell.folder == tmp_path / "a"
+    monkeypatch.chdir(tmp_path / "b")  # `%cd b`
+    shell.run("pwd", said.append)
+    assert "".join(said) == f"{tmp_path / 'b'}\n"
+    (tmp_path / "b").rmdir()
+    assert shell.folder == tmp_path / "b"
+
+
 @pytest.mark.parametrize(
     ("line", "cell", "some"),
     [

@@ -1,0 +1,3 @@
+"""`python -m dockerlab`: the command line."""
+
+import dockerlab.cli.__main__  # noqa: F401

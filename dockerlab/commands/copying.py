@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.engine.exchange import Files
+from dockerlab.engine.imagearchive import ImageArchive
 from dockerlab.errors import InvalidArgument, NotFound, UnsafeArchive
 from dockerlab.layers import archive, exchange
 from dockerlab.layers.owners import Owned
@@ -44,12 +45,29 @@ def cp(call: Call) -> Outcome:
         raise InvalidArgument("copying between containers is not supported", hint="copy to this machine first")
     if not source.container and not target.container:
         raise InvalidArgument("must specify at least one container source", hint="docker cp CONTAINER:PATH PATH, or the other way round")
-    files = call.engine.containers.get(source.container or target.container).files
+    try:
+        files = call.engine.containers.get(source.container or target.container).files
+    except NotFound:
+        found = _image(call, source)
+        if found is None:
+            raise
+        _out(call, *found, target.path)
+        return Outcome()
     if source.container:
         _out(call, files, source.path, target.path)
     else:
         _in(call, files, source.path, target)
     return Outcome()
+
+
+def _image(call: Call, source: _End) -> tuple[ImageArchive, str] | None:
+    """Gives the files of the image that stands where a container's name is wanted, with or without a tag, and the path; None where no image is called so."""
+    tag, slash, path = source.path.partition(":/")
+    name, path = (f"{source.container}:{tag}", f"/{path}") if slash and "/" not in tag else (source.container, source.path)
+    try:
+        return (ImageArchive(call.engine.images.get(name)), path) if source.container else None
+    except (NotFound, InvalidArgument):
+        return None
 
 
 def arrival(source: str, target: str, *, folder: bool, there: bool, there_folder: bool) -> tuple[str, str]:
@@ -69,7 +87,7 @@ def arrival(source: str, target: str, *, folder: bool, there: bool, there_folder
 
 # Out of the container
 
-def _out(call: Call, files: Files, path: str, target: str) -> None:
+def _out(call: Call, files: Files | ImageArchive, path: str, target: str) -> None:
     path = f"/{path.lstrip('/')}" if path else ""
     seen = files.stat(path)
     if call.flag("follow-link") and seen.target:

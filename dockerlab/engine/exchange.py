@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.container import Container
 
-__all__ = ["Files", "PathStat"]
+__all__ = ["Files", "PathStat", "arrived"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class Files:
         if seen is None:
             raise self._missing(path)
         target = os.path.normpath(os.path.join(os.path.dirname(path.rstrip("/")) or "/", seen["target"])) if seen["target"] else ""
-        return PathStat(_name(path), seen["mode"], seen["size"], target)
+        return PathStat(arrived(path), seen["mode"], seen["size"], target)
 
     def get_archive(self, path: str, descriptor: int, *, name: str | None = None) -> None:
         """Writes what lies at a path as a tar to an open descriptor, called `name` in it ("" for a folder's content); raises NotFound."""
-        called = _name(path) if name is None else name
+        called = arrived(path) if name is None else name
         with self._where(path) as (inner, how):
             how["descriptors"]["descriptor"] = descriptor
             self._container.note("archive-path")
@@ -124,5 +124,6 @@ class Files:
             os.close(root)
 
 
-def _name(path: str) -> str:
+def arrived(path: str) -> str:
+    """Gives the name that what lies at a path has by itself."""
     return os.path.basename(path.rstrip("/").removesuffix("/.")) or "/"

@@ -23,5 +23,6 @@ def marks(cache: Cache, mounts: Iterable[RunMount]) -> dict[str, str]:
 
 def changed(cache: Cache, key: str, mounts: Iterable[RunMount]) -> Sequence[str]:
     """Gives the ids of the secrets that are others than when the step of this key was done."""
-    before = cache.confided(key)
-    return sorted(ident for ident, mark in marks(cache, mounts).items() if before.get(ident, mark) != mark)
+    now = marks(cache, mounts)
+    before = cache.confided(key) if now else {}
+    return sorted(ident for ident, mark in now.items() if before.get(ident, mark) != mark)

@@ -151,7 +151,7 @@ COMMANDS: tuple[Command, ...] = (
             Flag("what-if", "string", help="As --explain, with a file of the context, or Dockerfile:LINE, taken for changed", meta="FILE"),
         ),
         1, 1, aliases=("docker image build", "docker build", "docker builder build"),
-        refused=_refused("allow annotation attest builder cache-from cache-to call cgroup-parent compress disable-content-trust isolation load o output provenance pull push sbom "
+        refused=_refused("D allow annotation attest builder cache-from cache-to call cgroup-parent compress disable-content-trust isolation load o output policy provenance pull push sbom "
                          "security-opt squash ssh"),
     ),
     Command("run", "docker run [OPTIONS] IMAGE [COMMAND] [ARG...]", "Create and run a new container from an image",

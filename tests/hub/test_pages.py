@@ -15,7 +15,7 @@ from dockerlab.hub.tables import Build
 from tests.hub.conftest import PASSWORDS, SQLITE, Person
 from tests.hub.test_repositories import who
 
-EVIL = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'-alert(1)-'", "{{ 7*7 }}", "\u202eevil", "javascript:alert(1)"]
+EVIL = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'-alert(1)-'", "{{ 1234567*9 }}", "\u202eevil", "javascript:alert(1)"]
 
 
 class _Seen(HTMLParser):
@@ -58,7 +58,7 @@ def test_what_people_write_is_text(town: Hub, olga: Person, evil: str) -> None:
         page = olga("GET", path)
         assert page.status == 200, path
         harmless(page.body)
-        assert "\u202e" not in page.body.decode() and "49" not in re.sub(r"[0-9a-f]{12,}|\d{4}-\d\d-\d\d \S+", "", page.body.decode()) and b"\x1b" not in page.body
+        assert "\u202e" not in page.body.decode() and "11111103" not in page.body.decode() and b"\x1b" not in page.body
         assert "script-src" not in page.headers["Content-Security-Policy"] and "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert b"alert(1)" in olga("GET", "/r/olga/app").body or "alert" not in evil  # it is there, as text
 

@@ -24,7 +24,8 @@ _SECRET = re.compile(r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|pas
 _PUBLIC = re.compile(r"(?:_|^)public(?:_|$)", re.IGNORECASE)
 _DOWNLOADS = ("var/lib/apt/lists/", "var/cache/apt/", "var/cache/apk/", "var/cache/dnf/", "var/cache/yum/", "root/.cache/pip/", "root/.npm/_cacache/")
 _LOOP = re.compile(r"\bfind\b.*(?:\bdo\b|\|\s*(?:xargs|while)\b)|(?:\bfor\b|\bwhile\b).*\bfind\b", re.DOTALL)
-_SHOWN, _VALUE = 3, 40
+_SHOWN, _WIDE = 3, 100
+_SHELLS = ("sh", "bash", "ash", "dash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,8 @@ def _of_add(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def _of_maintainer(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
-    yield "MaintainerDeprecated", f'the image has the Author {facts.author}, and no label that says so: LABEL org.opencontainers.image.authors="{facts.author}" is what is looked for today'
+    value = f'"{facts.author}"' if not set(facts.author) & set('"$\\') else "…"
+    yield "MaintainerDeprecated", f"the image has the Author {facts.author}, and no label that says so: LABEL org.opencontainers.image.authors={value} is what is looked for today"
 
 
 def _of_command(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
@@ -183,19 +185,21 @@ def _of_command(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]
     if not isinstance(step, ins.Cmd | ins.Entrypoint):
         return
     entrypoint, cmd = tuple(facts.run.entrypoint or ()), tuple(facts.run.cmd or ())
-    runs = f"a container runs {json.dumps([*entrypoint, *cmd], ensure_ascii=False)}"
+    whole = json.dumps([*entrypoint, *cmd], ensure_ascii=False)
+    runs = f"a container runs {whole if len(whole) <= _WIDE else whole[:_WIDE] + '…'}"
     if broken := _broken_list(step.command):
         yield "BrokenJSON", f"{runs}: this is no JSON, so the shell gets it as it stands, and looks for a program called {broken}: use double quotes"
-    if isinstance(step, ins.Cmd) and cmd and len(entrypoint) == 3 and entrypoint[1] == "-c" and "$" not in entrypoint[2]:
-        yield "EntrypointIgnoresCmd", f"{runs}: the ENTRYPOINT is in shell form, and the shell takes the one line behind -c; neither this CMD nor words behind the image's name reach it"
+    shell = len(entrypoint) == 3 and entrypoint[0].rpartition("/")[2] in _SHELLS and entrypoint[1] == "-c"
+    if isinstance(step, ins.Cmd) and cmd and shell and "$" not in entrypoint[2]:
+        yield "EntrypointIgnoresCmd", f"{runs}: the shell takes the one line behind -c, and neither this CMD nor words behind the image's name reach it"
 
 
 def _of_pairs(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
     if isinstance(step, ins.Env | ins.Label) and "" in step.node.args[2::3]:
         known = dict(word.partition("=")[::2] for word in facts.run.env) if isinstance(step, ins.Env) else facts.run.labels
         name = step.pairs[0][0]
-        value = known.get(name, "")
-        yield "LegacyKeyValueFormat", f"{name} became {json.dumps(value[:_VALUE], ensure_ascii=False)}, all {len(value)} characters to the end of the line: write {step.keyword.upper()} {name}=value"
+        count = len(known.get(name, ""))  # not the value itself, which may be an argument's
+        yield "LegacyKeyValueFormat", f"{name} became all that follows, {count} character{'s' * (count != 1)} to the end of the line: write {step.keyword.upper()} {name}=value"
 
 
 def _of_sources(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:

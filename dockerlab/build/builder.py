@@ -17,7 +17,7 @@ from dockerlab.build import advice, confided, mounts, parser, pointing, stages, 
 from dockerlab.build import instructions as ins
 from dockerlab.build.advice import Advice, Checks, Facts
 from dockerlab.build.cache import Cache, key_of
-from dockerlab.build.context import Context
+from dockerlab.build.context import Context, Picked
 from dockerlab.build.digests import Digests
 from dockerlab.build.preparing import PREDEFINED, Preparer
 from dockerlab.build.reasons import Done, Memory, contents, hashed
@@ -32,11 +32,12 @@ _LAST_BYTES = 4096
 
 
 class Builder:
-    """One build of one Dockerfile. `cold` are the names of stages that take nothing from the cache, `labels` what the image gets at its end, `name` what the file is called."""
+    """One build of one Dockerfile. `cold` are the names of stages that take nothing from the cache, `labels` what the image gets at its end, `name` what the file is called,
+    `platform` what FROM means where it does not say, `date` the seconds that all that is made is dated with."""
 
     def __init__(
         self, host: Host, cache: Cache, context: Context, *, build_args: Mapping[str, str], no_cache: bool = False, cold: Sequence[str] = (),
-        labels: Mapping[str, str] | None = None, origin: str = "", name: str = "Dockerfile", emit: Emit,
+        labels: Mapping[str, str] | None = None, origin: str = "", name: str = "Dockerfile", platform: str = "", date: int | None = None, emit: Emit,
     ) -> None:  # fmt: skip
         self._host, self._cache, self._emit = host, cache, emit
         self._scope = Preparer(host, context, build_args)
@@ -49,6 +50,7 @@ class Builder:
         self._no_cache, self._cold_stages, self._labels = no_cache, {name.lower() for name in cold}, dict(labels or {})
         # Nothing is taken from the cache at all; and: from some step on nothing can have been there.
         self._forced = self._cold = False
+        self._platform, self._date = platform, date
 
     def build(self, dockerfile: parser.Dockerfile, *, target: str = "") -> str:
         """Gives the id of the last image (or of the stage `target`); raises DockerfileError and InvalidRequest before, BuildFailed and NotFound in the first step."""
@@ -93,7 +95,7 @@ class Builder:
         first, parts = stages.needed(steps, target, lambda start: self._base(start, steps), self._brought, self._host.given)
         chosen = [*first, *(step for part in parts for step in part.steps), *self._labelled(steps[-1].end_line + 1)]
         _refuse_unknown(chosen)
-        self._scope.names = [step.name for step in steps if isinstance(step, ins.From) and step.name]
+        self._scope.names = [step.name for step in steps if isinstance(step, ins.From)]
         self._numbers: dict[ins.Instruction, int] = {part.steps[0]: part.number for part in parts}
         self._texts = [step.original for step in chosen]
         return chosen
@@ -170,7 +172,7 @@ class Builder:
             raise BuildFailed(f"base name ({step.image}) should not be blank", hint="give the ARG a default")
         self._right_platform(step)
         self._leave_stage()
-        below = None if self._host.given(name) else scope.named(name)
+        below = None if self._host.given(name) else scope.named(name)  # a context of the same name comes first
         image = below.image if below else "" if name == "scratch" else self._host.resolve(name)
         args = dict(below.args) if below else {}  # a stage on another knows what ARG has set there
         run = self._host.settings(image) if image else RunConfig(env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",))
@@ -184,7 +186,7 @@ class Builder:
             self._scope.stages[self._scope.number] = self._scope.stage
 
     def _right_platform(self, step: ins.From) -> None:
-        wanted, own = words.expand(step.platform, self._scope.globals, self._scope.escape), self._host.platform
+        wanted, own = words.expand(step.platform, self._scope.globals, self._scope.escape) or self._platform, self._host.platform
         if wanted and wanted.lower() not in (own, own.partition("/")[2], {"linux/amd64": "linux/x86_64", "linux/arm64": "linux/aarch64"}.get(own)):
             raise BuildFailed(f"failed to build for platform {wanted}: this machine is {own}", hint="leave out --platform, or build on such a machine")
 
@@ -233,8 +235,8 @@ class Builder:
             self._memory.note(msgspec.structs.replace(done, image="", seconds=0.0))
             raise
         self._cache.put(done.key, image)
-        self._cache.confide(done.key, confided.marks(self._cache, step.mounts))
         seconds = round(time.monotonic() - begin, 3)
+        self._cache.confide(done.key, confided.marks(self._cache, step.mounts))
         found = self._advise(number, done.line, advice.measured(instruction, facts))
         self._memory.note(msgspec.structs.replace(done, image=image, seconds=seconds, advice=found))
         self._cold, self._first_miss = True, self._first_miss or number
@@ -247,7 +249,7 @@ class Builder:
         stage = self._scope.stage
         used = {name: value for name, value in stage.args.items() if name not in PREDEFINED and name not in env_map(stage.run.env)}
         secrets = [mount.ident for mount in step.mounts if mount.type == "secret"]
-        return Done(text=instruction.original, key=key, args=hashed(used) if step.command else {}, files=contents(step.sources), secrets=secrets)
+        return Done(text=instruction.original, key=key, args=hashed(used) if step.command else {}, files=contents(step.sources), secrets=secrets, date=self._date)
 
     def _other_secrets(self, step: Step, key: str) -> list[tuple[str, str]]:
         """Gives what is to be said where a step's image was made with other secrets: they are no part of its key, and no cause to do it again."""
@@ -258,7 +260,8 @@ class Builder:
 
     def _looked_up(self, step: Step) -> tuple[str, str]:
         """Gives the step's key, and the image that it made before, "" for none."""
-        key = key_of(self._scope.stage.image, step.created_by, (*step.inputs, msgspec.json.encode(step.run).decode()))
+        dated = () if self._date is None else (f"date={self._date}",)
+        key = key_of(self._scope.stage.image, step.created_by, (*step.inputs, msgspec.json.encode(step.run).decode(), *dated))
         known = "" if self._forced else self._cache.get(key)
         return key, known if known and self._host.exists(known) else ""
 
@@ -298,9 +301,16 @@ class Builder:
 
     def _unchanged(self, step: Step) -> None:
         """Raises BuildFailed where a file of the context has changed since it was looked at: the image must not stand under what the file was."""
-        changed = [source for source in step.sources if source.read == self._context.read and source.digest() != source.first]
+        changed = [source for source in step.sources if source.read == self._context.read and _is_another(source)]
         if changed:
             raise BuildFailed(f"{changed[0].changed()} changed while it was read", hint="stop the program that writes it, then try again")
+
+
+def _is_another(source: Picked) -> bool:
+    try:
+        return source.digest() != source.first
+    except FileNotFoundError:
+        return True
 
 
 def _platform(own: str) -> dict[str, str]:

@@ -103,6 +103,10 @@ class Cache:
         """Gives the image id, "" for none."""
         return str(self._asked("select image from steps where key = ?", key) or "")
 
+    def images(self) -> set[str]:
+        """Gives the ids of all images that steps have made."""
+        return {str(row[0]) for row in self._rows("select image from steps")}
+
     def put(self, key: str, image: str) -> None:
         """Notes the image of a step."""
         self._asked("insert or replace into steps (key, image) values (?, ?)", key, image)
@@ -118,8 +122,10 @@ class Cache:
 
     def salt(self) -> bytes:
         """Gives sixteen bytes that no other cache has; b"" where they cannot be kept."""
-        self._asked("insert or ignore into salt (one, bytes) values (1, randomblob(16))")
-        return bytes(self._asked("select bytes from salt") or b"")
+        if not (known := self._asked("select bytes from salt")):
+            self._asked("insert or ignore into salt (one, bytes) values (1, randomblob(16))")
+            known = self._asked("select bytes from salt")
+        return bytes(known or b"")
 
     def place(self, places: Mapping[str, str]) -> None:
         """Notes where the steps stand that made images, as FILE:LINE."""

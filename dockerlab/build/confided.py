@@ -12,17 +12,19 @@ __all__ = ["changed", "marks"]
 
 
 def marks(cache: Cache, mounts: Iterable[RunMount]) -> dict[str, str]:
-    """Gives four hexadecimal digits for each secret, by its id; {} where nothing can be kept.
+    """Gives four hexadecimal digits for each secret, by its id; {} where nothing can be kept, or no such digits can be had.
 
     scrypt (RFC 7914), salted by the cache: some 10 ms and 4 MB for a try, and one of 65,536 wrong ones passes for the right one.
     """
     secrets = [mount for mount in mounts if mount.type == "secret"]
     salt = cache.salt() if secrets else b""
-    return {mount.ident: hashlib.scrypt(mount.data, salt=salt, n=2**12, r=8, p=1, dklen=2).hex() for mount in secrets} if salt else {}
+    try:
+        return {mount.ident: hashlib.scrypt(mount.data, salt=salt, n=2**12, r=8, p=1, dklen=2).hex() for mount in secrets} if salt else {}
+    except (AttributeError, ValueError):  # a library for TLS that was built, or is told, to do without
+        return {}
 
 
-def changed(cache: Cache, key: str, mounts: Iterable[RunMount]) -> Sequence[str]:
+def changed(cache: Cache, key: str, mounts: Sequence[RunMount]) -> Sequence[str]:
     """Gives the ids of the secrets that are others than when the step of this key was done."""
-    now = marks(cache, mounts)
-    before = cache.confided(key) if now else {}
-    return sorted(ident for ident, mark in now.items() if before.get(ident, mark) != mark)
+    before = cache.confided(key) if any(mount.type == "secret" for mount in mounts) else {}
+    return sorted(ident for ident, mark in marks(cache, mounts).items() if before.get(ident, mark) != mark) if before else []

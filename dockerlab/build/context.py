@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -67,12 +68,11 @@ class Picked:
     def changed(self) -> str:
         """Gives the path of a file that is another than when it was looked at, its own name where none can be told."""
         for entry, place in self.inside or (self.itself,):
-            try:
+            with contextlib.suppress(OSError):
                 status = os.lstat(place)
-            except OSError:
-                return f"{self.name}/{entry.path}".removeprefix("./")
-            if entry.kind == "file" and (status.st_size, int(status.st_mtime)) != (entry.size, entry.mtime):
-                return f"{self.name}/{entry.path}".removeprefix("./").rstrip("/")
+                if entry.kind != "file" or (status.st_size, int(status.st_mtime)) == (entry.size, entry.mtime):
+                    continue
+            return f"{self.name}/{entry.path}".removeprefix("./").rstrip("/")
         return self.name
 
     def digest(self) -> str:
@@ -90,6 +90,10 @@ class Picked:
                 hasher.update(f"{entry.device[0]}:{entry.device[1]}".encode())
             hasher.update(b"\0")
         return hasher.hexdigest()
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 class Source(ABC):
@@ -116,9 +120,13 @@ class Source(ABC):
         return sorted(path for path in self.paths(pattern.count("/") + 1) if expression.fullmatch(path))
 
     def unmatched(self, pattern: str) -> str:
-        """Gives what to look at where a pattern gave nothing."""
+        """Gives why a pattern gave nothing, "" where it means no path at all."""
         left = self.matching(os.path.normpath(pattern.lstrip("/")))
-        return f"look at .dockerignore: it leaves out {', '.join(left[:_SHOWN])}" if left else "look at the pattern: nothing matches it"
+        return self.why_not(left) if left else ""
+
+    def why_not(self, names: Sequence[str]) -> str:
+        """Gives why nothing can be taken of paths that are there."""
+        return f"look at {', '.join(names[:_SHOWN])}: they lead to nothing"
 
     @abstractmethod
     def paths(self, depth: int) -> Iterator[str]:
@@ -176,8 +184,8 @@ class Context(Source):
         sockets = tuple(f"{name}/{path}".removeprefix("./") for path, item in inside if item is None)
         return Picked(name, itself, tuple(item for _, item in inside if item), sockets, read=self.read)
 
-    def _inside(self, folder: Path) -> Iterator[tuple[str, str]]:
-        for here, folders, files in os.walk(folder, onerror=_raise):
+    def _inside(self, folder: Path, onerror: Callable[[OSError], object] | None = _raise) -> Iterator[tuple[str, str]]:
+        for here, folders, files in os.walk(folder, onerror=onerror):
             folders.sort()
             rest = os.path.relpath(here, folder)
             prefix = "" if rest == "." else rest + "/"
@@ -207,7 +215,12 @@ class Context(Source):
             if not self._rules.ignores(name) and stat.S_ISSOCK(os.lstat(self.folder / name).st_mode):
                 return f"{name} is a socket, which no image can hold"
             return f"{name} is there, but .dockerignore leaves it out"
-        return meant(name, (path for path, _ in self._inside(self.folder))) or "put the file into the context's folder"
+        return meant(name, (path for path, _ in self._inside(self.folder, onerror=None))) or "put the file into the context's folder"
+
+    def why_not(self, names: Sequence[str]) -> str:
+        """Gives why nothing can be taken of paths that are there: `.dockerignore` leaves them out, or no image can hold them."""
+        left = [name for name in names if self._rules.ignores(name)]
+        return f"look at .dockerignore: it leaves out {', '.join(left[:_SHOWN])}" if left else self._near(names[0])
 
 
 def meant(name: str, paths: Iterable[str]) -> str:
@@ -221,10 +234,6 @@ def meant(name: str, paths: Iterable[str]) -> str:
     near += [path for path in some if os.path.basename(path).lower() == base]
     chosen = list(dict.fromkeys(map(visible, near)))[:_SHOWN]
     return f"is {chosen[0]} meant?" if len(chosen) == 1 else f"is one of these meant: {', '.join(chosen)}?" if chosen else ""
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _described(path: str, place: str) -> Item | None:

@@ -40,7 +40,7 @@ def prepared(scope: Preparer, step: ins.Copy | ins.Add) -> Step:
     if not picked:
         source: Source = scope.source(step.from_) if isinstance(step, ins.Copy) and step.from_ else scope.context
         hints = [source.unmatched(scope.expand(word)) for word in step.sources]
-        raise BuildFailed(f"{keyword} failed: no source files were specified", hint=next((hint for hint in hints if ".dockerignore" in hint), hints[0] if hints else ""))
+        raise BuildFailed(f"{keyword} failed: no source files were specified", hint=next(filter(None, hints), "look at the pattern: nothing matches it"))
     if len(picked) > 1 and not destination.endswith("/"):
         raise BuildFailed(f"When using {keyword} with more than one source file, the destination must be a directory and end with a /", hint=f"write {destination}/")
     digests = [one.first for one in picked]

@@ -105,22 +105,22 @@ def _stream(url: str, place: Path) -> str:
     try:
         with _pool(url).request("GET", url, preload_content=False, timeout=urllib3.Timeout(connect=10, read=60), retries=urllib3.Retry(2, redirect=10)) as answer:
             if answer.status != 200:
-                raise BuildFailed(f"ADD failed: failed to GET {url} with status {answer.status} {answer.reason or ''}: ".rstrip(": "), hint="open the address in a browser")
+                raise BuildFailed(f"ADD failed: failed to GET {_without_user(url)} with status {answer.status} {answer.reason or ''}: ".rstrip(": "), hint="open the address in a browser")
             with open(place, "wb") as file:
                 for block in answer.stream(_BLOCK):
                     file.write(block)
             return str(answer.headers.get("Last-Modified", ""))
     except urllib3.exceptions.HTTPError as error:
-        raise BuildFailed(f"ADD failed: Get {url}: {_why(error)}", hint="is this machine on a network that reaches it?") from error
+        raise BuildFailed(f"ADD failed: Get {_without_user(url)}: {_why(error)}", hint="is this machine on a network that reaches it?") from error
 
 
 def _why(error: BaseException) -> str:
     """Gives a failure in the words of the system, or of the protocol, without the names of a library's objects."""
-    inner = getattr(error, "reason", None)
-    while isinstance(inner, BaseException) and inner.__cause__ is not None:
-        inner = inner.__cause__
-    said = getattr(inner, "strerror", None) or str(inner or error)
-    return re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", str(said)).lower() if said else type(error).__name__
+    inner = error
+    while isinstance(below := getattr(inner, "reason", None) or inner.__cause__ or inner.__context__, BaseException):
+        inner = below
+    said = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
+    return re.sub(r"\bb'([^']*)'", r"\1", re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", said))
 
 
 def _pool(url: str) -> PoolManager:
@@ -157,8 +157,7 @@ def checkout(word: str, folder: Path, *, keep_git: bool = False, checksum: str =
             head = cloned.head().decode()
             cloned.close()
     except (GitProtocolError, NotGitRepository, KeyError, OSError, ValueError) as error:
-        said = (str(error) or type(error).__name__) if not getattr(error, "reason", None) else _why(error)
-        said = re.sub(r"\bb'([^']*)'", r"\1", said).replace(wanted.url, shown)
+        said = _why(error).replace(wanted.url, shown)
         raise BuildFailed(f"unable to clone {shown}{'#' + wanted.ref if wanted.ref else ''}: {said}", hint="look at its address: git ls-remote URL") from error
     if checksum and not head.startswith(checksum):
         raise BuildFailed(f"expected checksum to match {checksum}, got {head}", hint="the branch has moved: look at it before you change the checksum")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dockerlab.build import instructions as ins
 from dockerlab.build import parser, words
+from dockerlab.build.advice import Advice
 from dockerlab.build.builder import Builder
 from dockerlab.build.context import Picked
 from dockerlab.build.reasons import Done
@@ -93,7 +94,8 @@ class Foresight(Builder):
         elif cause := self._supposed(step, instruction):
             self._missed(instruction.original, cause)
         elif known:
-            remarks = [f"{short(known)}{f', made by {place}' if (place := self._memory.place(known)) else ''}", *(message for _, message in self._other_secrets(step, key))]
+            told = self._checks.wanted(Advice(rule, instruction.line, message) for rule, message in self._other_secrets(step, key))
+            remarks = [f"{short(known)}{f', made by {place}' if (place := self._memory.place(known)) else ''}", *(each.message for each in told)]
             self._add(instruction.original, "", "; ".join(remarks))
             self._memory.note(done)
         else:

@@ -38,7 +38,7 @@ class Preparer:
         self.stage, self.stages = Stage("", run or RunConfig()), dict[int, Stage]()
         self.number, self.escape = 0, "\\"
         self.globals: dict[str, str] = {}
-        self.names: list[str] = []  # of all stages, those that nobody needs too
+        self.names: list[str] = []  # of all stages by their numbers, those that nobody needs too, "" for none
         self.unused = set(build_args)
         self.held = ExitStack()
 
@@ -56,6 +56,8 @@ class Preparer:
 
     def source(self, word: str, *, numbers: bool = True) -> Source:
         """Opens what `from` names, for as long as the step lasts: a stage by its name, or number, a context with a name, else any image. Raises BuildFailed."""
+        number = int(word) if numbers and word.isascii() and word.isdigit() and int(word) < self.number else -1
+        word = self.names[number] if number >= 0 and self.host.given(self.names[number]) else word
         if context := self.host.named(word):
             return context
         return self.held.enter_context(self.host.files(self._other(word, numbers)))
@@ -75,7 +77,7 @@ class Preparer:
             raise BuildFailed(f"invalid from flag value {word}: {str(error).partition(chr(10))[0]}", hint=self._meant(word)) from error
 
     def _meant(self, word: str) -> str:
-        close = difflib.get_close_matches(word.lower(), self.names, n=1)
+        close = difflib.get_close_matches(word.lower(), filter(None, self.names[: self.number]), n=1)
         return f"is the stage {close[0]} meant?" if close else "name a stage with FROM … AS NAME, or an image that is here"
 
     def prepare(self, step: ins.Instruction) -> Step:

@@ -23,7 +23,8 @@ _WIDE, _LEAD = 80, 20  # characters of an instruction that are shown, and of the
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """One step as a build left it: its text as written, the key and image it had, the seconds that its execution took when it last was, what it read (`contents`,
     `hashed` arguments), what was measured then, as rule and sentence, and how many builds were not from the cache because something that it reads had changed;
-    the line where it stands, 0 for a trigger of the base image; and the ids of the secrets that it was given, None where that was not noted.
+    the line where it stands, 0 for a trigger of the base image; the ids of the secrets that it was given, None where that was not noted; and
+    the date that it was told to have, in seconds.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     advice: Sequence[tuple[str, str]] = ()
     caused: int = 0
     secrets: Sequence[str] | None = None
+    date: int | None = None
 
 
 def contents(sources: Iterable[Picked]) -> dict[str, str]:
@@ -89,7 +91,7 @@ class Memory:
             return f"the instruction changed: {_changed(old.text, now.text)}" if old else "the instruction is new here"
         if before.key == now.key:
             return "the image that it made was removed since" if before.image else "it failed the last time"
-        return _files(before.files, now.files) or _arguments(before.args, now.args) or _given(before.secrets, now.secrets) or "the settings above it changed"
+        return _files(before.files, now.files) or _arguments(before.args, now.args) or _given(before.secrets, now.secrets) or _dated(before.date, now.date) or "the settings above it changed"
 
     def place(self, image: str) -> str:
         """Gives where the step stands that made an image last, as FILE:LINE; "" where nobody knows."""
@@ -155,6 +157,10 @@ def _files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 def _arguments(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     return f"the build argument {changed[0]} changed" if changed else ""
+
+
+def _dated(before: int | None, now: int | None) -> str:
+    return f"SOURCE_DATE_EPOCH is {'not given' if now is None else now}, and was {'not given' if before is None else before}" if before != now else ""
 
 
 def _given(before: Sequence[str] | None, now: Sequence[str] | None) -> str:

@@ -65,7 +65,7 @@ def _reached(
         # What the stage or image below brings along is done here, and may name a stage that stands between.
         brought = [step.trigger for step in stage.steps if isinstance(step, ins.Onbuild)] if stage else triggers(below)
         for word, by_number in ((below, False), *(each for step in (*rest, *brought) for each in _named(step))):
-            found = [part.number for part in parts[:number] if word and not given(word) and (word.lower() == part.name or (by_number and word == str(part.number)))]
+            found = [part.number for part in parts[:number] if word and not given(part.name) and (word.lower() == part.name or (by_number and word == str(part.number)))]
             waiting += found[-1:]
     return [part for part in parts if part.number in reached]
 

@@ -29,6 +29,7 @@ from dockerlab.errors import (
     RegistryError,
     UsageError,
 )  # fmt: skip
+from dockerlab.oci.visible import visible
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -181,7 +182,7 @@ def complaint(error: DockerlabError, command: str, program: str) -> str:
     hint = f"\nhint: {error.hint}" if error.hint else ""
     if isinstance(error, UsageError):
         return shown(error) + hint + "\n"
-    words = str(error).removesuffix(hint)
+    words, hint = visible(str(error).removesuffix(hint)), visible(hint)
     if isinstance(error, NotFound) and error.kind in ("image to pull", "image to push"):
         return words + hint + "\n"
     asks = not command.startswith("manifest ")  # docker's client speaks with registries itself there

@@ -22,7 +22,7 @@ from dockerlab.engine.builds import Around
 from dockerlab.engine.images import Image
 from dockerlab.engine.options import NetworkWord, RunOptions
 from dockerlab.engine.resources import Resources
-from dockerlab.errors import BuildFailed, InvalidArgument, NotFound
+from dockerlab.errors import BuildFailed, DockerlabError, InvalidArgument
 from dockerlab.events import Advised, ArgumentsUnused, CacheHit, CacheMiss, CheckOverridden, Event, ImageBuilt, StepEnded, StepFailed, StepOutput, StepRunning, StepStarted, TriggersStarted
 from dockerlab.oci.config import env_map
 from dockerlab.oci.digest import short
@@ -58,7 +58,7 @@ def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Do
         }  # fmt: skip
         common |= {"no_cache_filter": call.flag("no-cache-filter"), "labels": env_map(tuple(call.flag("label")))}
         if call.flag("explain") or call.flag("what-if"):
-            seen = call.engine.builds.foresee(text, context, **common, what_if=_supposed(call.flag("what-if"), name))
+            seen = call.engine.builds.foresee(text, context, **common, reproducible=call.flag("reproducible"), what_if=_supposed(call.flag("what-if"), name))
             if call.flag("what-if") and not any(step.cause for step in seen):
                 call.surface.note(f"nothing here reads {visible(call.flag('what-if'))}")
             return Outcome(Outlook(seen))
@@ -74,7 +74,7 @@ def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image
         noted.unlink(missing_ok=True)
     try:
         image = _pictured(shown, act, tell)
-    except (BuildFailed, NotFound) as error:
+    except DockerlabError as error:
         call.surface.err(kept.text)
         if tell is _told_as_json:
             call.out(json.dumps({"event": "BuildFailed", "message": error.message, "place": error.place, "hint": error.hint}))
@@ -90,7 +90,7 @@ def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image
         names = ",".join(str(Reference.parse(tag).tagged()) for tag in call.flag("tag"))
         text = json.dumps({**facts, **({"image.name": names} if names else {})}, indent=2) + "\n"
         _write(call.folder / call.flag("metadata-file"), call.flag("metadata-file"), text)
-    return image if quiet else call.engine.images.get(image.id)  # else its trace would be shown twice
+    return image if quiet else Image(call.engine, image.record)  # else its trace would be shown twice
 
 
 def _pictured(call: Call, act: Callable[[Callable[[Event], None]], Image], tell: Callable[[Event, Call], None]) -> Image:
@@ -144,6 +144,8 @@ def _write(path: Path, shown: str, text: str) -> None:
 
 def _run(call: Call) -> RunOptions:
     """Gives what every container of the build is told."""
+    if "," in call.flag("platform"):
+        raise InvalidArgument(f"several platforms at once: {call.flag('platform')}", hint="an image is built for one: leave out the others")
     network = call.flag("network")
     return RunOptions(
         networks=(NetworkWord(network),) if network not in ("", "default") else (), add_host=tuple(checks.extra_host(word) for word in call.flag("add-host")),

@@ -17,10 +17,11 @@ from dockerlab.commands.filters import labelled
 from dockerlab.commands.following import quietly
 from dockerlab.commands.go_text import quoted
 from dockerlab.commands.options import noted, run_options
-from dockerlab.commands.rows import Rows, Text, ago, moment, parse_time
+from dockerlab.commands.rows import Rows, Text, ago, moment
 from dockerlab.engine.containers import Attach, Container
 from dockerlab.engine.drafts import as_dockerfile
 from dockerlab.errors import Detached, InvalidArgument, InvalidRequest, NotFound
+from dockerlab.oci import dates
 from dockerlab.oci.reference import Reference
 from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.world import Session
@@ -132,7 +133,7 @@ def _status(state: State) -> str:
         mark = "Paused" if state.status == "paused" else health
         return "Up " + ago(state.started).removesuffix(" ago") + (f" ({mark})" if mark else "")
     how = "Restarting" if state.alive else "Exited"
-    when = human_duration(max((parse_time(_now()) - parse_time(state.finished)).total_seconds(), 0)) if state.finished else "some time"
+    when = human_duration(max((dates.moment(_now()) - dates.moment(state.finished)).total_seconds(), 0)) if state.finished else "some time"
     return f"{how} ({state.exit_code}) {when} ago"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
@@ -13,7 +14,7 @@ from pathlib import Path
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.engine.exchange import Files
 from dockerlab.engine.imagearchive import ImageArchive
-from dockerlab.errors import InvalidArgument, NotFound, UnsafeArchive
+from dockerlab.errors import InvalidArgument, InvalidReference, NotFound, UnsafeArchive
 from dockerlab.layers import archive, exchange
 from dockerlab.layers.owners import Owned
 from dockerlab.store.opening import open_layer
@@ -48,7 +49,7 @@ def cp(call: Call) -> Outcome:
     try:
         files = call.engine.containers.get(source.container or target.container).files
     except NotFound:
-        found = _image(call, source)
+        found = _image(call, call.args[0]) if source.container else None
         if found is None:
             raise
         _out(call, *found, target.path)
@@ -60,14 +61,13 @@ def cp(call: Call) -> Outcome:
     return Outcome()
 
 
-def _image(call: Call, source: _End) -> tuple[ImageArchive, str] | None:
-    """Gives the files of the image that stands where a container's name is wanted, with or without a tag, and the path; None where no image is called so."""
-    tag, slash, path = source.path.partition(":/")
-    name, path = (f"{source.container}:{tag}", f"/{path}") if slash and "/" not in tag else (source.container, source.path)
-    try:
-        return (ImageArchive(call.engine.images.get(name)), path) if source.container else None
-    except (NotFound, InvalidArgument):
-        return None
+def _image(call: Call, word: str) -> tuple[ImageArchive, str] | None:
+    """Gives the files of the image that stands where a container's name is wanted, and the path; None where no image is called so. Its name may hold colons: a path begins behind the last `:/`."""
+    name, slash, path = word.rpartition(":/")
+    for image, inner in ((name, f"/{path}"), word.partition(":")[::2]) if slash else (word.partition(":")[::2],):
+        with contextlib.suppress(NotFound, InvalidArgument, InvalidReference):
+            return ImageArchive(call.engine.images.get(image)), inner
+    return None
 
 
 def arrival(source: str, target: str, *, folder: bool, there: bool, there_folder: bool) -> tuple[str, str]:
@@ -77,7 +77,7 @@ def arrival(source: str, target: str, *, folder: bool, there: bool, there_folder
     """
     parent, name = os.path.split(target.rstrip("/").removesuffix("/.")) if target.strip("/.") else ("/", "")
     if there and there_folder:
-        return target, "" if source.endswith("/.") or source == "." else os.path.basename(source.rstrip("/")) or "/"
+        return target, "" if source.endswith("/.") or source == "." else os.path.basename(source.rstrip("/"))
     if there and folder:
         raise InvalidArgument("cannot copy directory", hint="a folder goes into a folder, or where nothing is yet")
     if not folder and target.endswith(("/", "/.")):

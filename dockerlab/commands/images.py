@@ -107,7 +107,8 @@ def rmi(call: Call) -> Outcome:
 def tag(call: Call) -> Outcome:
     """docker tag."""
     try:
-        Reference.parse(call.args[1])
+        if Reference.parse(call.args[1]).digest:
+            raise InvalidArgument("refusing to create a tag with a digest reference", hint="a digest is what the content says: give a tag")
     except InvalidReference as error:
         raise InvalidReference(f'Error parsing reference: "{call.args[1]}" is not a valid repository/tag: {error.message}', hint=error.hint) from None
     call.engine.images.tag(call.args[0], call.args[1])
@@ -154,8 +155,11 @@ def scan(call: Call) -> Outcome:
     if call.flag("baseline") and call.flag("before"):
         raise InvalidArgument("--baseline and --before both say what is accepted", hint="leave one of them out")
     known = baseline(call.folder / call.flag("baseline")) if call.flag("baseline") else None
-    seen = call.engine.images.scan(call.args[0], known=known, perm=call.flag("perm"))
-    found = seen.beside(call.engine.images.scan(call.flag("before"), perm=call.flag("perm"))) if call.flag("before") else seen
+    perm = call.flag("perm")
+    if call.flag("before"):
+        found: Audit | Beside = call.engine.images.scan(call.args[0]).beside(call.engine.images.scan(call.flag("before")), perm)
+    else:
+        found = call.engine.images.scan(call.args[0], known=known, perm=perm)
     code = int(call.flag("check") and bool(found.objected))
     return _told(call, found, exit_code=code)
 

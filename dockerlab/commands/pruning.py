@@ -9,9 +9,9 @@ from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import human_size
 from dockerlab.commands.filters import labelled
 from dockerlab.commands.logs import when
-from dockerlab.commands.rows import parse_time
 from dockerlab.engine.system import Wanted
 from dockerlab.errors import InvalidArgument, InvalidRequest
+from dockerlab.oci.dates import moment
 
 __all__ = ["agreed", "builder", "containers", "images", "system", "volumes", "wanted"]
 
@@ -113,4 +113,4 @@ def _before(text: str) -> Wanted:
         limit = when(text)
     except InvalidArgument as error:
         raise InvalidRequest(error.message, hint=error.hint) from None
-    return lambda _, created: limit is None or parse_time(created).timestamp() * 10**9 < limit
+    return lambda _, created: limit is None or moment(created).timestamp() * 10**9 < limit

@@ -9,19 +9,15 @@ from typing import Any
 
 from dockerlab.commands.columns import formatted, human_duration
 from dockerlab.commands.go_text import Time
+from dockerlab.oci import dates
 from dockerlab.widgets.html import cell, escape, table
 
-__all__ = ["Rows", "Text", "ago", "moment", "parse_time"]
-
-
-def parse_time(text: str) -> datetime:
-    """Gives a time as documents have it."""
-    return datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00")
+__all__ = ["Rows", "Text", "ago", "moment"]
 
 
 def ago(text: str) -> str:
     """Gives `2 hours ago`."""
-    return human_duration((datetime.now(UTC) - parse_time(text)).total_seconds()) + " ago"
+    return human_duration((datetime.now(UTC) - dates.moment(text)).total_seconds()) + " ago"
 
 
 def moment(text: str) -> str:

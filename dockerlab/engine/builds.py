@@ -22,7 +22,6 @@ from dockerlab.engine.settings import fixed_date
 from dockerlab.engine.tracing import Built, Trace
 from dockerlab.errors import BuildFailed, DockerfileError, InvalidArgument
 from dockerlab.events import Event, ImageBuilt
-from dockerlab.oci.platforms import architecture
 from dockerlab.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -60,11 +59,11 @@ class Builds:
             trace.hear(event)
             emit(event)
 
-        _for_this_machine(around)
-        with fixed_date(_date(build_args or {}, reproducible)), self._cache() as cache, self._engine.holds.begin() as hold:
+        date = _date(build_args or {}, reproducible)
+        with fixed_date(date), self._cache() as cache, self._engine.holds.begin() as hold:
             builder = Builder(
                 Executor(self._engine, around or Around(), hold), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
-                origin=origin or _origin(context, name, tags), name=name, emit=told,
+                origin=origin or _origin(context, name, tags), name=name, platform=around.run.platform if around else "", date=date, emit=told,
             )  # fmt: skip
             try:
                 with _told_of(name):
@@ -81,16 +80,17 @@ class Builds:
     def foresee(
         self, dockerfile: str, context: Path | Context, *, name: str = "Dockerfile", build_args: Mapping[str, str] | None = None, no_cache: bool = False, target: str = "",
         no_cache_filter: Sequence[str] = (), labels: Mapping[str, str] | None = None, tags: tuple[str, ...] = (), around: Around | None = None, origin: str = "", what_if: str = "",
+        reproducible: bool = False,
     ) -> list[Foreseen]:  # fmt: skip
         """Gives what `build` would do, step by step, and does nothing; `what_if` is a path of the context or `line:N` that is taken for changed. Raises as `build` does."""
         with _told_of(name):
             parsed = _parsed(dockerfile, name)
         source = Context.open(context, name) if isinstance(context, Path) else context
-        _for_this_machine(around)
+        date = _date(build_args or {}, reproducible)
         with _told_of(name), self._cache() as cache:
             foresight = Foresight(
                 Executor(self._engine, around or Around()), cache, source, build_args=build_args or {}, no_cache=no_cache, cold=no_cache_filter, labels=labels,
-                origin=origin or _origin(context, name, tags), name=name, emit=lambda _: None,
+                origin=origin or _origin(context, name, tags), name=name, platform=around.run.platform if around else "", date=date, emit=lambda _: None,
             )  # fmt: skip
             foresight.what_if = what_if
             return foresight.foresee(parsed, target=target)
@@ -110,7 +110,11 @@ class Builds:
         """
         freed = buildmounts.prune(self._engine, made, keep)
         left = sum(size for *_, size in buildmounts.kept(self._engine))
-        return freed + (stepimages.prune(self._engine, made, max(keep - left, 0), whole=not keep) if steps else 0)
+        if not steps:
+            return freed
+        with self._cache() as cache:
+            known = cache.images()
+        return freed + stepimages.prune(self._engine, known, made, max(keep - left, 0), whole=not keep)
 
     def lines(self, image: Image) -> dict[int, str]:
         """Gives where the steps stand that made an image's layers, by their numbers from the base, as FILE:LINE: for those that were built here."""
@@ -124,12 +128,6 @@ class Builds:
 
     def _cache(self) -> Cache:
         return Cache(self._engine.home / "build-cache.db")
-
-
-def _for_this_machine(around: Around | None) -> None:
-    wanted, own = around.run.platform if around else "", f"linux/{architecture()}"
-    if wanted not in ("", own):
-        raise BuildFailed(f"failed to build for platform {wanted}: this machine is {own}", hint="leave out --platform, or build on such a machine")
 
 
 def _date(build_args: Mapping[str, str], reproducible: bool) -> int | None:

@@ -44,11 +44,12 @@ class Deletion:
 
     def _run(self, image: Image, name: str) -> Iterator[Told]:
         if where := self._by_digest(image, name):
-            if not image.record.names:
+            last = not image.record.names and len(self._engine.places.digests(image.id)) == 1
+            if last:
                 self._refuse(image.id, named=True)
             self._engine.places.forget(str(where), f"image {image.id}")
             yield "Untagged", where.familiar
-            if not image.record.names:
+            if last:
                 yield from self._delete(image.id, quiet=True)
             return
         reference = self._by_name(image, name)

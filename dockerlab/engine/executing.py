@@ -68,11 +68,16 @@ class Executor:
 
     def given(self, name: str) -> bool:
         """Tells whether a folder or an image was given this name."""
-        return name.lower() in self._around.contexts
+        return bool(self._given(name))
+
+    def _given(self, name: str) -> str | Path:
+        """Gives what stands for a name, "" for nothing; `:latest` may be said or not."""
+        bare = name.lower().removesuffix(":latest")
+        return self._around.contexts.get(bare) or self._around.contexts.get(f"{bare}:latest") or ""
 
     def named(self, name: str) -> Source | None:
         """Gives the folder that was given a name of its own."""
-        given = self._around.contexts.get(name.lower())
+        given = self._given(name)
         return Context.open(given) if isinstance(given, Path) else None
 
     def secret(self, ident: str) -> bytes | None:
@@ -81,7 +86,7 @@ class Executor:
 
     def resolve(self, reference: str) -> str:
         """Gives an image's id; raises NotFound."""
-        given = self._around.contexts.get(reference.lower())
+        given = self._given(reference)
         if isinstance(given, Path):
             raise BuildFailed(f"{reference} is a folder, and no stage begins with one", hint=f"COPY --from={reference} … copies out of it")
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dockerlab.layers.audit import Found, file_capabilities
 
-__all__ = ["gain"]
+__all__ = ["gain", "known"]
 
 # What a program that runs as root gives whoever may start it: by its own purpose, before anybody has found a fault in it.
 _ROOT = {
@@ -31,7 +31,12 @@ _CAPABILITIES = {
 }  # fmt: skip
 # The manual page that describes a program's purpose is in section 1 but for these.
 _SECTION_8 = frozenset({"mount", "umount", "sudo", "ping"})
-_MODES, _SCRIPT = "inode(7)", "nothing: the kernel does not act on these bits where a file begins with #!"
+_MODES, _SCRIPT = "inode(7)", "nothing: where a file begins with #! the kernel takes the rights of the interpreter, not its own"
+
+
+def known(path: str) -> bool:
+    """Tells whether a program is known by its name."""
+    return path.rpartition("/")[2] in _ROOT
 
 
 def gain(found: Found, user: str, group: str, *, script: bool = False) -> tuple[str, str]:
@@ -44,16 +49,16 @@ def gain(found: Found, user: str, group: str, *, script: bool = False) -> tuple[
             sources.append(source)
 
     for trait in found.traits:
-        if trait in ("set-uid", "set-gid") and script:
+        if trait in ("set-uid", "set-gid", "capabilities") and script:
             say(_SCRIPT, "execve(2)")
         elif trait == "set-uid" and user == "root":
-            known = _ROOT.get(name)
-            say(known or "runs as root whoever starts it: a fault in it is a way to be root", f"{name}({8 if name in _SECTION_8 else 1})" if known else "credentials(7)")
+            purpose = _ROOT.get(name)
+            say(purpose or "runs as root whoever starts it: a fault in it is a way to be root", f"{name}({8 if name in _SECTION_8 else 1})" if purpose else "credentials(7)")
         elif trait == "set-uid":
             say(f"acts as {user}: reads and writes what is {user}'s", "credentials(7)")
         elif trait == "set-gid":
-            known = _GROUPS.get(group)
-            say(known or f"acts in the group {group}: reads and writes what is that group's", "Debian's users-and-groups" if known else "credentials(7)")
+            meaning = _GROUPS.get(group)
+            say(meaning or f"acts in the group {group}: reads and writes what is that group's", "Debian's users-and-groups" if meaning else "credentials(7)")
         elif trait == "capabilities":
             for capability in file_capabilities(found.entry):
                 say(_CAPABILITIES.get(capability, f"has {capability}"), "capabilities(7)")

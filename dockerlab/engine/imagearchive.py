@@ -63,13 +63,13 @@ class ImageArchive:
         """Gives the place that a path means, and what is there; symlinks on the way are followed in the image, and at its end where a slash stands behind."""
         if not path:
             raise InvalidRequest("bad parameter: path cannot be empty")
-        clean = path.strip("/").removesuffix("/.").removesuffix(".").rstrip("/") if path.endswith(("/", "/.")) else path.strip("/")
+        clean, inside = path.strip("/"), path.endswith(("/", "/."))
+        while clean == "." or clean.endswith(("/", "/.")):
+            clean = clean.removesuffix(".").rstrip("/")
         above, base = files.union.follow(parent_of(clean)), clean.rpartition("/")[2]
-        place = f"{above}/{base}".lstrip("/")
-        if base in ("", ".", "..") or path.endswith(("/", "/.")):
-            place = files.union.follow(clean)
+        place = files.union.follow(clean) if inside or base in ("", "..") else f"{above}/{base}".lstrip("/")
         seen = files.union.resolved(place)
-        if seen is None:
+        if seen is None or (inside and seen.entry.kind != "dir"):
             raise NotFound(f"Could not find the file {path} in image {self._image.title}", hint="dockerlab layers IMAGE PATH tells which layer took it away")
         return place, seen
 

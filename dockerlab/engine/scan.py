@@ -6,15 +6,17 @@ import contextlib
 import json
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockerlab.engine.gains import gain
+from dockerlab.engine.gains import gain, known
 from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.errors import DockerlabError, InvalidArgument
-from dockerlab.layers.audit import Found, Sifted, audit, narrowed, permitted, reachers
+from dockerlab.layers.audit import Found, Sifted, audit, file_capabilities, narrowed, permitted, reachers
 from dockerlab.layers.index import Entry
+from dockerlab.layers.union import UnionView
 from dockerlab.widgets import hardening, setid
 from dockerlab.widgets.html import size_words
 
@@ -24,33 +26,34 @@ if TYPE_CHECKING:
 
 __all__ = ["Audit", "Beside", "baseline", "scan"]
 
-_SCRIPT = 1 << 14  # bytes
 _NOBODY_LISTED = 1 << 30  # a user's and a group's number that no image gives anything to
 
 
 class Audit:
     """What an image's layers say; shows itself as text, as HTML and as JSON."""
 
-    def __init__(self, image: Image, known: Iterable[str] | None = None, perm: str = "") -> None:
+    def __init__(self, image: Image, accepted: Iterable[str] | None = None, perm: str = "") -> None:
+        self._image = image
+        meant = _permitted(perm)
         layers, record = image._engine.images.layers, image.record
         self._made = [_instruction(entry.created_by or entry.comment) for entry in image.made]
         with tempfile.TemporaryDirectory(prefix="dockerlab-") as folder:
             files = ImageFiles(layers, record, Path(folder), _that_matter(layers.sifted(record)))
             passwd, group = _rows(files, "etc/passwd"), _rows(files, "etc/group")
             self._union = files.union
-            self.found: Sequence[Found] = [found for found in audit(self._union) if _permitted(perm)(found.entry.mode)] if perm else audit(self._union)
-            self._scripts = {found.path for found in self.found if found.fate == "acts" and _is_script(files, found)}
+            self.found: Sequence[Found] = [found for found in audit(self._union) if meant(found.entry.mode)]
+        self._scripts = {found.path for found in self.found if found.fate == "acts" and self._is_script(found)}
         self._users = {0: "root", **{int(row[2]): row[0] for row in reversed(passwd) if len(row) > 3 and _number(row[2])}}
         self._groups = {0: "root", **{int(row[2]): row[0] for row in reversed(group) if len(row) > 2 and _number(row[2])}}
         self._who = [(row[0], int(row[2]), _gids(row, group)) for row in passwd if len(row) > 3 and _number(row[2]) and _number(row[3])]
-        self._who += _unlisted(image.config.config.user, self._who)
+        self._who += _unlisted(image.config.config.user, self._who, {row[0]: int(row[2]) for row in group if len(row) > 2 and _number(row[2])})
         self._lines: dict[int, str] = {}
         with contextlib.suppress(DockerlabError):  # more than a scan needs: the steps below, and the cache of builds
             self._lines = image._engine.builds.lines(image) if self.found else {}
         rows = tuple(map(self._row, self.found))
-        accepted = set(known or ())
-        acting = {row.path for row in rows if row.fate == "acts" and not {row.path, _named(row.path, row.what)} & accepted}
-        self.scan = setid.Scan(image.title, rows, None if known is None else frozenset(acting))
+        fine = set(accepted or ())
+        acting = {row.path for row in rows if row.fate == "acts" and not {row.path, _named(row.path, row.what)} & fine}
+        self.scan = setid.Scan(image.title, rows, None if accepted is None else frozenset(acting))
 
     @property
     def acting(self) -> list[str]:
@@ -65,7 +68,8 @@ class Audit:
     def _row(self, found: Found) -> setid.Row:
         entry = found.entry
         user, group = self._users.get(entry.uid, str(entry.uid)), self._groups.get(entry.gid, str(entry.gid))
-        what = " ".join(f"{trait} {user if trait == 'set-uid' else group if trait == 'set-gid' else ''}".strip() for trait in found.traits)
+        more = {"set-uid": user, "set-gid": group, "capabilities": ",".join(file_capabilities(found.entry))}
+        what = " ".join(f"{trait} {more.get(trait, '')}".strip() for trait in found.traits)
         acts = found.fate == "acts"
         return setid.Row(
             f"/{found.path}", what, _mode(entry), f"{user}:{group}", size_words(entry.size), found.layer, self._by(found.layer), self._lines.get(found.layer, ""), found.fate,
@@ -91,14 +95,28 @@ class Audit:
         """Gives plain values, a file each."""
         return [{name: getattr(row, name) for name in setid.Row.__slots__} for row in self.scan.rows]
 
-    def beside(self, before: Audit) -> Beside:
-        """Gives what gave rights in another image, `before`, and what became of it in this one."""
-        return Beside(before, self)
+    def beside(self, before: Audit, perm: str = "") -> Beside:
+        """Gives what gave rights in another image, `before`, and what became of it in this one: of the files that had, or have, the modes that `perm` means."""
+        return Beside(before, self, perm)
 
-    def mode(self, path: str) -> str:
-        """Gives a file's mode in the image as ls(1) writes it, "gone" where there is none, and whose it is."""
-        seen = self._union.resolved(path.lstrip("/"))
-        return _mode(seen.entry) if seen else "gone"
+    @cached_property
+    def files(self) -> UnionView:
+        """All files of the image, those that give no rights too."""
+        return UnionView(self._image._engine.images.layers.tables(self._image.record))
+
+    def entry(self, path: str) -> Entry | None:
+        """Gives a file of the image by its whole path, None where there is none."""
+        seen = self.files.resolved(path.lstrip("/"))
+        return seen.entry if seen else None
+
+    def _is_script(self, found: Found) -> bool:
+        """Tells whether a file begins with `#!`; programs that are known by name are none, and their bytes are left where they are."""
+        seen = None if known(found.path) or found.entry.kind != "file" else self._union.resolved(found.path)
+        if seen is None or not {"set-uid", "set-gid", "capabilities"} & set(found.traits):
+            return False
+        for _, blocks in self._image._engine.images.layers.contents(self._image.record, seen.layer, [seen.entry]):
+            return next(iter(blocks), b"")[:2] == b"#!"
+        return False
 
     def stepper(self) -> Any:
         """Gives the view with a choice of what to show and how to group it; needs ipywidgets."""
@@ -114,11 +132,16 @@ class Audit:
 class Beside:
     """Two images' set-id views side by side; shows itself as text, as HTML and as JSON."""
 
-    def __init__(self, before: Audit, after: Audit) -> None:
+    def __init__(self, before: Audit, after: Audit, perm: str = "") -> None:
         self.before, self.after = before.scan, after.scan
         first, second = ({row.path: row for row in audit.scan.rows if row.fate == "acts"} for audit in (before, after))
         sealed = {row.path: row for row in after.scan.rows if row.fate != "acts"}
-        self.changes = sorted((_change(path, first.get(path), second.get(path), sealed.get(path), before.mode(path), after.mode(path)) for path in first.keys() | second.keys()), key=_worst)
+        meant, changes = _permitted(perm), []
+        for path in first.keys() | second.keys():
+            entries = before.entry(path), after.entry(path)
+            if any(entry and meant(entry.mode) for entry in entries):
+                changes.append(_change(path, (first.get(path), second.get(path)), entries, sealed.get(path)))
+        self.changes = sorted(changes, key=_worst)
 
     @property
     def objected(self) -> list[str]:
@@ -140,12 +163,22 @@ class Beside:
         return {"text/plain": str(self), "text/html": hardening.html(self.before.title, self.after.title, self.changes)}
 
 
-def _change(path: str, first: setid.Row | None, second: setid.Row | None, sealed: setid.Row | None, mode: str, mode_after: str) -> hardening.Change:
+def _change(path: str, rows: tuple[setid.Row | None, setid.Row | None], entries: tuple[Entry | None, Entry | None], sealed: setid.Row | None) -> hardening.Change:
+    first, second = rows
     shown = second or first
     assert shown
-    state = "acts no more" if second is None else "acts now" if first is None else "still acts" if (first.what, first.mode) == (second.what, second.mode) else "acts otherwise"
-    by = setid.brought(second) if second and second is not first and state != "still acts" else setid.ended(sealed) if sealed and not second else ""
-    return hardening.Change(path, state, shown.what, first.mode if first else mode, second.mode if second else mode_after, shown.owner, shown.who, shown.gives, by)
+    how = _differences(first, second, entries) if first and second else ""
+    state = "acts no more" if second is None else "acts now" if first is None else "acts otherwise" if how else "still acts"
+    by = setid.brought(second) if second and state != "still acts" else setid.ended(sealed) if sealed and not second else ""
+    before, after = (_mode(entry) if entry else "gone" for entry in entries)
+    return hardening.Change(path, state, shown.what, before, after, shown.owner, shown.who, shown.gives, how, by)
+
+
+def _differences(first: setid.Row, second: setid.Row, entries: tuple[Entry | None, Entry | None]) -> str:
+    """Gives in words what is another of a file that gives rights in both images, "" for nothing."""
+    told = [f"{name} {old} → {new}" for name, old, new in (("mode", first.mode, second.mode), ("owner", first.owner, second.owner), ("gives", first.what, second.what)) if old != new]
+    told += [second.who] if first.who != second.who else []
+    return ", ".join(told + (["other content"] if entries[0] and entries[1] and entries[0].digest != entries[1].digest else []))
 
 
 def _worst(change: hardening.Change) -> tuple[int, str]:
@@ -207,7 +240,7 @@ def _rows(files: ImageFiles, name: str) -> list[list[str]]:
 
 def _permitted(word: str) -> Callable[[int], bool]:
     try:
-        return permitted(word)
+        return permitted(word or "/0")
     except ValueError:
         raise InvalidArgument(f"invalid mode '{word}'", hint="write it as find does: /6000 or +6000 for any of the bits, -4000 for all of them") from None
 
@@ -216,24 +249,12 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
 
 
-def _is_script(files: ImageFiles, found: Found) -> bool:
-    """Tells whether a set-uid or set-gid file begins with `#!`. Programs are larger, and their bytes are left where they are."""
-    if found.entry.size > _SCRIPT or not {"set-uid", "set-gid"} & set(found.traits):
-        return False
-    picked = files.look(found.path)
-    if picked is None or picked.itself[0].kind != "file":
-        return False
-    picked.bring()
-    with open(picked.itself[1], "rb") as file:
-        return file.read(2) == b"#!"
-
-
-def _unlisted(user: str, who: Sequence[tuple[str, int, frozenset[int]]]) -> list[tuple[str, int, frozenset[int]]]:
+def _unlisted(user: str, who: Sequence[tuple[str, int, frozenset[int]]], groups: Mapping[str, int]) -> list[tuple[str, int, frozenset[int]]]:
     """Gives the user that the image's settings name by a number, where passwd does not: USER and `run --user` take any."""
     number, _, group = user.partition(":")
     if not _number(number) or any(uid == int(number) for _, uid, _ in who):
         return []
-    return [(number, int(number), frozenset({int(group) if _number(group) else 0}))]
+    return [(number, int(number), frozenset({int(group) if _number(group) else groups.get(group, 0)}))]
 
 
 def _number(text: str) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dockerlab.errors import InUse, NotFound
+from dockerlab.oci.dates import moment
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["prune"]
 
 
-def prune(engine: Engine, made: Callable[[float], bool], keep: int, *, whole: bool) -> int:
-    """Removes images without a name for whose date (seconds since 1970) `made` is true, oldest first, those that they were built on too, as long as they take more than `keep` bytes.
+def prune(engine: Engine, known: set[str], made: Callable[[float], bool], keep: int, *, whole: bool) -> int:
+    """Removes those of the `known` images that no repository has and no name leads to, and for whose date (seconds since 1970) `made` is true, oldest first.
 
-    `whole`: all of them. Gives the bytes of the layers that are gone.
+    What they were built on goes with them. It ends where they take no more than `keep` bytes, unless the `whole` of them is meant. Gives the bytes of the layers that are gone.
     """
-    found = [image for image in engine.images.list() if not image.record.names]
+    found = [image for image in engine.images.list() if image.id in known and not image.record.names and not engine.places.digests(image.id)]
     sizes = _own(engine, found)
     left, freed = sum(sizes.values()), 0
-    for image in sorted(found, key=lambda image: image.config.created):
+    for image in sorted(found, key=lambda image: moment(image.config.created)):
         if not whole and left <= keep:
             break
-        if not made(datetime.fromisoformat(f"{image.config.created[:19]}+00:00").timestamp()):
+        if not made(moment(image.config.created).timestamp()):
             continue
         with contextlib.suppress(InUse, NotFound):
             told = list(engine.images.remove(image.id, unused=True, dangling=True))

@@ -22,6 +22,7 @@ from dockerlab.errors import DockerlabError, InvalidArgument, UsageError
 from dockerlab.magics import completion
 from dockerlab.magics.surface import Cell
 from dockerlab.magics.transcript import Shell, ShellFailed, parts
+from dockerlab.oci.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ __all__ = ["DockerMagics", "Extension"]
 
 def _said(error: DockerlabError) -> str:
     words = f"{error.message}\n\n{error.usage}" if isinstance(error, UsageError) and error.usage else str(error)
-    return words if not isinstance(error, UsageError) or not error.hint else f"{words}\nhint: {error.hint}"
+    return visible(words if not isinstance(error, UsageError) or not error.hint else f"{words}\nhint: {error.hint}")
 
 
 @magics_class

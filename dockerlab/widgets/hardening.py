@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["STATES", "Change", "html", "stepper", "summary", "text"]
 
 # What became of a file, with its glyph and tint: worst first.
+_WIDE = 120  # characters of what became of a file, in a line
 STATES = {"acts now": ("+", "deleted"), "still acts": ("=", "deleted"), "acts otherwise": ("~", "changed"), "acts no more": ("✓", "added")}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One file that gives rights in one of two images: its `state`, its mode in each as ls(1) writes it ("gone" where it is not there), its owner in the later one that has it,
-    what it gives and to whom where it acts, and what took the rights away or brought them (a layer with its instruction, "" where no layer of the later image did)."""
+    """One file that gives rights in one of two images.
+
+    Its `state`; its mode in each as ls(1) writes it, "gone" where it is not there; its owner, what it gives and to whom, in the later one where it acts there; `how` it acts
+    otherwise than before; and by which layer with its instruction ("" where no layer of the later image did it).
+    """
 
     path: str
     state: str
@@ -31,6 +35,7 @@ class Change:
     owner: str
     who: str
     gives: str
+    how: str = ""
     by: str = ""
 
 
@@ -47,7 +52,7 @@ def text(before: str, after: str, changes: Sequence[Change]) -> str:
     wide = min(max((len(visible(change.path)) for change in changes), default=0), 48)
     for change in changes:
         start = f"{STATES[change.state][0]} {change.state:<14}  {visible(change.path):<{wide}}"
-        lines.append(f"{start}  {visible(change.what):<16} {change.before:<10} → {change.after:<10}  {visible(change.by)[:80]}".rstrip())
+        lines.append(f"{start}  {visible(change.what):<16} {change.before:<10} → {change.after:<10}  {visible('; '.join(filter(None, (change.how, change.by))))[:_WIDE]}".rstrip())
     return "\n".join(lines)
 
 
@@ -62,7 +67,7 @@ def html(before: str, after: str, changes: Sequence[Change]) -> str:
 def _row(change: Change) -> str:
     glyph, tint = STATES[change.state]
     modes = [f'<code style="white-space:nowrap">{escape(mode)}</code>' for mode in (change.before, change.after)]
-    became = f"{glyph} {escape(change.state)}" + (f", by {escape(change.by)}" if change.by else "")
+    became = f"{glyph} {escape(change.state)}{': ' * bool(change.how)}{escape(change.how)}" + (f", by {escape(change.by)}" if change.by else "")
     use = f"{'was: ' * (change.state == 'acts no more')}{escape(change.who)}: {escape(change.gives)}"
     return f"<tr>{cell(f'<code>{escape(change.path)}</code>')}{cell(escape(change.what))}{cell(modes[0])}{cell(modes[1])}{cell(became, tint=tint)}{cell(use)}</tr>"
 

@@ -25,9 +25,9 @@ SCAN = setid.Scan("me/app:latest", (
     setid.Row("/usr/bin/wall", "set-gid tty", "-rwxr-sr-x", "root:tty", "39kB", 0, "dockerlab recipe: debian", "", "deleted", "gone", 4, "RUN rm /usr/bin/wall"),
 ), frozenset({"/usr/bin/find"}))  # fmt: skip
 CHANGES = [
-    hardening.Change("/usr/bin/find", "acts now", "set-uid root", "-rwxr-xr-x", "-rwsr-xr-x", "root:root", "everybody may run it", "runs any program as root", "layer 2, Dockerfile:3: RUN chmod u+s"),
+    hardening.Change("/usr/bin/find", "acts now", "set-uid root", "-rwxr-xr-x", "-rwsr-xr-x", "root:root", "everybody may run it", "runs any program as root", "", "layer 2: RUN chmod u+s"),
     hardening.Change("/usr/bin/passwd", "still acts", "set-uid root", "-rwsr-xr-x", "-rwsr-xr-x", "root:root", "everybody may run it", "writes one's own password into /etc/shadow"),
-    hardening.Change("/usr/bin/su", "acts no more", "set-uid root", "-rwsr-xr-x", "-rwxr-xr-x", "root:root", "everybody may run it", "becomes another user", "layer 3: RUN chmod a-s"),
+    hardening.Change("/usr/bin/su", "acts no more", "set-uid root", "-rwsr-xr-x", "-rwxr-xr-x", "root:root", "everybody may run it", "becomes another user", "", "layer 3: RUN chmod a-s"),
 ]
 STEPS = [
     trace.Step(1, "FROM ubuntu:latest", "base"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,11 +33,11 @@ def told(engine: Engine, folder: Path, text: str, **options: object) -> list[tup
     [
         ("MAINTAINER me", "MaintainerDeprecated", 2, 'the image has the Author me, and no label that says so: LABEL org.opencontainers.image.authors="me"'),
         ("CMD ['echo', 'x']", "BrokenJSON", 2, """a container runs ["/bin/sh", "-c", "['echo', 'x']"]: this is no JSON"""),
-        ("ENTRYPOINT echo\nCMD [\"x\"]", "EntrypointIgnoresCmd", 3, 'a container runs ["/bin/sh", "-c", "echo", "x"]: the ENTRYPOINT is in shell form'),
+        ("ENTRYPOINT echo\nCMD [\"x\"]", "EntrypointIgnoresCmd", 3, 'a container runs ["/bin/sh", "-c", "echo", "x"]: the shell takes the one line'),
         ("WORKDIR a/b", "WorkdirRelativePath", 2, "a/b is relative, and became /a/b on this image"),
         ("ADD f /f", "AddInsteadOfCopy", 2, "ADD copied 1 file, laid out no archive"),
-        ("ENV A b", "LegacyKeyValueFormat", 2, 'A became "b", all 1 characters to the end of the line: write ENV A=value'),
-        ("LABEL A b  c", "LegacyKeyValueFormat", 2, 'A became "b  c"'),
+        ("ENV A b", "LegacyKeyValueFormat", 2, "A became all that follows, 1 character to the end of the line: write ENV A=value"),
+        ("LABEL A b  c", "LegacyKeyValueFormat", 2, "A became all that follows, 4 characters to the end"),
         ("ENV DB_PASSWORD=hunter2", "SecretsUsedInArgOrEnv", 2, "docker inspect shows all 7 characters of DB_PASSWORD"),
         ("ARG api_token=abc", "SecretsUsedInArgOrEnv", 2, "docker history, once a RUN uses it, shows all 3 characters of api_token"),
         ("RUN mkdir -p /var/lib/apt/lists && echo 123456789 > /var/lib/apt/lists/x", "DownloadsLeft", 2, "10 bytes of package lists and downloads stay"),
@@ -121,3 +123,18 @@ def test_how_they_are_shown(make_engine: Callable[[str], Engine]) -> None:
     page = shown._repr_mimebundle_()["text/html"]
     assert "<b>" not in page and "\x1b" not in page + str(shown)
     assert str(Checked([], text, "x")) == "Check complete, no warnings found."
+
+
+def test_a_value_that_was_given_is_told_nowhere(make_engine: Callable[[str], Engine], folder: Path) -> None:
+    engine = make_engine(strongest())
+    said: list[Event] = []
+    for _ in "ab":
+        engine.builds.build("FROM busybox\nARG TOKEN\nENV MY_NAME $TOKEN\n", folder, build_args={"TOKEN": "hunter2value"}, emit=said.append)
+    assert any(isinstance(event, Advised) for event in said) and "hunter2value" not in str(said)
+    [(steps,)] = sqlite3.connect(engine.home / "build-cache.db").execute("select steps from builds").fetchall()
+    assert b"hunter2value" not in zlib.decompress(steps)
+
+
+@pytest.mark.parametrize("entrypoint", ['["python3", "-c", "print(1)"]', '["sh", "-c", "echo $0"]', '["cat"]'])
+def test_an_entrypoint_that_takes_words(make_engine: Callable[[str], Engine], folder: Path, entrypoint: str) -> None:
+    assert told(make_engine(strongest()), folder, f'FROM busybox\nENTRYPOINT {entrypoint}\nCMD ["a"]\n') == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dockerlab.engine import Engine
-from dockerlab.errors import InUse
+from dockerlab.errors import InUse, NotFound
 from tests.conftest import strongest
 
 
@@ -69,3 +69,15 @@ def test_a_container_holds_its_image_and_its_layers(shop: Engine) -> None:
         words(shop, "x:1")
     assert words(shop, "x:1", force=True) == ["Untagged", "Deleted", "Deleted"]
     container.remove()
+
+
+def test_an_image_that_two_repositories_have(engine: Engine, tmp_path: Path) -> None:
+    image = engine.builds.build("FROM busybox\nENV A=1\n", tmp_path)
+    one, other = (f"localhost:1/{name}@sha256:{'0' * 64}" for name in ("a", "b"))
+    for place in (one, other):
+        engine.places.note(place, [f"image {image.id}"])
+    assert engine.images.get(one).id == image.id
+    assert list(engine.images.remove(one)) == [("Untagged", one)] and engine.images.get(other).id == image.id
+    assert [word for word, _ in engine.images.remove(other)][:2] == ["Untagged", "Deleted"]
+    with pytest.raises(NotFound):
+        engine.images.get(image.id)

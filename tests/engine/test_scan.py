@@ -181,3 +181,28 @@ def test_another_file_in_its_place_is_no_cleared_one(one: Engine, tmp_path: Path
     (tmp_path / "context").mkdir()
     one.builds.build("FROM busybox\nRUN cp /bin/busybox /a; cp /a /b; chmod 4755 /a /b\nRUN rm /a; echo x > /a; chmod 755 /b\n", tmp_path / "context", tags=("other",))
     assert {row.path: row.fate for row in one.images.scan("other").scan.rows} == {"/a": "replaced", "/b": "cleared"}
+
+
+def compared(one: Engine, folder: Path, before: str, after: str, perm: str = "") -> list[tuple[str, ...]]:
+    """Two images that have nothing but their base in common."""
+    for name, lines in (("first", before), ("second", after)):
+        one.builds.build(f"FROM busybox\nRUN {lines}\n", folder, tags=(name,))
+    return [(c.path, c.state, c.before, c.after, c.how) for c in one.images.scan("second").beside(one.images.scan("first"), perm).changes]
+
+
+def test_side_by_side_whatever_is_another(one: Engine, tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    put = "cp /bin/busybox /y; chmod"
+    assert compared(one, tmp_path / "c", f"{put} 755 /y", f"{put} 4755 /y") == [("/y", "acts now", "-rwxr-xr-x", "-rwsr-xr-x", "")]
+    assert compared(one, tmp_path / "c", f"{put} 4755 /y", f"{put} 755 /y") == [("/y", "acts no more", "-rwsr-xr-x", "-rwxr-xr-x", "")]
+    [(_, state, _, _, how)] = compared(one, tmp_path / "c", "mkdir -m 700 /d; cp /bin/busybox /d/y; chmod 4755 /d/y", "mkdir -m 755 /d; cp /bin/busybox /d/y; chmod 4755 /d/y")
+    assert (state, how) == ("acts otherwise", "everybody may run it")
+    [(_, state, _, _, how)] = compared(one, tmp_path / "c", f"{put} 4755 /y", f"{put} 4755 /y; echo >> /y; chmod 4755 /y")
+    assert (state, how) == ("acts otherwise", "other content")
+    assert compared(one, tmp_path / "c", f"{put} 4755 /y", f"{put} 4711 /y", "4755") == [("/y", "acts otherwise", "-rwsr-xr-x", "-rws--x--x", "mode -rwsr-xr-x → -rws--x--x")]
+    assert compared(one, tmp_path / "c", f"{put} 4755 /y", f"{put} 4711 /y", "/2000") == []
+
+
+def test_a_mode_that_is_none_is_refused_where_nothing_is_found(one: Engine) -> None:
+    with pytest.raises(InvalidArgument, match="invalid mode 'zzz'"):
+        one.images.scan("busybox", perm="zzz")

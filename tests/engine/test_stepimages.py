@@ -28,3 +28,15 @@ def test_steps_by_age_and_by_size(make_engine: Callable[[str], Engine], tmp_path
     assert engine.builds.prune(lambda _: True, steps=True) == 100_000
     assert sorted(name for image in engine.images.list(intermediate=True) for name in image.tags) == ["busybox:latest", "kept:latest"]
     assert len(engine.images.list(intermediate=True)) == 2 and engine.system.check() == []
+
+
+def test_what_no_step_has_made_stays(make_engine: Callable[[str], Engine], tmp_path: Path) -> None:
+    engine = make_engine(strongest())
+    container = engine.containers.create("busybox", ["true"])
+    committed = container.commit()
+    container.remove()
+    pulled = engine.builds.build("FROM busybox\nENV A=1\n", tmp_path)
+    engine.places.note(f"localhost:1/x@sha256:{'0' * 64}", [f"image {pulled.id}"])
+    rubbish = engine.builds.build("FROM busybox\nENV B=1\n", tmp_path)
+    assert engine.builds.prune(lambda _: True, steps=True) == 0
+    assert {image.id for image in engine.images.list() if not image.tags} == {committed.id, pulled.id} != {rubbish.id}

@@ -99,7 +99,7 @@ def test_the_choice_of_set_id_files_is_linked_in_the_browser() -> None:
 
 def test_two_images_side_by_side_in_the_browser() -> None:
     pytest.importorskip("ipywidgets")
-    changes = [hardening.Change("/<su>", "acts no more", "set-uid root", "-rwsr-xr-x", "gone", "root:root", "everybody may run it", "becomes another user", "layer 2: RUN rm")]
+    changes = [hardening.Change("/<su>", "acts no more", "set-uid root", "-rwsr-xr-x", "gone", "root:root", "everybody may run it", "becomes another user", "", "layer 2: RUN rm")]
     box = hardening.stepper(setid.Scan("<one>", ROWS), setid.Scan("two", ()), changes)
     choice, pages = box.children
     assert choice.options == ("side by side", "before", "after") and len(pages.children) == 3 and "&lt;one&gt; → two: 1 acts no more" in pages.children[0].value

@@ -20,7 +20,9 @@ _ROOT = {
     "bash": "is a root shell: bash -p", "sh": "is a root shell", "dash": "is a root shell", "busybox": "is a root shell, unless built to give the rights back", "ash": "is a root shell",
     "python3": "runs any code as root", "perl": "runs any code as root", "ruby": "runs any code as root", "node": "runs any code as root", "gdb": "runs any code as root",
     "git": "starts a pager, and that a shell, as root", "less": "starts a shell as root", "more": "starts a shell as root", "man": "starts a shell as root",
-    "nmap": "sends raw packets, and older ones start a shell",
+    "nmap": "sends raw packets, and older ones start a shell", "chage": "tells and changes when passwords expire", "expiry": "tells when a password expires",
+    "unix_chkpwd": "tells whether a password is right: guessed passwords are tried here", "wall": "writes to everybody's terminal", "write": "writes to other people's terminals",
+    "ssh-agent": "keeps private keys", "ssh-keysign": "signs as this machine", "dotlockfile": "locks mailboxes",
 }  # fmt: skip
 _GROUPS = {"shadow": "reads the password hashes in /etc/shadow", "tty": "writes to other people's terminals", "mail": "writes into other people's mailboxes", "utmp": "writes who is logged in",
            "disk": "reads and writes whole disks", "crontab": "writes other people's crontabs", "staff": "writes below /usr/local, whose programs root runs too"}  # fmt: skip
@@ -30,7 +32,7 @@ _CAPABILITIES = {
     "CAP_NET_RAW": "sends raw packets", "CAP_NET_BIND_SERVICE": "takes a port below 1024", "CAP_NET_ADMIN": "changes the network", "CAP_SYS_MODULE": "loads code into the kernel",
 }  # fmt: skip
 # The manual page that describes a program's purpose is in section 1 but for these.
-_SECTION_8 = frozenset({"mount", "umount", "sudo", "ping"})
+_SECTION_8 = frozenset({"mount", "umount", "sudo", "ping", "unix_chkpwd", "ssh-keysign"})
 _MODES, _SCRIPT = "inode(7)", "nothing: where a file begins with #! the kernel takes the rights of the interpreter, not its own"
 
 

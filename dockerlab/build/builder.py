@@ -45,6 +45,7 @@ class Builder:
         context.read = self._digests.of
         self._scope.globals |= _platform(host.platform)
         self._memory = Memory(cache, origin, name)
+        cache.expect(done.key for done in self._memory.before if done.key)
         self._name, self._texts = name, list[str]()
         self._first_miss = 0
         self._no_cache, self._cold_stages, self._labels = no_cache, {name.lower() for name in cold}, dict(labels or {})

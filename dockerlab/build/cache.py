@@ -52,6 +52,7 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._expected: dict[str, str] = {}
 
     def __enter__(self) -> Cache:
         try:
@@ -101,7 +102,12 @@ class Cache:
 
     def get(self, key: str) -> str:
         """Gives the image id, "" for none."""
-        return str(self._asked("select image from steps where key = ?", key) or "")
+        return self._expected.get(key) or str(self._asked("select image from steps where key = ?", key) or "")
+
+    def expect(self, keys: Iterable[str]) -> None:
+        """Asks for many steps at once, which `get` will be asked for one by one."""
+        wanted = list(keys)
+        self._expected = dict(self._rows(f"select key, image from steps where key in ({', '.join('?' * len(wanted))})", *wanted))
 
     def images(self) -> set[str]:
         """Gives the ids of all images that steps have made."""
@@ -109,6 +115,7 @@ class Cache:
 
     def put(self, key: str, image: str) -> None:
         """Notes the image of a step."""
+        self._expected.pop(key, None)
         self._asked("insert or replace into steps (key, image) values (?, ?)", key, image)
 
     def confide(self, key: str, marks: Mapping[str, str]) -> None:

@@ -65,6 +65,7 @@ class Memory:
         self._cache, self._origin, self._name = cache, origin, name
         self.before: list[Done] = _read(cache.recall(origin)) if origin else []
         self.now: list[Done] = []
+        self._places: dict[str, str] | None = None
         self.moved = ""
 
     def based(self, name: str, image: str) -> None:
@@ -95,7 +96,11 @@ class Memory:
 
     def place(self, image: str) -> str:
         """Gives where the step stands that made an image last, as FILE:LINE; "" where nobody knows."""
-        return self._cache.places([image]).get(image, "")
+        if self._places is None:  # those of the last build in one question: most steps are theirs
+            self._places = self._cache.places(done.image for done in self.before if done.image)
+        if image not in self._places:
+            self._places[image] = self._cache.places([image]).get(image, "")
+        return self._places[image]
 
     def blamed(self, now: Done) -> int:
         """Gives how often a change of what this step reads was why a build was not from the cache, this time included."""
@@ -111,7 +116,7 @@ class Memory:
     def keep(self, *, whole: bool) -> None:
         """Remembers this build for the next. One that was not `whole` leaves what it did not come to as it was; one that failed at once leaves all."""
         self._cache.place({done.image: f"{self._name}:{done.line}" for done in self.now if done.image and done.line})
-        if self._origin and len(self.now) > 1:
+        if self._origin and len(self.now) > 1 and self.now != self.before:
             steps = [*self.now, *([] if whole else self.before[len(self.now) :])]
             self._cache.remember(self._origin, json.dumps([msgspec.to_builtins(step) for step in steps]))
 

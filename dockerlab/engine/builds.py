@@ -73,7 +73,7 @@ class Builds:
             if not image:
                 raise BuildFailed("No image was generated. Is your Dockerfile empty?", hint="add an instruction behind FROM scratch")
             for reference in references:
-                self._engine.images.tag(image, str(reference))
+                self._engine.images.tag(image, str(reference), anew=False)
             emit(ImageBuilt(image, tuple(r.tagged().familiar for r in references)))
             return Built(self._engine, self._engine.images.get(image).record, trace)
 

@@ -216,10 +216,10 @@ class Images:
             self._engine.journal.note("image", "tag", image, {"name": name.tagged().familiar})
         return self.get(image)
 
-    def tag(self, name: str, target: str) -> None:
-        """Gives an image one more name; raises NotFound, InvalidReference."""
+    def tag(self, name: str, target: str, *, anew: bool = True) -> None:
+        """Gives an image one more name; unless `anew`, one that it has already keeps its time. Raises NotFound, InvalidReference."""
         ident, reference = self.get(name).id, Reference.parse(target)
-        self._engine.image_store.tag(ident, reference, now())
+        self._engine.image_store.tag(ident, reference, now(), anew=anew)
         self._engine.journal.note("image", "tag", ident, {"name": reference.tagged().familiar})
 
     def ancestry(self, image: Image) -> Sequence[ImageId]:

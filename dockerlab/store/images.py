@@ -19,6 +19,7 @@ from dockerlab.store.files import locked, mark, publish
 
 __all__ = ["ImageStore", "Record"]
 
+_WHOLE = 71  # characters of an id: sha256: and 64 digits
 _NAME, _ID, _PARENT, _TAGGED = "org.opencontainers.image.ref.name", "dockerlab.image.id", "dockerlab.image.parent", "dockerlab.image.tagged"
 
 
@@ -113,9 +114,15 @@ class ImageStore:
         """Makes sure that all that was stored so far outlives a power cut."""
         self._content.sync()
 
-    def tag(self, image: ImageId, name: Reference, when: str = "") -> None:
-        """Points a name at an image at the time `when`; raises NotFound when the image has gone meanwhile."""
-        self._change(lambda records: _named(records, image, str(name.tagged()), when))
+    def tag(self, image: ImageId, name: Reference, when: str = "", *, anew: bool = True) -> None:
+        """Points a name at an image at the time `when`; raises NotFound when the image has gone meanwhile. Unless `anew`, a name that points there already keeps its time."""
+        full = str(name.tagged())
+
+        def edit(records: list[Record]) -> list[Record]:
+            there = not anew and any(record.id == image and full in record.names for record in records)
+            return records if there else _named(records, image, full, when)
+
+        self._change(edit)
 
     def untag(self, name: str) -> None:
         """Takes a name away; its image stays, dangling if it was the last."""
@@ -136,6 +143,8 @@ class ImageStore:
     def find(self, text: str) -> Record:
         """Gives the image called so, by name, id or unambiguous start of an id; raises NotFound and InvalidRequest in docker's words."""
         records = self._load()
+        if len(text) == _WHOLE and (whole := next((record for record in records if record.id == text), None)):
+            return whole
         bare = text.removeprefix("sha256:")
         if len(bare) >= 1 and all(c in "0123456789abcdef" for c in bare):
             hits = [r for r in records if r.id.removeprefix("sha256:").startswith(bare)]

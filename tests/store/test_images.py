@@ -265,3 +265,14 @@ def test_who_changed_the_index_knows_what_a_reader_reads(tmp_path_factory: pytes
         elif deed == "forget":
             images.forget(image)
         assert images.records() == opened(root).records()
+
+
+def test_a_name_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    images = opened(tmp_path)
+    image, name = add(images, "one", "app"), Reference.parse("app")
+    before = images.records()
+    images.tag(image, name, "2001", anew=False)
+    assert images.records() == before
+    images.tag(image, Reference.parse("other:1"), "2001", anew=False)
+    images.tag(image, name, "2002")
+    assert [(each.tagged, len(each.names)) for each in images.records()] == [("2002", 2)]

@@ -16,6 +16,7 @@ from dockerlab.build import instructions as ins
 from dockerlab.layers.index import Entry
 from dockerlab.oci.config import RunConfig
 from dockerlab.oci.digest import short
+from dockerlab.oci.visible import some
 
 __all__ = ["Advice", "Checks", "Facts", "measured", "stated"]
 
@@ -24,7 +25,7 @@ _SECRET = re.compile(r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|pas
 _PUBLIC = re.compile(r"(?:_|^)public(?:_|$)", re.IGNORECASE)
 _DOWNLOADS = ("var/lib/apt/lists/", "var/cache/apt/", "var/cache/apk/", "var/cache/dnf/", "var/cache/yum/", "root/.cache/pip/", "root/.npm/_cacache/")
 _LOOP = re.compile(r"\bfind\b.*(?:\bdo\b|\|\s*(?:xargs|while)\b)|(?:\bfor\b|\bwhile\b).*\bfind\b", re.DOTALL)
-_SHOWN, _WIDE = 3, 100
+_WIDE = 100  # characters of a command that are shown
 _SHELLS = ("sh", "bash", "ash", "dash")
 
 
@@ -204,8 +205,7 @@ def _of_pairs(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
 
 def _of_sources(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.sockets:
-        more = f" and {len(facts.sockets) - _SHOWN} more" if len(facts.sockets) > _SHOWN else ""
-        yield "SocketLeftOut", f"{', '.join(facts.sockets[:_SHOWN])}{more}: a socket, which no image can hold, was left out"
+        yield "SocketLeftOut", f"{some(facts.sockets)}: a socket, which no image can hold, was left out"
 
 
 def _of_names(step: ins.Instruction, facts: Facts) -> Iterator[tuple[str, str]]:
@@ -220,8 +220,7 @@ def _set_ids(facts: Facts) -> Iterator[tuple[str, str]]:
     bits = stat.S_ISUID | stat.S_ISGID
     found = [f"/{entry.path} ({stat.filemode(entry.mode)[1:]}, {entry.uid}:{entry.gid}, {entry.size:,} bytes)" for entry in facts.added if entry.kind == "file" and entry.mode & bits]
     if found:
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        yield "SetIdLeft", f"{', '.join(found[:_SHOWN])}{more} will run with the rights of their owner or group, whoever starts them: docker scan says what that gives"
+        yield "SetIdLeft", f"{some(found)} will run with the rights of their owner or group, whoever starts them: docker scan says what that gives"
 
 
 _JUDGES: Mapping[type[ins.Instruction], Sequence[Callable[[ins.Instruction, Facts], Iterator[tuple[str, str]]]]] = {

@@ -173,7 +173,7 @@ class Builder:
             raise BuildFailed(f"base name ({step.image}) should not be blank", hint="give the ARG a default")
         self._right_platform(step)
         self._leave_stage()
-        below = None if self._host.given(name) else scope.named(name)  # a context of the same name comes first
+        below = scope.named(name)
         image = below.image if below else "" if name == "scratch" else self._host.resolve(name)
         args = dict(below.args) if below else {}  # a stage on another knows what ARG has set there
         run = self._host.settings(image) if image else RunConfig(env=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",))

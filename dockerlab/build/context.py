@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import os
 import re
@@ -26,7 +27,6 @@ from dockerlab.oci.visible import visible
 __all__ = ["Context", "Picked", "Source", "meant"]
 
 _LOOKED_AT, _SHOWN = 20_000, 3
-_FORMS = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK, "char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
 
 
 def _lies_there() -> None:
@@ -80,7 +80,7 @@ class Picked:
         hasher = hashlib.sha256()
         for entry, place in self.inside or (self.itself,):
             owner = f"{entry.uid}:{entry.gid}\0" if entry.uid or entry.gid else ""
-            hasher.update(f"{entry.path}\0{_FORMS.get(entry.kind, 0)}\0{entry.mode:o}\0{owner}".encode("utf-8", "surrogateescape"))
+            hasher.update(f"{entry.path}\0{packing.FORMS.get(entry.kind, 0)}\0{entry.mode:o}\0{owner}".encode("utf-8", "surrogateescape"))
             hasher.update(os.fsencode(entry.link))
             for name, value in sorted(entry.xattrs.items()):
                 hasher.update(os.fsencode(name) + b"=" + value + b"\0")
@@ -225,13 +225,11 @@ class Context(Source):
 
 def meant(name: str, paths: Iterable[str]) -> str:
     """Gives a question that names the paths which may have been meant, "" where none is near: the same name in other letters or elsewhere, or nearly the same."""
-    import difflib
-
-    some = list(islice(paths, _LOOKED_AT))
+    seen = list(islice(paths, _LOOKED_AT))
     lowered, base = name.lower(), os.path.basename(name).lower()
-    near = [path for path in some if path.lower() == lowered]
-    near += difflib.get_close_matches(name, some, n=_SHOWN, cutoff=0.7)
-    near += [path for path in some if os.path.basename(path).lower() == base]
+    near = [path for path in seen if path.lower() == lowered]
+    near += difflib.get_close_matches(name, seen, n=_SHOWN, cutoff=0.7)
+    near += [path for path in seen if os.path.basename(path).lower() == base]
     chosen = list(dict.fromkeys(map(visible, near)))[:_SHOWN]
     return f"is {chosen[0]} meant?" if len(chosen) == 1 else f"is one of these meant: {', '.join(chosen)}?" if chosen else ""
 

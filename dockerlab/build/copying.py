@@ -38,8 +38,7 @@ def prepared(scope: Preparer, step: ins.Copy | ins.Add) -> Step:
     destination = scope.expand(step.destination)
     picked = list(_picked(scope, step, keyword))
     if not picked:
-        source: Source = scope.source(step.from_) if isinstance(step, ins.Copy) and step.from_ else scope.context
-        hints = [source.unmatched(scope.expand(word)) for word in step.sources]
+        hints = [_source(scope, step).unmatched(scope.expand(word)) for word in step.sources]
         raise BuildFailed(f"{keyword} failed: no source files were specified", hint=next(filter(None, hints), "look at the pattern: nothing matches it"))
     if len(picked) > 1 and not destination.endswith("/"):
         raise BuildFailed(f"When using {keyword} with more than one source file, the destination must be a directory and end with a /", hint=f"write {destination}/")
@@ -59,7 +58,7 @@ def prepared(scope: Preparer, step: ins.Copy | ins.Add) -> Step:
 def _picked(scope: Preparer, step: ins.Copy | ins.Add, keyword: str) -> Iterator[Picked]:
     excluded = IgnoreRules.from_patterns(scope.expand(pattern) for pattern in step.excludes)
     local = isinstance(step, ins.Add) and step.unpack is not False
-    source: Source = scope.source(step.from_) if isinstance(step, ins.Copy) and step.from_ else scope.context
+    source = _source(scope, step)
     if isinstance(step, ins.Add) and step.checksum and not all(fetching.is_remote(scope.expand(word)) for word in step.sources):
         raise BuildFailed("checksum requires HTTP(S) or Git sources", hint="leave it out: a file of the context is known by its content already")
     for word in map(scope.expand, step.sources):
@@ -75,6 +74,10 @@ def _picked(scope: Preparer, step: ins.Copy | ins.Add, keyword: str) -> Iterator
             yield from _without(replace(one, under=under, unpack=local), excluded)
     for heredoc in step.heredocs:
         yield _written(scope, heredoc)
+
+
+def _source(scope: Preparer, step: ins.Copy | ins.Add) -> Source:
+    return scope.source(step.from_) if isinstance(step, ins.Copy) and step.from_ else scope.context
 
 
 def _parents(word: str, one: Picked) -> str:

@@ -10,9 +10,8 @@ from dockerlab.build import parser, words
 from dockerlab.build.advice import Advice
 from dockerlab.build.builder import Builder
 from dockerlab.build.context import Picked
-from dockerlab.build.reasons import Done
+from dockerlab.build.reasons import Done, origin
 from dockerlab.build.steps import Stage, Step
-from dockerlab.oci.digest import short
 
 __all__ = ["Foreseen", "Foresight"]
 
@@ -95,8 +94,7 @@ class Foresight(Builder):
             self._missed(instruction.original, cause)
         elif known:
             told = self._checks.wanted(Advice(rule, instruction.line, message) for rule, message in self._other_secrets(step, key))
-            remarks = [f"{short(known)}{f', made by {place}' if (place := self._memory.place(known)) else ''}", *(each.message for each in told)]
-            self._add(instruction.original, "", "; ".join(remarks))
+            self._add(instruction.original, "", "; ".join([origin(known, self._memory.place(known)), *(each.message for each in told)]))
             self._memory.note(done)
         else:
             self._missed(instruction.original, self._why(done))

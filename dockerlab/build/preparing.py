@@ -51,8 +51,8 @@ class Preparer:
         return words.expand(text, self.variables(), self.escape)
 
     def named(self, name: str) -> Stage | None:
-        """Gives the last stage of this name."""
-        return next((stage for stage in reversed(self.stages.values()) if stage.name == name.lower()), None)
+        """Gives the last stage of this name; None where the build was given something in its place."""
+        return None if self.host.given(name) else next((stage for stage in reversed(self.stages.values()) if stage.name == name.lower()), None)
 
     def source(self, word: str, *, numbers: bool = True) -> Source:
         """Opens what `from` names, for as long as the step lasts: a stage by its name, or number, a context with a name, else any image. Raises BuildFailed."""
@@ -63,7 +63,7 @@ class Preparer:
         return self.held.enter_context(self.host.files(self._other(word, numbers)))
 
     def _other(self, word: str, numbers: bool) -> str:
-        if (stage := self.named(word)) and not self.host.given(word):
+        if stage := self.named(word):
             return stage.image
         if numbers and re.fullmatch(r"[+-]?[0-9]+", word):
             if int(word) == self.number:

@@ -14,7 +14,7 @@ from dockerlab.build.cache import Cache
 from dockerlab.build.context import Picked
 from dockerlab.oci.digest import short
 
-__all__ = ["Done", "Memory", "contents", "hashed"]
+__all__ = ["Done", "Memory", "contents", "hashed", "origin"]
 
 _MOST_FILES = 50_000
 _WIDE, _LEAD = 80, 20  # characters of an instruction that are shown, and of them before the first that is another
@@ -51,6 +51,11 @@ def contents(sources: Iterable[Picked]) -> dict[str, str]:
             if len(found) > _MOST_FILES:
                 return {}
     return found
+
+
+def origin(image: str, place: str) -> str:
+    """Gives the source of a step that was there, in words: its image, and the line that made it where that is known."""
+    return f"{short(image)}, made by {place}" if place else short(image)
 
 
 def hashed(values: Mapping[str, str]) -> dict[str, str]:

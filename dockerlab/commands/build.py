@@ -56,13 +56,13 @@ def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Do
         common: dict[str, Any] = {
             "name": name, "build_args": given, "no_cache": call.flag("no-cache"), "target": call.flag("target"), "origin": origin, "tags": tuple(call.flag("tag")), "around": around,
         }  # fmt: skip
-        common |= {"no_cache_filter": call.flag("no-cache-filter"), "labels": env_map(tuple(call.flag("label")))}
+        common |= {"no_cache_filter": call.flag("no-cache-filter"), "labels": env_map(tuple(call.flag("label"))), "reproducible": call.flag("reproducible")}
         if call.flag("explain") or call.flag("what-if"):
-            seen = call.engine.builds.foresee(text, context, **common, reproducible=call.flag("reproducible"), what_if=_supposed(call.flag("what-if"), name))
+            seen = call.engine.builds.foresee(text, context, **common, what_if=_supposed(call.flag("what-if"), name))
             if call.flag("what-if") and not any(step.cause for step in seen):
                 call.surface.note(f"nothing here reads {visible(call.flag('what-if'))}")
             return Outcome(Outlook(seen))
-        return Outcome(_built(call, lambda emit: call.engine.builds.build(text, context, **common, reproducible=call.flag("reproducible"), emit=emit)))
+        return Outcome(_built(call, lambda emit: call.engine.builds.build(text, context, **common, emit=emit)))
 
 
 def _built(call: Call, act: Callable[[Callable[[Event], None]], Image]) -> Image:

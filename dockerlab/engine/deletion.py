@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dockerlab.errors import InUse
@@ -74,8 +73,8 @@ class Deletion:
 
     def _by_digest(self, image: Image, name: str) -> Reference | None:
         with contextlib.suppress(ValueError):
-            wanted = str(replace(Reference.parse(name), tag=""))
-            return next((where for where in self._engine.places.digests(image.id) if where.digest and str(where) == wanted), None)
+            wanted = Reference.parse(name).untagged()
+            return next((where for where in self._engine.places.digests(image.id) if where.digest and where == wanted), None)
         return None
 
     def _untag(self, ident: ImageId, names: list[str] | tuple[str, ...]) -> Iterator[Told]:

@@ -10,6 +10,7 @@ from dockerlab.engine.images import Image
 from dockerlab.layers.union import UnionView
 from dockerlab.oci.config import RunConfig
 from dockerlab.oci.digest import DiffId, short
+from dockerlab.oci.visible import some
 from dockerlab.widgets import graph as view
 from dockerlab.widgets.html import cell, escape, size_words, table, visible
 
@@ -132,7 +133,7 @@ class Flat:
         }  # fmt: skip
 
     def _lines(self) -> list[tuple[str, str, str]]:
-        others = ", ".join(self.others[:3]) + (f" and {len(self.others) - 3} more" if len(self.others) > 3 else "")
+        others = some(self.others)
         grow = f"the store would {'grow' if self.extra > 0 else 'shrink'} by {size_words(abs(self.extra))}" if self.extra else "the store would stay as large"
         return [
             ("layers", str(self.layers), "1"),

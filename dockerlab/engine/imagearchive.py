@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageArchive"]
 
-_FORMS = {"dir": stat.S_IFDIR, "symlink": stat.S_IFLNK, "char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
-
 
 class ImageArchive:
     """The files of an image, to be read."""
@@ -40,7 +38,7 @@ class ImageArchive:
             place, seen = self._found(self._files(folder), path)
         entry = seen.entry
         target = os.path.normpath(os.path.join("/", parent_of(place), entry.link)) if entry.kind == "symlink" else ""
-        return PathStat(arrived(path), _FORMS.get(entry.kind, stat.S_IFREG) | entry.mode, entry.size, target)
+        return PathStat(arrived(path), packing.FORMS.get(entry.kind, stat.S_IFREG) | entry.mode, entry.size, target)
 
     def get_archive(self, path: str, descriptor: int, *, name: str | None = None) -> None:
         """Writes what lies at a path as a tar to an open descriptor, called `name` in it ("" for a folder's content); raises NotFound, InvalidRequest."""

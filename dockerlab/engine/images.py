@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -143,7 +143,7 @@ class Images:
         """Gives the image that a repository is known to have under a digest: that of an index, say, or of a manifest that says the same in other bytes."""
         if "@" not in name:
             return None
-        wanted = str(replace(Reference.parse(name), tag=""))
+        wanted = str(Reference.parse(name).untagged())
         return next((record for record in self._engine.image_store.records() if wanted in self._engine.places.of(f"image {record.id}")), None)
 
     def resolve(self, name: str) -> Image:

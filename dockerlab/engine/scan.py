@@ -17,6 +17,7 @@ from dockerlab.errors import DockerlabError, InvalidArgument
 from dockerlab.layers.audit import Found, Sifted, audit, file_capabilities, narrowed, permitted, reachers
 from dockerlab.layers.index import Entry
 from dockerlab.layers.union import UnionView
+from dockerlab.oci.visible import some
 from dockerlab.widgets import hardening, setid
 from dockerlab.widgets.html import size_words
 
@@ -86,10 +87,10 @@ class Audit:
         anybody = bool(reachers(self._union, found.path, [("", _NOBODY_LISTED, frozenset({_NOBODY_LISTED}))], bit))
         shut = [name for name, uid, _ in self._who if uid and name not in names]
         if anybody:
-            return f"everybody{f' but {_listed(shut)}' if shut else ''} may {verb} it"
+            return f"everybody{f' but {some(shut, 4)}' if shut else ''} may {verb} it"
         if not names:
             return f"only root may {verb} it"
-        return f"{_listed(names)} may {verb} it"
+        return f"{some(names, 4)} may {verb} it"
 
     def facts(self) -> list[dict[str, Any]]:
         """Gives plain values, a file each."""
@@ -244,10 +245,6 @@ def _permitted(word: str) -> Callable[[int], bool]:
         return permitted(word or "/0")
     except ValueError:
         raise InvalidArgument(f"invalid mode '{word}'", hint="write it as find does: /6000 or +6000 for any of the bits, -4000 for all of them") from None
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
 
 
 def _unlisted(user: str, who: Sequence[tuple[str, int, frozenset[int]]], groups: Mapping[str, int]) -> list[tuple[str, int, frozenset[int]]]:

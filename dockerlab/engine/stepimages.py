@@ -39,7 +39,6 @@ def prune(engine: Engine, known: set[str], made: Callable[[float], bool], keep: 
 
 def _own(engine: Engine, images: list[Image]) -> dict[str, int]:
     """Gives the sizes of the layers that none but these images have, by their chain ids."""
-    holders = Counter(chain for image in engine.images.list() for chain in image.config.chain)
-    own = Counter(chain for image in images for chain in image.config.chain)
+    holders, own = (Counter(str(chain) for image in group for chain in image.config.chain) for group in (engine.images.list(), images))
     sizes = {str(chain): size for image in images for chain, size in zip(image.config.chain, engine.images.layers.sizes(image.record), strict=True)}
-    return {chain: size for chain, size in sizes.items() if own[chain] == holders[chain]}  # type: ignore[index]
+    return {chain: size for chain, size in sizes.items() if own[chain] == holders[chain]}

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dockerlab.build.reasons import origin
 from dockerlab.engine.images import Image
 from dockerlab.events import Advised, CacheHit, CacheMiss, Event, LayerCommitted, StepEnded, StepFailed, StepStarted
-from dockerlab.oci.digest import short
 from dockerlab.widgets import trace as view
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Trace:
             self.steps.append(view.Step(event.number, event.text, state, trigger=event.trigger))
             self._begun, self.total = self._clock(), event.total
         elif isinstance(event, CacheHit):
-            self._change(state="cached", size=0, source=short(event.image) + (f", made by {event.place}" if event.place else ""))
+            self._change(state="cached", size=0, source=origin(event.image, event.place))
         elif isinstance(event, CacheMiss):
             self._change(cause=event.reason)
         elif isinstance(event, LayerCommitted):

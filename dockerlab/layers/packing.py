@@ -15,14 +15,13 @@ from dockerlab.layers.diff import Change, xattrs
 from dockerlab.layers.index import Entry, Kind
 from dockerlab.layers.owners import Owned
 
-__all__ = ["OPAQUE_NAME", "WHITEOUT", "Archive", "Item", "Owner", "Place", "Write", "clamped", "describe", "linked", "marker", "pack", "pack_changes", "pack_tree"]
+__all__ = ["FORMS", "OPAQUE_NAME", "WHITEOUT", "Archive", "Item", "Owner", "Place", "Write", "clamped", "describe", "linked", "marker", "pack", "pack_changes", "pack_tree"]
 
 WHITEOUT = ".wh."
 OPAQUE_NAME = ".wh..wh..opq"
 _READ, _TOGETHER = 1 << 18, 1 << 16
-_KINDS: dict[int, Kind] = {
-    stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char", stat.S_IFBLK: "block", stat.S_IFIFO: "fifo",
-}  # fmt: skip
+FORMS: dict[Kind, int] = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK, "char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}  # inode(7)
+_KINDS = {form: kind for kind, form in FORMS.items()}
 
 # Gives whose (path, place on disk, status) is, and of what device it is the note.
 Owner = Callable[[str, str, os.stat_result], Owned]

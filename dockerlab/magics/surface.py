@@ -28,6 +28,22 @@ __all__ = ["Cell"]
 _DRAWN = 0.15  # seconds between two pictures of the same progress
 
 
+def _changing() -> Callable[[object], None]:
+    """Gives what displays a value, each time in the place of the one before."""
+    from IPython.display import display
+
+    handle: Any = None
+
+    def show(value: object) -> None:
+        nonlocal handle
+        if handle is None:
+            handle = display(value, display_id=True)
+        else:
+            handle.update(value)
+
+    return show
+
+
 class Cell(Surface):
     """Output streams live into the cell; `body` is what the program reads as its standard input."""
 
@@ -75,37 +91,25 @@ class Cell(Surface):
 
     def picture(self, drawn: Callable[[], object]) -> Callable[[bool], None]:
         """Shows one display that changes; where nobody looks on its last state alone."""
-        from IPython.display import display
-
-        handle: Any = None
-        looked = looked_at()
+        looked, show = looked_at(), _changing()
 
         def draw(last: bool) -> None:
-            nonlocal handle
-            if handle is not None:
-                handle.update(drawn())
-            elif looked or last:
-                handle = display(drawn(), display_id=True)
+            if looked or last:
+                show(drawn())
 
         return draw
 
     def live(self) -> Callable[[list[str], bool], None] | None:
         """Replaces one display again and again; a front end that cannot shows the last one."""
-        from IPython.display import HTML, display
+        from IPython.display import HTML
 
-        handle: Any = None
-        last = 0.0
+        show, last = _changing(), 0.0
 
         def draw(lines: list[str], at_once: bool) -> None:
-            nonlocal handle, last
-            if handle is not None and not at_once and time.monotonic() - last < _DRAWN:
-                return
-            last = time.monotonic()
-            shown = HTML(f"<pre style='margin:0'>{escape(chr(10).join(lines))}</pre>")
-            if handle is None:
-                handle = display(shown, display_id=True)
-            else:
-                handle.update(shown)
+            nonlocal last
+            if at_once or time.monotonic() - last >= _DRAWN:
+                last = time.monotonic()
+                show(HTML(f"<pre style='margin:0'>{escape(chr(10).join(lines))}</pre>"))
 
         return draw if looked_at() else None
 

@@ -66,6 +66,10 @@ class Reference:
         """Gives the same reference, with `latest` where neither tag nor digest is given."""
         return self if self.tag or self.digest else replace(self, tag="latest")
 
+    def untagged(self) -> Reference:
+        """Gives the same reference without a tag: what a digest is noted under."""
+        return replace(self, tag="") if self.tag else self
+
     def __str__(self) -> str:
         return f"{self.registry}/{self.repository}{self._tail()}"
 

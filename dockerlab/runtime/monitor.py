@@ -21,6 +21,7 @@ import msgspec
 from dockerlab.errors import DockerlabError, StoreError
 from dockerlab.linux import cgroups, resources, syscalls
 from dockerlab.oci.config import env_map, env_words
+from dockerlab.oci.dates import moment
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import control, descendants, wire
 from dockerlab.runtime.detaching import Keys
@@ -226,7 +227,7 @@ class Monitor(Supervisor):
             if self.health:
                 self.health.stop()
                 self.state = msgspec.structs.replace(self.state, health=self.health.verdict.facts())
-            lasted = (datetime.now(UTC) - datetime.fromisoformat(self.state.started[:26] + "+00:00")).total_seconds()
+            lasted = (datetime.now(UTC) - moment(self.state.started)).total_seconds()
             self.again = self.restarts.after(self._policy(), code, lasted) if self.asked and not self.request.get("remove") else None
             self.tell("die", exitCode=str(code))
             self.membership.part()

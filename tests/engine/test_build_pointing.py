@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,12 +33,12 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def failed(engine: Engine, text: str, folder: Path, **options: object) -> DockerlabError:
+def failed(engine: Engine, text: str, folder: Path, **options: Any) -> DockerlabError:
     with pytest.raises(DockerlabError) as caught:
-        engine.builds.build(text, folder, name="My.df", **options)  # type: ignore[arg-type]
+        engine.builds.build(text, folder, name="My.df", **options)
     if "exit" not in text and "false" not in text:  # what is executed cannot be foreseen
         with pytest.raises(DockerlabError) as foreseen:
-            engine.builds.foresee(text, folder, name="My.df", **options)  # type: ignore[arg-type]
+            engine.builds.foresee(text, folder, name="My.df", **options)
         assert str(foreseen.value) == str(caught.value)
     return caught.value
 

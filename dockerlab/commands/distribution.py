@@ -51,6 +51,8 @@ def push(call: Call) -> Outcome:
     reference = Reference.parse(call.args[0])
     if call.flag("all-tags") and reference.tag:
         raise InvalidArgument("tag can't be used with --all-tags/-a", hint="leave out the tag, or --all-tags")
+    if reference.digest:
+        raise InvalidArgument("cannot push a digest reference", hint="push a name: what it stands for has this digest at the other end too")
     _default_tag(call, reference)
     transfer = Transfer(reference.familiar if call.flag("all-tags") else reference.tagged().familiar)
     if not call.flag("quiet"):
@@ -63,7 +65,8 @@ def push(call: Call) -> Outcome:
             _shown(call, transfer)  # why it was refused is worth a look
         raise
     if call.flag("quiet"):
-        call.out(f"{'docker.io/' if reference.registry == DEFAULT_REGISTRY else ''}{_path(reference)}:{reference.tagged().tag}")
+        tag = "" if call.flag("all-tags") else f":{reference.tagged().tag}"
+        call.out(f"{'docker.io/' if reference.registry == DEFAULT_REGISTRY else ''}{_path(reference)}{tag}")
     return _shown(call, transfer)
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from dataclasses import dataclass
 
 from dockerlab.registry.storage import Repository, Storage, descriptors
-from dockerlab.registry.uploads import Uploads
 from dockerlab.store.files import locked
 
 __all__ = ["Collected", "collect"]
@@ -35,7 +33,7 @@ class Collected:
 
 def collect(storage: Storage, *, untagged: bool = False, young: float = _YOUNG, abandoned: float = _ABANDONED) -> Collected:
     """Frees what no manifest reaches and nobody touched for `young` seconds; with `untagged` manifests without a tag go as well, unless an index or a subject holds them."""
-    told, before = Collected(), time.time() - young
+    told, before = Collected(uploads=storage.give_up(abandoned)), time.time() - young
     marked: set[str] = set()
     for name in storage.repositories():
         repository = storage.repository(name)
@@ -52,9 +50,6 @@ def collect(storage: Storage, *, untagged: bool = False, young: float = _YOUNG, 
                     again = _reached(repository)
                     if again is not None and digest not in again and _older(storage, digest, before):
                         told.links += repository.forget_blob(digest)
-        for upload in Uploads(repository).abandoned(abandoned):
-            shutil.rmtree(upload.folder, ignore_errors=True)
-            told.uploads += 1
     for digest in list(storage.digests()):
         if digest in marked or not _older(storage, digest, before):
             continue

@@ -74,16 +74,21 @@ class Request:
             raise refusal("SIZE_INVALID", {"range": text[:80], "length": self.length})
         return first
 
-    def part(self, size: int) -> tuple[int, int] | None:
-        """Gives (start, length) of the part of a thing of that size that is asked for, None for all of it; raises RANGE_INVALID. RFC 9110, section 14."""
-        text = self.header("Range").strip()
+    def has(self, tag: str) -> bool:
+        """Tells whether who asks has what has this ETag already; RFC 9110, section 13.1.2."""
+        known = [word.strip().removeprefix("W/") for word in self.header("If-None-Match").split(",")]
+        return tag in known or "*" in known
+
+    def part(self, size: int, tag: str) -> tuple[int, int] | None:
+        """Gives (start, length) of the part of a thing of that size and ETag that is asked for, None for all of it; raises RANGE_INVALID. RFC 9110, sections 13.1.5 and 14."""
+        text, given = self.header("Range").strip(), self.header("If-Range").strip()
         found = _RANGE.fullmatch(text)
-        if not found or not (found[1] or found[2]):
-            return None  # several ranges, other units: the whole is a right answer
+        if not found or not (found[1] or found[2]) or self.method != "GET" or (given and given != tag):
+            return None  # several ranges, other units, a part of something else: the whole is a right answer
         first = int(found[1]) if found[1] else max(size - int(found[2]), 0)
         last = min(int(found[2]), size - 1) if found[1] and found[2] else size - 1
         if first > last or first >= size:
-            raise refusal("RANGE_INVALID", text[:80])
+            raise refusal("RANGE_INVALID", {"range": text[:80], "size": size})
         return first, last - first + 1
 
 

@@ -113,7 +113,7 @@ class RegistryApp:
                 if len(found.groupdict().get("name") or "") > 255:
                     raise refusal("NAME_INVALID", found["name"][:300])
                 if method not in handlers:
-                    raise refusal("UNSUPPORTED", request.method)
+                    raise refusal("UNSUPPORTED", {"allowed": ["HEAD", *handlers] if "GET" in handlers else list(handlers)})
                 return self._allowed(request, handlers[method], found.groupdict())
         if re.match(r"/v2/.+/(manifests|blobs|tags|referrers)/", request.path):
             raise refusal("NAME_INVALID", request.path[:300])
@@ -141,8 +141,13 @@ class RegistryApp:
             while left > 0 and (block := request.read(min(left, 1 << 16))):
                 left -= len(block)
         headers = [("Content-Type", "application/json")]
-        if isinstance(error.detail, dict) and "have" in error.detail:
-            headers.append(("Range", f"0-{max(error.detail['have'] - 1, 0)}"))
+        facts = error.detail if isinstance(error.detail, dict) else {}
+        if "have" in facts:
+            headers.append(("Range", f"0-{max(facts['have'] - 1, 0)}"))
+        if error.status == 416 and "size" in facts:
+            headers.append(("Content-Range", f"bytes */{facts['size']}"))
+        if "allowed" in facts:
+            headers.append(("Allow", ", ".join(facts["allowed"])))
         if error.code == "UNAUTHORIZED" and self.access:
             name = request.path.removeprefix("/v2/").partition("/manifests/")[0].partition("/blobs/")[0].partition("/tags/")[0].partition("/referrers/")[0]
             action = "pull" if request.method in ("GET", "HEAD") else "delete" if request.method == "DELETE" else "pull,push"
@@ -199,7 +204,7 @@ class RegistryApp:
         if raw is None:
             raise refusal("MANIFEST_UNKNOWN" if repository.exists() else "NAME_UNKNOWN", {"name": repository.name, "reference": reference})
         headers = [("Content-Type", media_type(raw)), ("Docker-Content-Digest", digest), ("ETag", f'"{digest}"')]
-        if request.header("If-None-Match") == f'"{digest}"':
+        if request.has(f'"{digest}"'):
             return Answer(304, headers)
         if request.method == "GET":
             self._tell(request, "pull", repository, digest, media_type=media_type(raw), tag=reference if reference != digest else "", size=len(raw))
@@ -269,8 +274,10 @@ class RegistryApp:
         try:
             if place is None:
                 raise FileNotFoundError
+            if request.has(f'"{digest}"'):
+                return Answer(304, headers[1:])
             size = place.stat().st_size
-            part = request.part(size)
+            part = request.part(size, f'"{digest}"')
             body = Slice.of(place, *part) if part else Slice.of(place)
         except FileNotFoundError:
             raise refusal("BLOB_UNKNOWN", {"digest": digest}) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,16 +18,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cheroot import wsgi
-from cheroot.ssl.builtin import BuiltinSSLAdapter
 
 from dockerlab.errors import InvalidArgument, StoreError
 from dockerlab.linux import syscalls
-from dockerlab.registry.wire import Connection, Deadlines, Gateway
+from dockerlab.registry.wire import Connection, Deadlines, Gateway, Secure
 
 __all__ = ["Listening", "Running", "access_log", "bound", "serve"]
 
 _TIMEOUT = 30  # seconds in which a client has to send or take something
 _HEADERS = 64 << 10
+_WAITING = 512  # connections that are open and want nothing
+_BUSY, _MORE = 512, 32  # threads where all are at slow work, and how many more a second
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _DEATHS = 5  # of processes that lived less than a second, one after another
 
@@ -53,11 +55,11 @@ class _Server(wsgi.Server):
     """One process's: its socket is bound before it starts, so that a port that is taken is found out while somebody can be told."""
 
     def __init__(self, app: Callable[..., Any], listening: Listening, bound: socket.socket) -> None:
-        super().__init__((listening.host, listening.port), app, numthreads=listening.threads, server_name="dockerlab", timeout=_TIMEOUT, request_queue_size=256, shutdown_timeout=_TIMEOUT)
+        super().__init__((listening.host, listening.port), app, numthreads=listening.threads, max=_BUSY, server_name="dockerlab", timeout=_TIMEOUT, request_queue_size=256, shutdown_timeout=_TIMEOUT)
         self.gateway, self.max_request_header_size, self._bound = Gateway, _HEADERS, bound
-        self.ConnectionClass, self.deadlines = Connection, Deadlines(_TIMEOUT)
+        self.ConnectionClass, self.deadlines, self.keep_alive_conn_limit = Connection, Deadlines(_TIMEOUT, many=listening.threads // 2, tend=self._tend), _WAITING
         if listening.certificate:
-            self.ssl_adapter = BuiltinSSLAdapter(str(listening.certificate), str(listening.key or listening.certificate))
+            self.ssl_adapter = Secure(str(listening.certificate), str(listening.key or listening.certificate))
 
     def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:
         self.socket = self._bound
@@ -67,6 +69,20 @@ class _Server(wsgi.Server):
     def prepare(self) -> None:
         super().prepare()
         self.deadlines.start()
+
+    def process_conn(self, conn: Connection) -> None:
+        # Who has said nothing yet needs no thread.
+        if not conn.spoken and self.can_add_keepalive_connection:
+            conn.spoken = True
+            self.put_conn(conn)
+            return
+        super().process_conn(conn)
+
+    def _tend(self) -> None:
+        if not self.requests.idle:
+            self.requests.grow(_MORE)
+        elif self.requests.idle > 2 * self.requests.min:
+            self.requests.shrink(_MORE)
 
     def stop(self) -> None:
         self.deadlines.stop()
@@ -119,6 +135,8 @@ class Running:
 
 def serve(app: Callable[..., Any], listening: Listening, ready: Callable[[str, int], object] = lambda host, port: None) -> None:
     """Answers until SIGTERM or SIGINT, then lets the requests under way end. Raises InvalidArgument where the port cannot be had, StoreError where no process lives."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     first = bound(listening)
     host, port = first.getsockname()[:2]
     listening = replace(listening, port=port)

@@ -35,6 +35,7 @@ __all__ = ["Pointer", "Referrer", "Repository", "Storage", "descriptors", "holdi
 
 _DIGEST = re.compile(DIGEST)
 _USED_FOR = 5.0  # seconds that a count of all bytes is believed
+_IDLE = 600.0  # seconds after which an upload makes room for others
 
 
 class Referrer(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -88,13 +89,13 @@ class _Facts(msgspec.Struct, rename="camel"):
 
 
 class Storage:
-    """All of a registry's repositories; `quota` bounds the bytes of all blobs, 0 means no bound."""
+    """All of a registry's repositories; `quota` bounds the bytes of all blobs, and those of all uploads under way; 0 means no bound."""
 
     def __init__(self, root: Path, *, quota: int = 0) -> None:
         self.root, self.quota = root, quota
         self.folder = root / "docker" / "registry" / "v2"
         self.lock = self.folder / "gc.lock"
-        self._used = (-_USED_FOR, 0)
+        self._used = self._coming = (-_USED_FOR, 0)
         for name in ("blobs", "repositories"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
@@ -114,15 +115,32 @@ class Storage:
 
     def repositories(self) -> list[str]:
         """Gives the names of all repositories, sorted."""
-        top, found, folders = self.folder / "repositories", [], [""]
+        return sorted(name for name, below in self._folders() if "_manifests" in below or "_layers" in below)
+
+    def uploads(self) -> Iterator[Path]:
+        """Yields the folder of every upload that has not ended, whether or not its repository has anything else."""
+        for name, below in self._folders():
+            if "_uploads" in below:
+                yield from (self.folder / "repositories" / name / "_uploads").glob("*")
+
+    def _folders(self) -> Iterator[tuple[str, list[str]]]:
+        top, folders = self.folder / "repositories", [""]
         while folders:
             name = folders.pop()
             with contextlib.suppress(FileNotFoundError), os.scandir(top / name) as listing:
                 below = [entry.name for entry in listing if entry.is_dir(follow_symlinks=False)]
-                if "_manifests" in below or "_layers" in below:
-                    found.append(name)
+                yield name, below
                 folders += [f"{name}/{each}".lstrip("/") for each in below if not each.startswith("_")]
-        return sorted(found)
+
+    def give_up(self, seconds: float) -> int:
+        """Removes the uploads in which nothing came for so long; gives how many."""
+        old, gone = time.time() - seconds, 0
+        for folder in self.uploads():
+            with contextlib.suppress(FileNotFoundError):
+                if max((each.stat().st_mtime for each in folder.iterdir()), default=folder.stat().st_mtime) < old:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    gone += 1
+        return gone
 
     def remove(self, name: str) -> None:
         """Takes a repository away with all its manifests and links; the collection of garbage frees the disk."""
@@ -143,6 +161,26 @@ class Storage:
         if used + size > self.quota:
             raise refusal("DENIED", {"quota": self.quota, "used": used}, message="the registry's quota is used up")
         self._used = (self._used[0], used + size)
+
+    def coming(self, size: int) -> None:
+        """Raises DENIED where so many bytes more of uploads under way are beyond the quota."""
+        if not self.quota:
+            return
+        when, known = self._coming
+        if time.monotonic() - when > _USED_FOR or known + size > self.quota:
+            when, known = time.monotonic(), self._pending()
+        if known + size > self.quota and self.give_up(_IDLE):
+            known = self._pending()
+        if known + size > self.quota:
+            raise refusal("DENIED", {"quota": self.quota, "uploads": known}, message="uploads that have not ended use up the registry's quota")
+        self._coming = (when, known + size)
+
+    def _pending(self) -> int:
+        sizes = 0
+        for folder in self.uploads():
+            with contextlib.suppress(FileNotFoundError):
+                sizes += (folder / "data").stat().st_size
+        return sizes
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import threading
-import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
@@ -75,16 +74,15 @@ class Upload:
             before = self.size
             if start is not None and start != before:
                 raise refusal("RANGE_INVALID", {"have": before})
-            quota = self.repository.storage.quota
-            if quota and before + (length or 0) > quota:
-                raise refusal("DENIED", {"quota": quota}, message="larger than the registry's whole quota")
+            storage = self.repository.storage
+            storage.coming(length or 0)
             length_hashed, state = _hashes.take(self.data, self.algorithm)
             if length_hashed != before:
                 state = self._hashed(before)
             try:
                 with holding(), open(self.data, "r+b", buffering=0) as file:
                     file.seek(before)
-                    added = _poured(read, file, state, length)
+                    added = _poured(read, file, state, length, storage.coming if length is None else lambda _: None)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.truncate(self.data, before)
@@ -143,12 +141,13 @@ class Upload:
             raise refusal("BLOB_UPLOAD_UNKNOWN") from None
 
 
-def _poured(read: Read, file: Any, state: Any, length: int | None) -> int:
+def _poured(read: Read, file: Any, state: Any, length: int | None, coming: Callable[[int], object]) -> int:
     added = 0
     while length is None or added < length:
         block = read(_BLOCK if length is None else min(_BLOCK, length - added))
         if not block:
             break
+        coming(len(block))
         state.update(block)
         view = memoryview(block)
         while view:
@@ -184,14 +183,3 @@ class Uploads:
         with contextlib.suppress(FileNotFoundError):
             upload.algorithm = (upload.folder / "algorithm").read_text()
         return upload
-
-    def abandoned(self, seconds: float) -> list[Upload]:
-        """Gives the sessions in which nothing came for so long."""
-        old = time.time() - seconds
-        found = []
-        for folder in (self.repository.folder / "_uploads").glob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                newest = max((each.stat().st_mtime for each in folder.iterdir()), default=folder.stat().st_mtime)
-                if newest < old:
-                    found.append(Upload(self.repository, folder.name))
-        return found

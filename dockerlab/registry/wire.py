@@ -5,28 +5,33 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-from cheroot import server, wsgi
+from cheroot import errors, server, wsgi
+from cheroot.ssl.builtin import BuiltinSSLAdapter
 
 from dockerlab.errors import RegistryError
 from dockerlab.registry.messages import Slice
 from dockerlab.registry.protocol import refusal
 
-__all__ = ["Connection", "Deadlines", "Gateway"]
+__all__ = ["Connection", "Deadlines", "Gateway", "Secure"]
 
 _LINE = 1 << 12
+_NOT_TLS = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 48\r\nConnection: close\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+_SOON = 2.0
 _GRACE, _LEAST = 20.0, 500  # seconds after which a body has to have come at so many bytes a second
 _LENGTH = re.compile(rb"\d{1,18}")
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n")
 
 
 class _Pace:
-    """How fast a body comes: a socket's own timeout begins anew with each byte, so that who sends one now and then would keep a thread for ever."""
+    """How fast a body comes, or goes: a socket's own timeout begins anew with each byte, so that who sends one now and then would keep a thread for ever."""
 
     def __init__(self) -> None:
         self._began, self._got, self._room = time.monotonic(), 0, bytearray()
@@ -41,9 +46,13 @@ class _Pace:
             self._took(count)
         return bytes(view[:filled])
 
-    def _took(self, size: int) -> None:
+    def slow(self, size: int) -> bool:
+        """Counts so many bytes more; True where they are too few for the time that has gone."""
         self._got += size
-        if (spent := time.monotonic() - self._began) > _GRACE and self._got < _LEAST * spent:
+        return (spent := time.monotonic() - self._began) > _GRACE and self._got < _LEAST * spent
+
+    def _took(self, size: int) -> None:
+        if self.slow(size):
             raise refusal("SIZE_INVALID", message="the body comes too slowly", status=408)
 
 
@@ -130,6 +139,37 @@ class Connection(server.HTTPConnection):
     """A connection whose requests are strict."""
 
     RequestHandlerClass = _Request
+    spoken = False  # whether something has come, or was waited for
+
+    def communicate(self) -> bool:
+        """Answers one request; False where the connection ends."""
+        return self._secured() and bool(super().communicate())  # type: ignore[no-untyped-call]
+
+    def _secured(self) -> bool:
+        if not isinstance(self.socket, ssl.SSLSocket) or self.socket.version():
+            return True
+        try:
+            with self.server.deadlines.watched(self.socket):
+                self.socket.do_handshake()
+            return True
+        except ssl.SSLError as error:
+            if error.reason == "HTTP_REQUEST":
+                with contextlib.suppress(OSError):
+                    socket.socket.sendall(self.socket, _NOT_TLS)
+        except (OSError, ValueError):
+            pass
+        return False
+
+
+class Secure(BuiltinSSLAdapter):
+    """TLS whose handshake is the affair of the thread that serves the connection: the one that accepts them waits for nobody."""
+
+    def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
+        """Gives the socket to be, and what an application is told of it; raises FatalSSLAlert for one that is closed again."""
+        try:
+            return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {"wsgi.url_scheme": "https", "HTTPS": "on"}
+        except OSError as error:
+            raise errors.FatalSSLAlert(*error.args) from error
 
 
 class Gateway(wsgi.Gateway_10):
@@ -152,20 +192,28 @@ class Gateway(wsgi.Gateway_10):
 
 
 def _send(target: socket.socket, part: Slice) -> None:
-    offset, left = part.offset, part.length
-    with contextlib.closing(os.fdopen(os.dup(part.descriptor), "rb", buffering=0)) as file:
-        while left:
-            sent = target.sendfile(file, offset, left)
-            if not sent:
-                raise ConnectionError("the file is shorter than it was")
-            offset, left = offset + sent, left - sent
+    offset, left, taken = part.offset, part.length, _Pace()
+    ready, patience = select.poll(), (target.gettimeout() or _GRACE) * 1000
+    ready.register(target, select.POLLOUT)
+    while left:
+        try:
+            sent = os.sendfile(target.fileno(), part.descriptor, offset, left)
+        except BlockingIOError:
+            if not ready.poll(patience):
+                raise TimeoutError("timed out") from None
+            continue
+        if not sent:
+            raise ConnectionError("the file is shorter than it was")
+        offset, left = offset + sent, left - sent
+        if taken.slow(sent):
+            raise ConnectionError("the answer is taken too slowly")
 
 
 class Deadlines:
-    """Ends connections that have not told what they want in time: a socket's own timeout begins anew with each byte."""
+    """Ends connections that have not told what they want in `seconds`: a socket's own timeout begins anew with each byte. Where that keeps `many` threads, soon. Calls `tend` once a second."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._waiting, self._lock = seconds, dict[int, tuple[float, socket.socket]](), threading.Lock()
+    def __init__(self, seconds: float, many: int, tend: Callable[[], object]) -> None:
+        self._seconds, self._many, self._tend, self._waiting, self._lock = seconds, many, tend, dict[int, tuple[float, socket.socket]](), threading.Lock()
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -181,7 +229,7 @@ class Deadlines:
         """Gives the block so many seconds."""
         key = threading.get_ident()
         with self._lock:
-            self._waiting[key] = time.monotonic() + self._seconds, connection
+            self._waiting[key] = time.monotonic(), connection
         try:
             yield
         finally:
@@ -190,8 +238,10 @@ class Deadlines:
 
     def _watch(self) -> None:
         while not self._ended.wait(1):
+            self._tend()
             with self._lock:
-                late = [connection for until, connection in self._waiting.values() if until < time.monotonic()]
+                seconds = min(self._seconds, _SOON) if len(self._waiting) >= self._many else self._seconds
+                late = [connection for since, connection in self._waiting.values() if since + seconds < time.monotonic()]
             for connection in late:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)

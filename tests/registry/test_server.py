@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
+from pathlib import Path
 
 import pytest
 
+from dockerlab.errors import RegistryError
 from dockerlab.oci.manifest import CONFIG, INDEX, MANIFEST, SCHEMA_2
+from dockerlab.registry.garbage import collect
 from dockerlab.registry.server import Notice, RegistryApp
 from dockerlab.registry.storage import Storage
+from dockerlab.registry.uploads import Uploads
 from tests.registry.conftest import Client, Said, sha
 
 BLOB = bytes(range(256)) * 8
@@ -75,10 +81,22 @@ def test_ranges(ask: Client, asked: str, status: int, first: int, last: int) -> 
 
 @pytest.mark.parametrize("asked", ["500-0", "5000-6000", "2048-", "-0"])
 def test_ranges_that_cannot_be(ask: Client, asked: str) -> None:
-    assert ask("GET", f"/v2/a/blobs/{ask.blob('a', BLOB)}", Range=f"bytes={asked}").status == 416
+    said = ask("GET", f"/v2/a/blobs/{ask.blob('a', BLOB)}", Range=f"bytes={asked}")
+    assert (said.status, said.headers["Content-Range"]) == (416, "bytes */2048")
 
 
 # Push.
+
+
+def test_conditions_of_a_blob(ask: Client) -> None:
+    path = f"/v2/a/blobs/{(digest := ask.blob('a', BLOB))}"
+    assert ask("HEAD", path, Range="bytes=0-9").status == 200  # a range has a meaning for GET alone
+    for given, status in ((f'"{digest}"', 206), ('"another"', 200), ("Sun, 29 Nov 2026 10:00:00 GMT", 200)):
+        assert ask("GET", path, Range="bytes=0-9", If_Range=given).status == status
+    for place in (path, f"/v2/a/manifests/{ask.image('a', 'v1')}"):
+        tag = ask("HEAD", place).headers["ETag"]
+        for given, status in ((tag, 304), (f'"another", W/{tag}', 304), ("*", 304), ('"another"', 200)):
+            assert ask("GET", place, If_None_Match=given).status == status
 
 
 def test_a_single_post(ask: Client) -> None:
@@ -318,7 +336,7 @@ def test_tags_that_are_none(ask: Client, tag: str) -> None:
 
 def test_methods_that_are_none(ask: Client) -> None:
     assert ask("POST", "/v2/a/manifests/v1", b"").code == "UNSUPPORTED"
-    assert ask("PUT", "/v2/", b"").status == 405
+    assert (refused := ask("PUT", "/v2/", b"")).status == 405 and refused.headers["Allow"] == "HEAD, GET"
     assert ask("GET", "/elsewhere").status == 404
 
 
@@ -337,6 +355,23 @@ def test_quota(tmp_path) -> None:  # type: ignore[no-untyped-def]
     refused: Said = ask("PUT", f"{ask.place(begun)}?digest={sha(BLOB[1:])}", BLOB[1:])
     assert (refused.status, refused.code) == (403, "DENIED")
     assert ask.blob("b", BLOB) == sha(BLOB)  # what is there takes no more room
+
+
+def test_quota_bounds_uploads_that_have_not_ended(tmp_path: Path) -> None:
+    storage = Storage(tmp_path, quota=3000)
+    ask = Client(RegistryApp(storage))
+    chunk = bytes(1000)
+    places = [ask.place(ask("POST", f"/v2/{name}/blobs/uploads/", b"")) for name in "abcd"]
+    said = [ask("PATCH", place, chunk) for place in places]
+    assert [each.status for each in said] == [202, 202, 202, 403]
+    assert "have not ended" in said[-1].json["errors"][0]["message"]
+    with pytest.raises(RegistryError, match="have not ended"):  # a body whose length was not told
+        Uploads(storage.repository("d")).get(places[3].rpartition("/")[2]).append(io.BytesIO(chunk).read)
+    for file in Uploads(storage.repository("a")).get(places[0].rpartition("/")[2]).folder.iterdir():  # the one that nobody came back to gives way
+        os.utime(file, (1, 1))
+    assert ask("PATCH", places[3], chunk).status == 202
+    assert collect(storage, abandoned=-1).uploads == 3  # also where a repository has nothing else
+    assert not list(storage.uploads())
 
 
 def test_health_and_what_is_told(storage: Storage) -> None:

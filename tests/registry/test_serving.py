@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,10 +20,11 @@ from dockerlab.errors import InvalidArgument
 from dockerlab.oci.digest import digest_of
 from dockerlab.registry.__main__ import program
 from dockerlab.registry.client import Registry
-from dockerlab.registry.serving import Listening, bound
+from dockerlab.registry.server import RegistryApp
+from dockerlab.registry.serving import Listening, Running, bound
 from dockerlab.registry.storage import Storage
 from dockerlab.registry.transport import Sockets
-from tests.registry.conftest import sha
+from tests.registry.conftest import Client, sha
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,20 +91,56 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         bound(Listening(port=sock.getsockname()[1]))
 
 
-def test_tls(tmp_path: Path) -> None:
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[str, ...]:
+    """The flags with a certificate for this machine."""
     words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key", "-out", "cert", "-days", "2", "-subj", "/CN=localhost",
              "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]  # fmt: skip
     try:
         subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
     except FileNotFoundError:
         pytest.skip("there is no openssl to make a certificate with")
-    with served(tmp_path, "--tls-cert", str(tmp_path / "cert"), "--tls-key", str(tmp_path / "key")) as (address, _):
+    return ("--tls-cert", str(tmp_path / "cert"), "--tls-key", str(tmp_path / "key"))
+
+
+def test_tls(tmp_path: Path, tls: tuple[str, ...]) -> None:
+    with served(tmp_path, *tls) as (address, _):
         data = os.urandom(3 << 20)
         trusting = Registry(address, Sockets(authorities=[tmp_path / "cert"]))
         trusting.upload("a", sha(data), len(data), lambda: __import__("io").BytesIO(data))
         trusting.download("a", sha(data), len(data), tmp_path / "back")
         assert digest_of((tmp_path / "back").read_bytes()) == sha(data)
         assert trusting.base.startswith("https://")
+
+
+def test_who_says_nothing_or_half_of_it_keeps_nobody_waiting(tmp_path: Path, tls: tuple[str, ...]) -> None:
+    for words, half in (((), b"GET /v2/ HTTP/1.1\r\nHo"), (tls, b"\x16\x03\x01\x02")):
+        with served(tmp_path, *words) as (address, _), contextlib.ExitStack() as open_ones:
+            host, _, port = address.partition(":")
+            others = [open_ones.enter_context(socket.create_connection((host, int(port)))) for _ in range(100)]
+            registry = Registry(address, Sockets(authorities=[tmp_path / "cert"] if words else []))
+            began = time.monotonic()
+            assert registry.has_blob("a", sha(b"")) is None
+            for each in others:
+                each.send(half)
+            assert registry.has_blob("b", sha(b"")) is None
+            assert time.monotonic() - began < 25  # two rounds of two seconds, on a busy machine; it was thirty each
+            if words:
+                others.append(open_ones.enter_context(socket.create_connection((host, int(port)))))
+                others[-1].send(b"GET / HTTP/1.1\r\n\r\n")
+                assert others[-1].recv(1000).endswith(b"HTTP request to an HTTPS server.\n")
+
+
+def test_slow_readers_keep_nobody_waiting(storage: Storage) -> None:
+    app = RegistryApp(storage)
+    digest = Client(app).blob("a", bytes(40 << 20))  # more than the kernel's buffers take
+    with Running(app, Listening(port=0, threads=4)) as server, contextlib.ExitStack() as open_ones:
+        for _ in range(20):
+            slow = open_ones.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            slow.send(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        time.sleep(0.5)
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=20) as reply:
+            assert reply.status == 200
 
 
 def test_the_variables_of_cncf_distribution(tmp_path: Path) -> None:

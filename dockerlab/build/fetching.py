@@ -111,16 +111,7 @@ def _stream(url: str, place: Path) -> str:
                     file.write(block)
             return str(answer.headers.get("Last-Modified", ""))
     except urllib3.exceptions.HTTPError as error:
-        raise BuildFailed(f"ADD failed: Get {_without_user(url)}: {_why(error)}", hint="is this machine on a network that reaches it?") from error
-
-
-def _why(error: BaseException) -> str:
-    """Gives a failure in the words of the system, or of the protocol, without the names of a library's objects."""
-    inner = error
-    while isinstance(below := getattr(inner, "reason", None) or inner.__cause__ or inner.__context__, BaseException):
-        inner = below
-    said = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
-    return re.sub(r"\bb'([^']*)'", r"\1", re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", said))
+        raise BuildFailed(f"ADD failed: Get {_without_user(url)}: {dialling.why(error)}", hint="is this machine on a network that reaches it?") from error
 
 
 def _pool(url: str) -> PoolManager:
@@ -140,6 +131,7 @@ def checkout(word: str, folder: Path, *, keep_git: bool = False, checksum: str =
     """
     try:
         from dulwich import porcelain
+        from dulwich.client import HTTPUnauthorized
         from dulwich.errors import GitProtocolError, NotGitRepository
     except ImportError:
         raise NotSupportedHere("a Git repository as a source needs dulwich", reason="dulwich", hint="pip install 'dockerlab[git]'") from None
@@ -156,8 +148,10 @@ def checkout(word: str, folder: Path, *, keep_git: bool = False, checksum: str =
                 porcelain.reset(cloned, "hard", wanted.ref)
             head = cloned.head().decode()
             cloned.close()
+    except HTTPUnauthorized as error:  # which some hosts also answer where there is no such repository
+        raise BuildFailed(f"unable to clone {shown}: there is none, or it is private", hint="clone it yourself, and build from the folder") from error
     except (GitProtocolError, NotGitRepository, KeyError, OSError, ValueError) as error:
-        said = _why(error).replace(wanted.url, shown)
+        said = dialling.why(error).replace(wanted.url, shown)
         raise BuildFailed(f"unable to clone {shown}{'#' + wanted.ref if wanted.ref else ''}: {said}", hint="look at its address: git ls-remote URL") from error
     if checksum and not head.startswith(checksum):
         raise BuildFailed(f"expected checksum to match {checksum}, got {head}", hint="the branch has moved: look at it before you change the checksum")

@@ -114,6 +114,8 @@ def login(call: Call) -> Outcome:
         password = call.surface.stdin().decode(errors="replace").rstrip("\r\n")
     elif password:
         call.surface.err("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n")
+    if not user and not password and _known(call, host):
+        return Outcome()
     user = user or call.surface.asked("Username: ", secret=False)
     password = password or call.surface.asked("Password: ", secret=True)
     if not user or not password:
@@ -135,6 +137,21 @@ def login(call: Call) -> Outcome:
         )
     call.out("Login Succeeded")
     return Outcome()
+
+
+def _known(call: Call, host: str) -> bool:
+    """Logs in as who is logged in already; False where nobody is, or is no longer."""
+    kept = call.engine.distribution.keychain.get(host)
+    if kept is None:
+        return False
+    call.out("Authenticating with existing credentials...")
+    try:
+        call.engine.distribution.login(host, kept)
+    except RegistryError as error:
+        call.surface.err("Stored credentials invalid or expired\n" if error.status == 401 else f"Login did not succeed, error: {error.message}\n")
+        return False
+    call.out("Login Succeeded")
+    return True
 
 
 def logout(call: Call) -> Outcome:

@@ -42,7 +42,8 @@ def serve(call: Call) -> Outcome:
                 call.out(f"give the registry {hub.key.certificate} as its rootcertbundle, and this header for its notifications: Authorization: Bearer {hub.events_secret}")
             # Workers of this machine need no certificate and no proxy.
             inner = port if scheme == "http" else stack.enter_context(serving.Running(hub, serving.Listening(port=0, threads=8))).port
-            hub.open(f"http://{'127.0.0.1' if scheme == 'https' or host == '0.0.0.0' else host}:{inner}")
+            near = "127.0.0.1" if scheme == "https" or host == "0.0.0.0" else "[::1]" if host == "::" else shown(host)
+            hub.open(f"http://{near}:{inner}")
 
         try:
             serving.serve(hub, listening, ready)

@@ -214,6 +214,8 @@ class Hub:
                 result = self._routes.answer(request)
         except RegistryError as error:
             result = Answer(error.status or 400, [("Content-Type", "application/json")], encode_error(error))
+            if isinstance(error.detail, dict) and "seconds" in error.detail:
+                result.headers.append(("Retry-After", str(error.detail["seconds"])))
         except NotFound as error:
             result = Answer(404, [("Content-Type", "text/plain; charset=utf-8")], f"{error.message}\n".encode())
         except DockerlabError as error:

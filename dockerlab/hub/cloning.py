@@ -13,7 +13,7 @@ import sys
 from typing import Any
 from urllib.parse import urlsplit
 
-from dockerlab.linux.dialling import guarded
+from dockerlab.linux.dialling import guarded, why
 
 __all__ = ["main"]
 
@@ -27,7 +27,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (told["disk"], told["disk"]))
     import urllib3
     from dulwich import porcelain
-    from dulwich.client import HttpGitClient
+    from dulwich.client import HttpGitClient, HTTPUnauthorized
     from dulwich.errors import GitProtocolError, NotGitRepository
 
     parts = urlsplit(told["url"])
@@ -36,8 +36,8 @@ def main() -> None:
         client = HttpGitClient(f"{parts.scheme}://{parts.netloc}/", pool_manager=guarded(private=told["private"]), quiet=True, **login)
         with contextlib.closing(client.clone(parts.path, told["target"], mkdir=True, checkout=False)) as repo:
             porcelain.reset(repo, "hard", _commit(repo, told["commit"]))
-    except (GitProtocolError, NotGitRepository, KeyError, OSError, ValueError, MemoryError, urllib3.exceptions.HTTPError) as error:
-        sys.stdout.write(str(error).rpartition(": ")[2].strip("'") or type(error).__name__)
+    except (HTTPUnauthorized, GitProtocolError, NotGitRepository, KeyError, OSError, ValueError, MemoryError, urllib3.exceptions.HTTPError) as error:
+        sys.stdout.write("there is none, or it is private" if isinstance(error, HTTPUnauthorized) else why(error).strip("'"))
         sys.stdout.flush()
         os._exit(1)
 

@@ -78,11 +78,7 @@ class Doors:
 
     def token(self, request: Request) -> Answer:
         """Grants a registry's token: to anybody what is public."""
-        try:
-            identity = self._who(request)
-        except RegistryError as error:
-            seconds = error.detail["seconds"] if isinstance(error.detail, dict) else 60
-            return Answer.json({"errors": [{"code": error.code, "message": error.message}]}, ("Retry-After", str(seconds)), status=429)
+        identity = self._who(request)
         if identity is None:
             return Answer.json({"errors": [{"code": "UNAUTHORIZED", "message": "incorrect username or password"}]}, _BASIC, status=401)
         granted = answer(self._hub.key, identity, self._hub.repositories.rights, issuer=ISSUER, service=SERVICE, asked=request.query.get("scope", []))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import ipaddress
+import re
 import socket
 import threading
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import urllib3
 
-__all__ = ["guarded", "is_public", "restrict", "restricted"]
+__all__ = ["guarded", "is_public", "restrict", "restricted", "why"]
 
 # IANA's special-purpose registries (RFC 6890 and after), written out: what Python's `is_global` means changes with its release.
 _NOT_PUBLIC_4 = [
@@ -54,6 +55,15 @@ def restrict(exceptions: Iterable[str]) -> None:
 def restricted() -> bool:
     """Tells whether `restrict` was called: whoever connects has to ask for a `guarded` pool then, and takes no proxy, which would connect for it."""
     return _exceptions is not None
+
+
+def why(error: BaseException) -> str:
+    """Gives a failure in the words of the system, or of the protocol, without the names of a library's objects."""
+    inner = error
+    while isinstance(below := getattr(inner, "reason", None) or inner.__cause__ or inner.__context__, BaseException):
+        inner = below
+    said = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
+    return re.sub(r"\bb'([^']*)'", r"\1", re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", said))
 
 
 @functools.cache

@@ -105,15 +105,15 @@ class Tokens:
         if login and login.token:
             form = {"grant_type": "refresh_token", "service": service, "client_id": "dockerlab", "scope": " ".join(scopes), "refresh_token": login.token}
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            status, _, body = self._ask("POST", realm, headers, urlencode(form).encode())
+            status, told, body = self._ask("POST", realm, headers, urlencode(form).encode())
         else:
             words = [("service", service)] * bool(service) + [("scope", each) for each in scopes]
             if login:
                 words.insert(0, ("account", login.username))
             joined = f"{realm}{'&' if '?' in realm else '?'}{urlencode(words, quote_via=quote)}"
-            status, _, body = self._ask("GET", joined, {"Authorization": f"Basic {basic(login)}"} if login else {}, None)
+            status, told, body = self._ask("GET", joined, {"Authorization": f"Basic {basic(login)}"} if login else {}, None)
         if status != 200:
-            raise _not_granted(status, body)
+            raise _not_granted(status, told, body)
         try:
             granted = msgspec.json.decode(body, type=_Granted, strict=False)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -123,11 +123,14 @@ class Tokens:
         return granted
 
 
-def _not_granted(status: int, body: bytes) -> RegistryError:
+def _not_granted(status: int, headers: Mapping[str, str], body: bytes) -> RegistryError:
     from dockerlab.registry.protocol import decode_errors
+    from dockerlab.registry.replies import too_many
 
+    said = next((message for _, message in decode_errors(body)), "")
+    if status == 429:
+        return too_many(headers, said)
     if status in (401, 403):
-        said = next((message for _, message in decode_errors(body)), "")
         return RegistryError(f"unauthorized: {said or 'incorrect username or password'}", code="UNAUTHORIZED", status=status, detail="token", hint="docker login, with the registry's name")
     return RegistryError(f"the server that grants tokens answered with status {status}", code="UNAUTHORIZED", status=status)
 

@@ -191,7 +191,7 @@ class Registry:
         told = decode_errors(beginning(reply, 1 << 16))
         code, message = told[0] if told else ("", "")
         if reply.status == 429:
-            return too_many(reply, message)
+            return too_many(reply.headers, message)
         told_scope = any(each.parameters.get("error") == "insufficient_scope" for each in challenges(reply.headers.get("WWW-Authenticate", "")))
         if reply.status == 401 and told_scope:  # RFC 6750, section 3.1: who one is is known, and does not suffice
             code, message = "DENIED", "requested access to the resource is denied"

@@ -96,12 +96,13 @@ def decoded(raw: bytes, kind: type[T]) -> T:
         raise RegistryError(f"the registry's answer cannot be read: {error}") from error
 
 
-def too_many(reply: Reply, message: str) -> RegistryError:
-    wait = reply.headers.get("Retry-After", "")
+def too_many(headers: Mapping[str, str], message: str) -> RegistryError:
+    """Gives a refusal of status 429, with when to come back."""
+    wait = headers.get("Retry-After", "")
     when = f"come back in {wait[:12]} seconds" if wait.isdecimal() else f"come back at {visible(wait)[:40]}" if wait else "come back later"
-    limit = reply.headers.get("RateLimit-Limit", "").partition(";")[0]
-    allowed = f" (allowed are {limit} pulls in a window)" if re.fullmatch("[0-9]{1,9}", limit) else ""
-    return RegistryError(f"toomanyrequests: {message or 'too many requests'}{allowed}", code="TOOMANYREQUESTS", status=429, hint=f"{when}, log in for a higher limit, or set a mirror")
+    limit = headers.get("RateLimit-Limit", "").partition(";")[0]
+    allowed, more = (f" (allowed are {limit} pulls in a window)", ", log in for a higher limit, or set a mirror") if re.fullmatch("[0-9]{1,9}", limit) else ("", "")
+    return RegistryError(f"toomanyrequests: {message or 'too many requests'}{allowed}", code="TOOMANYREQUESTS", status=429, hint=f"{when}{more}")
 
 
 def hidden(url: str) -> str:

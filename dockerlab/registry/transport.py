@@ -212,7 +212,7 @@ def _reason(error: BaseException) -> str:
         return "i/o timeout"
     if "resolve" in text or "Name or service" in text:
         return "lookup: no such host"
-    return text.rpartition("): ")[2] or text
+    return dialling.why(error)
 
 
 class _Called:

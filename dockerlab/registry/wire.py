@@ -214,15 +214,17 @@ class Deadlines:
 
     def __init__(self, seconds: float, many: int, tend: Callable[[], object]) -> None:
         self._seconds, self._many, self._tend, self._waiting, self._lock = seconds, many, tend, dict[int, tuple[float, socket.socket]](), threading.Lock()
-        self._ended = threading.Event()
+        self._ended, self._thread = threading.Event(), threading.Thread(target=self._watch, name="deadlines", daemon=True)
 
     def start(self) -> None:
         """Begins to watch, in a thread of its own."""
-        threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> None:
-        """Watches no longer."""
+        """Watches no longer; what `tend` was at is done."""
         self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     @contextlib.contextmanager
     def watched(self, connection: socket.socket) -> Any:

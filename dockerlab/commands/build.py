@@ -52,7 +52,7 @@ def from_text(call: Call, text: str, context: Path | Context, *, name: str = "Do
     words = [word.partition("=") for word in call.flag("build-arg")]
     given = {key: value if equals else call.variables[key] for key, equals, value in words if equals or key in call.variables}
     with ExitStack() as stack:
-        around = Around(_run(call), _secrets(call), contexts.named(call, stack), "none" if call.flag("force-rm") else "failed" if call.flag("rm") else "all")
+        around = Around(_run(call), _secrets(call), contexts.named(call, stack), "none" if call.flag("force-rm") else "failed" if call.flag("rm") else "all", frozenset(call.flag("allow")))
         common: dict[str, Any] = {
             "name": name, "build_args": given, "no_cache": call.flag("no-cache"), "target": call.flag("target"), "origin": origin, "tags": tuple(call.flag("tag")), "around": around,
         }  # fmt: skip

@@ -9,7 +9,7 @@ from dockerlab.errors import InvalidArgument
 from dockerlab.linux.limits import NAMES
 from dockerlab.oci.reference import Reference
 
-__all__ = ["address", "build_context", "condition", "domain", "extra_host", "image_name", "label", "restart", "stream", "sysctl", "ulimit", "variable"]
+__all__ = ["address", "build_context", "condition", "domain", "entitlement", "extra_host", "image_name", "label", "restart", "stream", "sysctl", "ulimit", "variable"]
 
 
 _SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced")
@@ -62,6 +62,15 @@ def ulimit(text: str) -> tuple[str, int, int]:
     if hard != -1 and (soft == -1 or soft > hard):
         raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
     return name, soft, hard
+
+
+def entitlement(text: str) -> str:
+    """`--allow`: what a Dockerfile may ask for."""
+    if text not in ("network.host", "security.insecure"):
+        raise ValueError(f'unknown entitlement "{text}"')
+    if text == "security.insecure":
+        raise ValueError("RUN --security=insecure is not executed by dockerlab")
+    return text
 
 
 def extra_host(text: str) -> tuple[str, str]:

@@ -123,6 +123,7 @@ COMMANDS: tuple[Command, ...] = (
         "build", "docker build [OPTIONS] PATH | URL | -", "Build an image from a Dockerfile",
         (
             Flag("add-host", "list", help="Add a custom host-to-IP mapping (host:ip)", check=checks.extra_host),
+            Flag("allow", "list", help='Allow extra privileged entitlement (e.g., "network.host")', check=checks.entitlement),
             Flag("build-arg", "list", help="Set build-time variables", check=checks.variable),
             Flag("build-context", "list", help="Additional build contexts (e.g., name=path)", check=checks.build_context),
             Flag("check", "bool", help="Say what the Dockerfile could do better, without building"),
@@ -151,7 +152,7 @@ COMMANDS: tuple[Command, ...] = (
             Flag("what-if", "string", help="As --explain, with a file of the context, or Dockerfile:LINE, taken for changed", meta="FILE"),
         ),
         1, 1, aliases=("docker image build", "docker build", "docker builder build"),
-        refused=_refused("D allow annotation attest builder cache-from cache-to call cgroup-parent compress disable-content-trust isolation load o output policy provenance pull push sbom "
+        refused=_refused("D annotation attest builder cache-from cache-to call cgroup-parent compress disable-content-trust isolation load o output policy provenance pull push sbom "
                          "security-opt squash ssh"),
     ),
     Command("run", "docker run [OPTIONS] IMAGE [COMMAND] [ARG...]", "Create and run a new container from an image",

@@ -6,7 +6,7 @@ import contextlib
 import os
 import posixpath
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -46,13 +46,18 @@ _LOCK_DIGITS = 3
 @dataclass(frozen=True, slots=True)
 class Around:
     """What a build is given beside Dockerfile and context: options of every container that runs a step, secrets by their ids, contexts with names of their own
-    (folders, or `docker-image://NAME`), and which containers are kept to look into: "failed" ones, "all" or "none".
+    (folders, or `docker-image://NAME`), which containers are kept to look into ("failed" ones, "all" or "none"), and what a Dockerfile may ask for beyond its container ("network.host").
     """
 
     run: RunOptions = field(default_factory=RunOptions)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     contexts: Mapping[str, str | Path] = field(default_factory=dict)
     keep: str = "failed"
+    allow: Collection[str] = ()
+
+    def lets_out(self, default: str) -> bool:
+        """Tells whether steps may be in the host's network, as all are where that is the build's own, or the engine's `default`."""
+        return "network.host" in self.allow or "host" in ({word.name for word in self.run.networks} or {default})
 
 
 class Executor:
@@ -162,6 +167,8 @@ class Executor:
     def _run(self, parent: Image | None, step: Step, watched: Watched) -> tuple[Path, dict[str, Any]] | None:
         if parent is None:
             raise BuildFailed("RUN needs a file system: FROM scratch has no program to run", hint="COPY a program in first, or start FROM busybox")
+        if step.network == "host" and not self._around.lets_out(self._engine.settings.network):
+            raise BuildFailed("network.host is not allowed", hint="who builds lets a Dockerfile into the host's network: docker build --allow network.host")
         env = dict(word.partition("=")[::2] for word in step.env)
         with buildmounts.laid(self._engine, step.mounts) as mounts:
             options = replace(self._around.run, entrypoint=step.command[0], env=env, mount=mounts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -94,7 +95,8 @@ class Forms:
     def token(self, visit: Visit) -> Answer:
         """Makes a token; it is shown this once."""
         days = visit.field("days")
-        text = self._hub.passes.issue(visit.identity, visit.field("label"), visit.field("scope"), days=int(days) if days.isascii() and days.isdecimal() and len(days) < 5 else 0, address=visit.address)
+        until = int(days) if re.fullmatch("[1-9][0-9]{0,3}", days) else -1 if days else 0
+        text = self._hub.passes.issue(visit.identity, visit.field("label"), visit.field("scope"), days=until, address=visit.address)
         return self._pages.me(visit, token=text)
 
     def revoke(self, visit: Visit, ident: str) -> Answer:

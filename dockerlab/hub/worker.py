@@ -35,6 +35,7 @@ _README = 64 << 10  # bytes
 _FLUSH = 0.3  # seconds
 _LOOK = 2.0  # seconds between two looks at the disk
 _TOO_LARGE = "the build takes too much of the disk"
+_MOUNTED = re.compile(r"^([0-9a-f]{12}: Mounted from ).*")
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64}) size: \d+$")
 
 
@@ -221,7 +222,7 @@ def _run(words: list[str], variables: dict[str, str], told: _Told, until: float,
         for raw in process.stdout:
             line = raw.decode(errors="replace").rstrip("\r\n")
             lines = [*lines[-200:], line]
-            told.line(line)
+            told.line(_MOUNTED.sub(r"\1another repository", line))  # whose name is perhaps nobody's business
         code = process.wait()
     if trouble:
         raise BuildFailed(trouble[0])

@@ -22,7 +22,7 @@ from dockerlab.oci.reference import DEFAULT_REGISTRY
 from dockerlab.oci.visible import visible
 from dockerlab.registry.authentication import Tokens, basic, challenges, scope
 from dockerlab.registry.keychain import Login
-from dockerlab.registry.protocol import DIGEST, MANIFESTS, MAX_MANIFEST, NAME, TAG, decode_errors
+from dockerlab.registry.protocol import DIGEST, INDEXES, MANIFESTS, MAX_MANIFEST, NAME, TAG, decode_errors, media_type
 from dockerlab.registry.replies import Counted, Page, beginning, decoded, hidden, is_local, joined, limited, place_of, redacted, same_host, told_header, too_many
 from dockerlab.registry.transport import Reply, Transport, unreachable
 
@@ -30,6 +30,7 @@ __all__ = ["Fetched", "Registry", "Wish", "about"]
 
 _BLOCK = 1 << 20
 _SMALL = 1 << 20  # a blob up to here goes in one PUT
+_PIECE = 8 << 20  # of a larger one, once it was cut
 _TRIES, _REDIRECTS = 5, 5
 _GREETING = 2.0  # seconds
 _NEAR = 0.01  # seconds
@@ -236,6 +237,8 @@ class Registry:
         if wanted and wanted != digest:
             why, hint = f"the manifest is not what its digest says: {visible(wanted)[:80]}", "try again; if it stays so, the registry is damaged"
             raise CorruptContent(why, expected=visible(wanted)[:160], actual=digest, hint=hint)
+        if kind in MANIFESTS and (media_type(raw) in INDEXES) != (kind in INDEXES):
+            raise CorruptContent(f"{digest[:19]} is called {kind}, and is something else", hint="an image and an index in one: whoever made it wants two readers to see two things")
         return Fetched(raw, kind, Digest(digest))
 
     def put_manifest(self, name: str, reference: str, raw: bytes, media_type: str) -> str:
@@ -269,29 +272,35 @@ class Registry:
             return place_of(self.base, reply)
 
     def upload(self, name: str, digest: str, size: int, opened: Callable[[], BinaryIO], *, place: str = "", progress: Callable[[int], object] | None = None) -> None:
-        """Uploads a blob, in one PUT where it is small, else by PATCH; after a cut it goes on where the registry says it stands. end-5, end-6, end-13."""
+        """Uploads a blob, in one PUT where it is small, else by PATCH; end-5, end-6, end-13.
+
+        After a cut it goes on where the registry says it stands, in pieces that are less to lose, and begins anew where the registry knows no more of it.
+        """
         place = place or self.begin(name)
         wish = Wish(name, ("pull", "push"))
         if size <= _SMALL:
             self._finished(wish, place, digest, opened, size, progress)
             return
-        have = 0
-        for attempt in range(_TRIES):
+        have = best = attempt = 0
+        piece = size
+        while have < size:
             try:
-                place = self._patched(wish, place, opened, have, size, progress)
-                break
+                place = self._patched(wish, place, opened, have, min(have + piece, size), progress)
+                have += min(piece, size - have)
             except RegistryError as error:
-                if error.status not in (0, 416, 500, 502, 503, 504) or attempt == _TRIES - 1:
+                lost = error.code in ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID")
+                if (error.status not in (0, 416, 500, 502, 503, 504) and not (lost and attempt)) or attempt == _TRIES - 1:
                     raise
                 self._wait(attempt)
-                place, have = self._standing(wish, place)
+                attempt, piece = attempt + 1, _PIECE
+                place, have = (self.begin(name), 0) if lost else self._standing(wish, place)
+                if have > best:  # as long as something gets through, it is worth going on
+                    attempt, best = 1, have
         self._finished(wish, place, digest, None, 0, None)
 
-    def _patched(self, wish: Wish, place: str, opened: Callable[[], BinaryIO], have: int, size: int, progress: Callable[[int], object] | None) -> str:
-        if have == size:
-            return place
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size - have), "Content-Range": f"{have}-{size - 1}"}
-        with self.call("PATCH", place, wish, headers=headers, body=lambda: _read(opened, have, progress)) as reply:
+    def _patched(self, wish: Wish, place: str, opened: Callable[[], BinaryIO], have: int, end: int, progress: Callable[[int], object] | None) -> str:
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(end - have), "Content-Range": f"{have}-{end - 1}"}
+        with self.call("PATCH", place, wish, headers=headers, body=lambda: _read(opened, have, progress, end)) as reply:
             if reply.status not in (202, 204):
                 raise self.refused(reply, "PATCH", place)
             return place_of(place, reply)
@@ -308,7 +317,7 @@ class Registry:
     def _finished(self, wish: Wish, place: str, digest: str, opened: Callable[[], BinaryIO] | None, size: int, progress: Callable[[int], object] | None) -> None:
         url = f"{place}{'&' if '?' in place else '?'}{urlencode({'digest': digest})}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        body: Callable[[], Any] = (lambda: _read(opened, 0, progress)) if opened and size else lambda: b""
+        body: Callable[[], Any] = (lambda: _read(opened, 0, progress, size)) if opened and size else lambda: b""
         with self.call("PUT", url, wish, headers=headers, body=body) as reply:
             if reply.status not in (201, 204):
                 raise self.refused(reply, "PUT", url)
@@ -408,11 +417,11 @@ class Registry:
         return Index.decode(fetched.raw).manifests if fetched and fetched.media_type == INDEX else ()
 
 
-def _read(opened: Callable[[], BinaryIO], start: int, progress: Callable[[int], object] | None) -> Iterator[bytes]:
+def _read(opened: Callable[[], BinaryIO], start: int, progress: Callable[[int], object] | None, end: int) -> Iterator[bytes]:
     with opened() as file:
         file.seek(start)
         done = start
-        while block := file.read(_BLOCK):
+        while block := file.read(min(_BLOCK, end - done)):
             done += len(block)
             if progress:
                 progress(done)

@@ -12,7 +12,7 @@ from dockerlab.errors import RegistryError
 from dockerlab.oci.manifest import INDEX, MANIFEST, SCHEMA_2, SCHEMA_2_LIST
 from dockerlab.oci.visible import visible
 
-__all__ = ["CODES", "DIGEST", "MANIFESTS", "MAX_MANIFEST", "NAME", "TAG", "Code", "decode_errors", "encode_error", "media_type", "refusal"]
+__all__ = ["CODES", "DIGEST", "INDEXES", "MANIFESTS", "MAX_MANIFEST", "NAME", "TAG", "Code", "decode_errors", "encode_error", "media_type", "refusal"]
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 NAME = rf"{_PART}(?:/{_PART})*"
@@ -20,7 +20,7 @@ TAG = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
 DIGEST = r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})"
 # "Pushing Manifests": at least 4 megabytes should be taken.
 MAX_MANIFEST = 4 << 20
-MANIFESTS = (MANIFEST, INDEX, SCHEMA_2, SCHEMA_2_LIST)
+MANIFESTS, INDEXES = (MANIFEST, INDEX, SCHEMA_2, SCHEMA_2_LIST), (INDEX, SCHEMA_2_LIST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +86,25 @@ def decode_errors(body: bytes) -> list[tuple[str, str]]:
 class _Kind(msgspec.Struct, rename="camel"):
     schema_version: Any = None
     media_type: Any = ""
-    manifests: Any = None
-    config: Any = None
-    layers: Any = None
+    manifests: Any = msgspec.UNSET
+    config: Any = msgspec.UNSET
+    layers: Any = msgspec.UNSET
 
 
 def media_type(raw: bytes) -> str:
-    """Gives the media type that a manifest says it has, or that its fields show; "" for what is none."""
+    """Gives the media type that a manifest says it has, or that its fields show; "" for what is none, or could be taken for an image as well as for an index (CVE-2021-41190)."""
     try:
         kind = msgspec.json.decode(raw, type=_Kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     if kind.schema_version != 2:
         return ""
-    if kind.media_type:
-        return kind.media_type if isinstance(kind.media_type, str) else ""
-    return INDEX if kind.manifests is not None else MANIFEST if kind.config is not None and kind.layers is not None else ""
+    index, image = kind.manifests is not msgspec.UNSET, kind.config is not msgspec.UNSET and kind.layers is not msgspec.UNSET
+    if index == image or (index and (kind.config, kind.layers) != (msgspec.UNSET, msgspec.UNSET)):
+        return ""
+    if not kind.media_type:
+        return INDEX if index else MANIFEST
+    said = kind.media_type if isinstance(kind.media_type, str) else ""
+    return "" if said in MANIFESTS and (said in INDEXES) != index else said
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dockerlab.errors import RegistryError
 from dockerlab.registry.protocol import refusal
 from dockerlab.registry.storage import Repository, holding
 from dockerlab.store.files import locked, publish
@@ -68,7 +69,7 @@ class Upload:
     def append(self, read: Read, *, start: int | None = None, length: int | None = None) -> int:
         """Adds what `read` gives, which stands at `start` and is `length` long where these are told; gives the new size.
 
-        Raises RANGE_INVALID where it does not follow on what is there, SIZE_INVALID where it is shorter or longer than told: then nothing was added.
+        Raises RANGE_INVALID where it does not follow on what is there, and SIZE_INVALID, or what `read` raises, where it is cut short: what came stays, and may be gone on from.
         """
         with self._alone():
             before = self.size
@@ -82,15 +83,16 @@ class Upload:
             try:
                 with holding(), open(self.data, "r+b", buffering=0) as file:
                     file.seek(before)
-                    added = _poured(read, file, state, length, storage.coming if length is None else lambda _: None)
+                    added, cut = _poured(read, file, state, length, storage.coming if length is None else lambda _: None)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.truncate(self.data, before)
                 raise
-            if length is not None and added != length:
-                os.truncate(self.data, before)
-                raise refusal("SIZE_INVALID", {"expected": length, "received": added})
             _hashes.keep(self.data, self.algorithm, before + added, state)
+            if cut:
+                raise cut
+            if length is not None and added != length:
+                raise refusal("SIZE_INVALID", {"expected": length, "received": added})
             return before + added
 
     def _hashed(self, size: int) -> Any:
@@ -141,10 +143,14 @@ class Upload:
             raise refusal("BLOB_UPLOAD_UNKNOWN") from None
 
 
-def _poured(read: Read, file: Any, state: Any, length: int | None, coming: Callable[[int], object]) -> int:
+def _poured(read: Read, file: Any, state: Any, length: int | None, coming: Callable[[int], object]) -> tuple[int, Exception | None]:
+    """Writes what `read` gives; gives how much that was, and what `read` has failed with."""
     added = 0
     while length is None or added < length:
-        block = read(_BLOCK if length is None else min(_BLOCK, length - added))
+        try:
+            block = read(_BLOCK if length is None else min(_BLOCK, length - added))
+        except (OSError, RegistryError) as error:
+            return added, error
         if not block:
             break
         coming(len(block))
@@ -153,7 +159,7 @@ def _poured(read: Read, file: Any, state: Any, length: int | None, coming: Calla
         while view:
             view = view[file.write(view) :]
         added += len(block)
-    return added
+    return added, None
 
 
 class Uploads:

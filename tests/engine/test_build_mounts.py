@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from dockerlab.engine import Engine
+from dockerlab.engine.containers import RunOptions
 from dockerlab.engine.executing import Around
+from dockerlab.engine.options import NetworkWord
 from dockerlab.errors import BuildFailed
 from dockerlab.events import CacheHit
 from tests.conftest import strongest
@@ -95,6 +97,14 @@ def test_networks_of_a_step(make_engine: Callable[[str], Engine], folder: Path) 
         pytest.skip("this host gives no network namespace, or no /sys to see it in")
     text = "FROM busybox\nRUN --network=none ls /sys/class/net > /read\n"
     assert output(engine, build(engine, text, folder)[0], "cat", "/read") == "lo\n"
+
+
+def test_the_hosts_network_is_the_builders_to_give(make_engine: Callable[[str], Engine], folder: Path) -> None:
+    engine, text = make_engine(strongest()), "FROM busybox\nRUN --network=host echo here > /read\n"
+    with pytest.raises(BuildFailed, match=r"network\.host is not allowed"):
+        build(engine, text, folder, around=Around(run=RunOptions(networks=(NetworkWord("none"),))))
+    for around in (Around(allow=["network.host"]), Around(run=RunOptions(networks=(NetworkWord("host"),)))):
+        assert output(engine, build(engine, text, folder, no_cache=True, around=around)[0], "cat", "/read") == "here\n"
 
 
 def test_caches_are_pruned_by_age_and_size(make_engine: Callable[[str], Engine], folder: Path) -> None:

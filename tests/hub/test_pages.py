@@ -43,6 +43,12 @@ def olga(town: Hub) -> Person:
     return Person(town, "olga").enter()
 
 
+@pytest.mark.parametrize("days", ["0", "-5", "abc", "99999", "٣"])
+def test_a_token_that_ends_never_was_asked_for(town: Hub, olga: Person, days: str) -> None:
+    olga.submits("/settings/tokens", {"label": "odd", "scope": "repo:read", "days": days})
+    assert "odd" not in {each.label for each in town.passes.tokens(who(town, "olga"))}
+
+
 @pytest.mark.parametrize("evil", EVIL)
 @SQLITE
 def test_what_people_write_is_text(town: Hub, olga: Person, evil: str) -> None:

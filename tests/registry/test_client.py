@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,6 +146,62 @@ def wild() -> Iterator[Callable[[Callable[[Wild], None]], tuple[str, list[tuple[
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def through(port: int, most: int) -> Iterator[int]:
+    """Serves what another port serves, over connections that are cut after so many bytes; gives the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def carry(source: socket.socket, target: socket.socket, left: int) -> None:
+        with contextlib.suppress(OSError):
+            while left > 0 and (data := source.recv(min(1 << 16, left))):
+                target.sendall(data)
+                left -= len(data)
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", port))
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=carry, args=(*ends, most), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield int(listener.getsockname()[1])
+    listener.close()
+
+
+def test_an_upload_that_is_cut_again_and_again_goes_on(storage: Storage) -> None:
+    data = os.urandom(30 << 20)
+    with Running(RegistryApp(storage), Listening(port=0)) as server, contextlib.contextmanager(through)(server.port, 9 << 20) as port:
+        Registry(f"localhost:{port}", Sockets(), pause=0.01).upload("a", sha(data), len(data), lambda: io.BytesIO(data))
+    assert storage.blob(sha(data)).read_bytes() == data
+
+
+def test_an_upload_that_the_registry_has_forgotten_begins_anew(wild) -> None:  # type: ignore[no-untyped-def]
+    got: list[int] = []
+
+    def act(self: Wild) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        if self.command == "POST":
+            self.reply(202, Location=f"/v2/a/blobs/uploads/{len(got)}")
+        elif self.command == "PATCH" and not got:
+            got.append(0)
+            self.close_connection = True
+        elif self.command == "PATCH" and self.path.endswith("/0"):
+            self.reply(400, b'{"errors":[{"code":"BLOB_UPLOAD_INVALID","message":"blob upload invalid"}]}')
+        elif self.command == "PATCH":
+            got.append(length)
+            self.reply(202, Location=self.path)
+        else:
+            self.reply(201 if self.command == "PUT" else 204, Location=self.path, Range="0-1048575")
+
+    host, _ = wild(act)
+    Registry(host, Sockets(), pause=0).upload("a", sha(LARGE), len(LARGE), lambda: io.BytesIO(LARGE))
+    assert sum(got) == len(LARGE)
 
 
 def test_a_download_that_is_cut_goes_on(wild, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

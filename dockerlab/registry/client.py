@@ -31,6 +31,7 @@ __all__ = ["Fetched", "Registry", "Wish", "about"]
 _BLOCK = 1 << 20
 _SMALL = 1 << 20  # a blob up to here goes in one PUT
 _PIECE = 8 << 20  # of a larger one, once it was cut
+_LOST = ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID")
 _TRIES, _REDIRECTS = 5, 5
 _GREETING = 2.0  # seconds
 _NEAR = 0.01  # seconds
@@ -288,12 +289,13 @@ class Registry:
                 place = self._patched(wish, place, opened, have, min(have + piece, size), progress)
                 have += min(piece, size - have)
             except RegistryError as error:
-                lost = error.code in ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID")
+                lost = error.code in _LOST
                 if (error.status not in (0, 416, 500, 502, 503, 504) and not (lost and attempt)) or attempt == _TRIES - 1:
                     raise
                 self._wait(attempt)
                 attempt, piece = attempt + 1, _PIECE
-                place, have = (self.begin(name), 0) if lost else self._standing(wish, place)
+                place, have = ("", 0) if lost else self._standing(wish, place)
+                place = place or self.begin(name)
                 if have > best:  # as long as something gets through, it is worth going on
                     attempt, best = 1, have
         self._finished(wish, place, digest, None, 0, None)
@@ -306,9 +308,13 @@ class Registry:
             return place_of(place, reply)
 
     def _standing(self, wish: Wish, place: str) -> tuple[str, int]:
+        """Gives where an upload goes on, "" where the registry knows no more of it, and how much of it has come."""
         with self.call("GET", place, wish) as reply:
             if reply.status not in (202, 204):
-                raise self.refused(reply, "GET", place)
+                error = self.refused(reply, "GET", place)
+                if error.code in _LOST:
+                    return "", 0
+                raise error
             found = re.fullmatch(r"(?:bytes=)?0-(\d+)", reply.headers.get("Range", ""))
             last = int(found[1]) if found else 0
             # "0-0" is said for one byte and for none: the one is sent again, and its range tells which it was.

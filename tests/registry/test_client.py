@@ -181,7 +181,8 @@ def test_an_upload_that_is_cut_again_and_again_goes_on(storage: Storage) -> None
     assert storage.blob(sha(data)).read_bytes() == data
 
 
-def test_an_upload_that_the_registry_has_forgotten_begins_anew(wild) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("when", ["PATCH", "GET"])  # in both it is told that the upload is no more
+def test_an_upload_that_the_registry_has_forgotten_begins_anew(wild, when: str) -> None:  # type: ignore[no-untyped-def]
     got: list[int] = []
 
     def act(self: Wild) -> None:
@@ -191,7 +192,7 @@ def test_an_upload_that_the_registry_has_forgotten_begins_anew(wild) -> None:  #
         elif self.command == "PATCH" and not got:
             got.append(0)
             self.close_connection = True
-        elif self.command == "PATCH" and self.path.endswith("/0"):
+        elif self.command == when and self.path.endswith("/0"):
             self.reply(400, b'{"errors":[{"code":"BLOB_UPLOAD_INVALID","message":"blob upload invalid"}]}')
         elif self.command == "PATCH":
             got.append(length)

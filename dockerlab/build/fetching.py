@@ -16,7 +16,6 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from dockerlab.build.context import Context, Picked
 from dockerlab.errors import BuildFailed, NotSupportedHere
@@ -119,9 +118,8 @@ def _pool(url: str) -> PoolManager:
 
     if dialling.restricted():
         return dialling.guarded()
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme, "")
-    return urllib3.ProxyManager(proxy) if proxy and not proxy_bypass(parts.hostname or "") else urllib3.PoolManager()
+    proxy = dialling.proxy(url)
+    return dialling.through(proxy) if proxy else urllib3.PoolManager()
 
 
 def checkout(word: str, folder: Path, *, keep_git: bool = False, checksum: str = "") -> Path:

@@ -11,6 +11,7 @@ from dockerlab.commands.columns import human_size
 from dockerlab.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from dockerlab.registry.server import Access
     from dockerlab.registry.serving import Listening
 
 __all__ = ["gc", "listens", "serve", "shown"]
@@ -19,16 +20,31 @@ __all__ = ["gc", "listens", "serve", "shown"]
 def serve(call: Call) -> Outcome:
     """dockerlab registry serve."""
     from dockerlab.registry import serving
-    from dockerlab.registry.access import Htpasswd
+    from dockerlab.registry.notifying import Endpoint, Notifier
     from dockerlab.registry.server import RegistryApp
     from dockerlab.registry.storage import Storage
 
     listening = listens(call, processes=max(call.flag("processes"), 1))
     storage = Storage((call.folder / (call.args[0] if call.args else "registry")).absolute(), quota=call.flag("quota"))
-    access = Htpasswd(call.folder / call.flag("htpasswd")) if call.flag("htpasswd") else None
-    app = RegistryApp(storage, access=access, read_only=call.flag("read-only"), log=None if call.flag("quiet") else serving.access_log)
+    told = Notifier([Endpoint.checked(url) for url in call.flag("notify")]) if call.flag("notify") else None
+    app = RegistryApp(storage, access=_access(call), read_only=call.flag("read-only"), told=told, log=None if call.flag("quiet") else serving.access_log)
     serving.serve(app, listening, partial(_ready, call, storage.root, bool(listening.certificate)))
     return Outcome()
+
+
+def _access(call: Call) -> Access | None:
+    from dockerlab.registry.access import Htpasswd, TokenAccess, signers
+
+    words = {name: call.flag(f"token-{name}") for name in ("cert", "issuer", "realm", "service")}
+    if call.flag("htpasswd"):
+        if any(words.values()):
+            raise InvalidArgument("--htpasswd and tokens exclude each other")
+        return Htpasswd(call.folder / call.flag("htpasswd"))
+    if not any(words.values()):
+        return None
+    if missing := [name for name, word in words.items() if not word]:
+        raise InvalidArgument(f"--token-{missing[0]} is missing", hint="tokens need --token-realm URL, --token-service, --token-issuer and --token-cert FILE")
+    return TokenAccess(words["realm"], words["service"], words["issuer"], signers(call.folder / words["cert"]))
 
 
 def _ready(call: Call, root: Path, secure: bool, host: str, port: int) -> None:

@@ -5,8 +5,6 @@ The registry needs nothing but the hub's certificate: it may be ours in this pro
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
@@ -15,7 +13,7 @@ from typing import Any
 
 from dockerlab.hub.rights import Identity
 from dockerlab.hub.tables import now
-from dockerlab.registry.access import granted
+from dockerlab.registry.access import fingerprint, granted
 from dockerlab.registry.keychain import publish_secret
 from dockerlab.registry.protocol import NAME
 from dockerlab.store.files import locked, publish
@@ -47,7 +45,7 @@ class Key:
         public = private.public_key()
         self.private = ECKey.import_key(private)  # type: ignore[arg-type]
         self.public = ECKey.import_key(public)  # type: ignore[arg-type]
-        self.kid = _fingerprint(public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
+        self.kid = fingerprint(public)
 
 
 def _make(path: Path) -> None:
@@ -65,12 +63,6 @@ def _certificate(private: Any) -> bytes:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "dockerlab hub")])
     made = x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number(), now() - timedelta(days=1), now() + timedelta(days=3650))
     return made.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-def _fingerprint(public: bytes) -> str:
-    """Gives the key's id as CNCF distribution computes it (libtrust): 30 bytes of SHA-256 in base 32, in groups of four."""
-    text = base64.b32encode(hashlib.sha256(public).digest()[:30]).decode()
-    return ":".join(text[place : place + 4] for place in range(0, len(text), 4))
 
 
 def scopes(asked: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:

@@ -38,7 +38,7 @@ class Visit:
     @property
     def address(self) -> str:
         """From where."""
-        return str(self.request.environ.get("REMOTE_ADDR", ""))
+        return self.request.address
 
     @property
     def csrf(self) -> str:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import ipaddress
+import os
 import re
 import socket
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     import urllib3
 
-__all__ = ["guarded", "is_public", "restrict", "restricted", "why"]
+__all__ = ["guarded", "is_public", "proxy", "restrict", "restricted", "through", "why"]
 
 # IANA's special-purpose registries (RFC 6890 and after), written out: what Python's `is_global` means changes with its release.
 _NOT_PUBLIC_4 = [
@@ -62,8 +64,49 @@ def why(error: BaseException) -> str:
     inner = error
     while isinstance(below := getattr(inner, "reason", None) or inner.__cause__ or inner.__context__, BaseException):
         inner = below
+    if refused := re.search(r"Tunnel connection failed: \d+ (.+)", str(inner)):  # by a proxy
+        return refused[1]
     said = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
     return re.sub(r"\bb'([^']*)'", r"\1", re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", said))
+
+
+def proxy(url: str) -> str:
+    """Gives the proxy that the environment names for an address, "" for none: $HTTP_PROXY, $HTTPS_PROXY, and $NO_PROXY with names, addresses and networks, as Go reads them.
+
+    Raises ConnectionError for one that is not spoken.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("", "localhost", "127.0.0.1", "::1"):
+        return ""
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    if proxy_bypass(host) or _among(host, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
+        return ""
+    found = getproxies_environment().get(parts.scheme, "")
+    found = found if not found or "://" in found else f"http://{found}"
+    if found and urlsplit(found).scheme not in ("http", "https"):
+        raise ConnectionError(f"a proxy by {urlsplit(found).scheme} is not spoken here")
+    return found
+
+
+def _among(host: str, words: str) -> bool:
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        for word in words.split(","):
+            with contextlib.suppress(ValueError):
+                if address in ipaddress.ip_network(word.strip(), strict=False):
+                    return True
+    return False
+
+
+def through(proxy: str, **options: Any) -> urllib3.PoolManager:
+    """Gives a pool that reaches everything by way of a proxy; the name and password in its address are told to it alone (RFC 7617)."""
+    import urllib3
+
+    parts = urlsplit(proxy)
+    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else None
+    return urllib3.ProxyManager(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), proxy_headers=urllib3.make_headers(proxy_basic_auth=login), **options)
 
 
 @functools.cache

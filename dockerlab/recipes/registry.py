@@ -21,28 +21,18 @@ from dockerlab.layers.index import Entry
 from dockerlab.layers.packing import Write
 from dockerlab.recipes import closure
 
-__all__ = ["CNCF", "CONFIG", "ENVIRONMENT", "OURS", "cncf_layers", "layers"]
+__all__ = ["CNCF", "ENVIRONMENT", "OURS", "cncf_layers", "layers"]
 
 OURS = ("docker.io/library/registry:2", "docker.io/library/registry:latest")
 CNCF = "docker.io/library/registry:debian"
 _LIB = f"usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
-_OWN = "opt/registry"
+_OWN, _CONFIG = "opt/registry", "etc/docker/registry/config.yml"
 ENVIRONMENT = ("PYTHONHOME=/usr", f"PYTHONPATH=/{_OWN}", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1")
-CONFIG = b"""version: 0.1
-log: {level: info}
-storage:
-  filesystem: {rootdirectory: /var/lib/registry}
-  delete: {enabled: true}
-http:
-  addr: :5000
-health:
-  storagedriver: {enabled: true, interval: 10s, threshold: 3}
-"""
 _PEOPLE = {"etc/passwd": (b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", 0o644), "etc/group": (b"root:x:0:\nnogroup:x:65534:\n", 0o644)}
 # Says which files the server has loaded once it could answer; some it would only load with the first request.
 _LISTING = """
 import json, sys
-import dockerlab.registry.__main__, bcrypt, ssl, encodings.idna, encodings.latin_1, encodings.ascii, http.client, multiprocessing
+import dockerlab.registry.__main__, bcrypt, ssl, urllib3, encodings.idna, encodings.latin_1, encodings.ascii, http.client, multiprocessing
 print(json.dumps({name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}))
 """
 Files = dict[str, tuple[bytes, int]]
@@ -93,7 +83,12 @@ def _parts() -> tuple[Files, Files, Files]:
     for path in libraries - {program}:
         python[str(path).lstrip("/")] = (path.read_bytes(), 0o755)
     python["usr/bin/python3"] = (program.read_bytes(), 0o755)
-    return python | _PEOPLE, others, own
+    own[f"{_OWN}/dockerlab/registry/config.yml"] = (_config(), 0o644)
+    return python | _PEOPLE | {_CONFIG: (_config(), 0o644)}, others, own
+
+
+def _config() -> bytes:
+    return (Path(__file__).parents[1] / "registry" / "config.yml").read_bytes()
 
 
 def _inside(parts: list[str], path: Path) -> str:
@@ -118,6 +113,6 @@ def layers() -> tuple[Layer, ...]:
 
 def cncf_layers() -> tuple[Layer, ...]:
     """Gives the layer of Debian's docker-registry with its libraries and a configuration for /var/lib/registry."""
-    files: Mapping[str, tuple[bytes, int]] = {"etc/docker/registry/config.yml": (CONFIG, 0o644), **_PEOPLE}
+    files: Mapping[str, tuple[bytes, int]] = {_CONFIG: (_config(), 0o644), **_PEOPLE}
     names = ("/etc/ssl/certs/ca-certificates.crt",)
     return (lambda write: closure.make(write, ["docker-registry"], files, {}, names),)

@@ -19,7 +19,7 @@ from dockerlab.errors import InvalidArgument, RegistryError
 from dockerlab.registry.messages import Request
 from dockerlab.registry.protocol import refusal
 
-__all__ = ["LEEWAY", "Htpasswd", "TokenAccess", "credentials", "granted"]
+__all__ = ["LEEWAY", "Htpasswd", "TokenAccess", "credentials", "fingerprint", "granted", "signers"]
 
 _REMEMBERED = 300.0  # seconds that a password which was right is not hashed again
 _DECOY = b"$2b$%02d$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
@@ -155,6 +155,32 @@ class TokenAccess:
         except RegistryError:
             return ',error="invalid_token"'
         return ',error="insufficient_scope"'
+
+
+def fingerprint(public: Any) -> str:
+    """Gives a public key's id (of `cryptography`) as CNCF distribution computes it (libtrust): 30 bytes of SHA-256 in base 32, in groups of four."""
+    from cryptography.hazmat.primitives import serialization
+
+    raw = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    text = base64.b32encode(hashlib.sha256(raw).digest()[:30]).decode()
+    return ":".join(text[place : place + 4] for place in range(0, len(text), 4))
+
+
+def signers(path: Path) -> Mapping[str, Any]:
+    """Gives the keys of a file of certificates, for `TokenAccess`; raises InvalidArgument for one that cannot be read, or signs in another way than ES256."""
+    from cryptography import x509
+    from joserfc.jwk import ECKey
+
+    try:
+        keys = [each.public_key() for each in x509.load_pem_x509_certificates(path.read_bytes())]
+        found = {fingerprint(key): ECKey.import_key(key) for key in keys}  # type: ignore[arg-type]
+        if any(key.curve_name != "P-256" for key in found.values()):
+            raise ValueError("no ES256 key")
+    except OSError as error:
+        raise InvalidArgument(f"open {path}: {(error.strerror or '').lower()}", hint="it holds the certificate of who signs tokens, PEM") from error
+    except (ValueError, TypeError) as error:
+        raise InvalidArgument(f"{path} holds no certificates with keys for ES256", hint="openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256") from error
+    return found | ({"": next(iter(found.values()))} if len(found) == 1 else {})
 
 
 def _kid(text: str) -> str:

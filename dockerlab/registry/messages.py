@@ -46,6 +46,16 @@ class Request:
         return str(self.query.get(name, [""])[0])
 
     @property
+    def address(self) -> str:
+        """From where."""
+        return str(self.environ.get("REMOTE_ADDR", ""))
+
+    @property
+    def base(self) -> str:
+        """How who asks calls this server: scheme and host, the latter being their word."""
+        return f"{self.environ.get('wsgi.url_scheme', 'http')}://{self.header('Host')}"
+
+    @property
     def length(self) -> int | None:
         """The body's length, None where it comes in chunks; raises SIZE_INVALID."""
         text = self.header("Content-Length")

@@ -47,7 +47,7 @@ class Access(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What happened in a repository: action is push, pull, mount or delete."""
+    """What happened in a repository: action is push, pull, mount or delete. `address`, `agent`, `method` and `base` (scheme and host) tell of the request."""
 
     action: str
     repository: str
@@ -56,6 +56,10 @@ class Notice:
     tag: str = ""
     size: int = 0
     actor: str = ""
+    address: str = ""
+    agent: str = ""
+    method: str = ""
+    base: str = ""
 
 
 class RegistryApp:
@@ -156,7 +160,8 @@ class RegistryApp:
 
     def _tell(self, request: Request, action: str, repository: Repository, digest: str, **facts: Any) -> None:
         if self._told:
-            self._told(Notice(action, repository.name, digest, actor=request.actor, **facts))
+            agent = request.header("User-Agent")[:200]
+            self._told(Notice(action, repository.name, digest, actor=request.actor, address=request.address, agent=agent, method=request.method, base=request.base, **facts))
 
     # Finding out.
 

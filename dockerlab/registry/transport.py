@@ -126,7 +126,7 @@ class Sockets:
             if dialling.restricted():
                 self._pools[key] = dialling.guarded(**options)
                 return self._pools[key]
-            self._pools[key] = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+            self._pools[key] = dialling.through(proxy, **options) if proxy else urllib3.PoolManager(**options)
             if secure and not verify:
                 self._pools[key].pool_classes_by_scheme = {**self._pools[key].pool_classes_by_scheme, "https": _unverified()}
         return self._pools[key]
@@ -140,7 +140,7 @@ class Sockets:
         if body is not None and not isinstance(body, bytes):
             body = _file(body)
         try:
-            pool = self._pool(_proxy(url), url.startswith("https"), verify)
+            pool = self._pool(dialling.proxy(url), url.startswith("https"), verify)
             bound = urllib3.Timeout(connect=min(timeout or _CONNECT, _CONNECT), read=timeout or self._timeout)
             once = urllib3.Retry(0, read=False, redirect=False)
             reply = pool.request(method, url, headers=sent, body=body, preload_content=False, decode_content=False, redirect=False, timeout=bound, retries=once)
@@ -181,15 +181,6 @@ class _Blocks:
         if 0 <= size < len(block):
             block, self._left = block[:size], block[size:]
         return block
-
-
-def _proxy(url: str) -> str:
-    from urllib.request import getproxies_environment, proxy_bypass
-
-    parts = urlsplit(url)
-    if not parts.hostname or parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.hostname):
-        return ""
-    return getproxies_environment().get(parts.scheme, "")
 
 
 def _reason(error: BaseException) -> str:

@@ -5,22 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from joserfc.jwk import ECKey
 
+from dockerlab import registry
 from dockerlab.errors import InvalidArgument
 from dockerlab.oci.digest import digest_of
 from dockerlab.registry.__main__ import program
+from dockerlab.registry.access import granted
 from dockerlab.registry.client import Registry
-from dockerlab.registry.server import RegistryApp
+from dockerlab.registry.notifying import EVENTS, Endpoint, Notifier
+from dockerlab.registry.server import Notice, RegistryApp
 from dockerlab.registry.serving import Listening, Running, bound
 from dockerlab.registry.storage import Storage
 from dockerlab.registry.transport import Sockets
@@ -143,12 +151,83 @@ def test_slow_readers_keep_nobody_waiting(storage: Storage) -> None:
             assert reply.status == 200
 
 
+def test_tokens_and_notifications_by_the_command_line(tmp_path: Path, tls: tuple[str, ...]) -> None:
+    heard: queue.Queue[dict[str, object]] = queue.Queue()
+
+    class Ear(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.headers["Content-Type"] == EVENTS
+            for event in json.loads(self.rfile.read(int(self.headers["Content-Length"])))["events"]:
+                heard.put(event)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    ear = ThreadingHTTPServer(("127.0.0.1", 0), Ear)
+    threading.Thread(target=ear.serve_forever, daemon=True).start()
+    words = ["--token-realm", "http://auth.example/token", "--token-service", "here", "--token-issuer", "me", "--token-cert", tls[1], "--notify", f"http://127.0.0.1:{ear.server_port}/"]
+    with served(tmp_path, "--processes", "2", *words) as (address, _):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://{address}/v2/", timeout=5)
+        assert refused.value.headers["WWW-Authenticate"] == 'Bearer realm="http://auth.example/token",service="here"'
+        key = ECKey.import_key(Path(tls[3]).read_bytes())
+        access = [{"type": "repository", "name": "a", "actions": ["pull", "push"]}]
+        headers = {"Authorization": "Bearer " + granted(key, issuer="me", service="here", user="olga", access=access), "User-Agent": "test"}
+        begun = urllib.request.urlopen(urllib.request.Request(f"http://{address}/v2/a/blobs/uploads/?digest={sha(b'x')}", b"x", headers, method="POST"), timeout=5)
+        assert begun.status == 201
+        event = heard.get(timeout=10)
+        told = event["action"], event["target"]["digest"], event["target"]["url"], event["actor"], event["request"]["useragent"], event["request"]["addr"]  # type: ignore[index]
+        assert told == ("push", sha(b"x"), f"http://{address}/v2/a/blobs/{sha(b'x')}", {"name": "olga"}, "test", "127.0.0.1")
+    ear.shutdown()
+    ear.server_close()
+
+
+def test_who_is_told_nothing_is_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+    tries: list[bytes] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            tries.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(503 if len(tries) < 3 else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    busy = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
+    threading.Thread(target=busy.serve_forever, daemon=True).start()
+    tell = Notifier([Endpoint.checked(f"http://127.0.0.1:{busy.server_port}/"), Endpoint.checked("http://127.0.0.1:1/")], pause=0.01)
+    for name in ("a", "b"):
+        tell(Notice("push", name, sha(b"x")))
+    deadline = time.monotonic() + 10
+    while (told := capsys.readouterr().err) == "" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "127.0.0.1 took none: NewConnectionError" in told
+    assert [json.loads(each)["events"][0]["target"]["repository"] for each in tries[:3]] == ["a", "a", "a"]
+    busy.shutdown()
+    busy.server_close()
+    with pytest.raises(InvalidArgument, match="no address"):
+        Endpoint.checked("ftp://x/")
+
+
 def test_the_variables_of_cncf_distribution(tmp_path: Path) -> None:
     (tmp_path / "htpasswd").write_text("")
     _, where = program(["serve", str(tmp_path / "a")], {"REGISTRY_HTTP_ADDR": ":5001", "REGISTRY_AUTH": "htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH": str(tmp_path / "htpasswd"), "HOME": "/"})
     assert (where.host, where.port) == ("0.0.0.0", 5001)
     app, _ = program(["serve"], {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "b"), "REGISTRY_STORAGE_MAINTENANCE_READONLY": '{"enabled": true}'})
     assert (app.storage.root, app.read_only) == (tmp_path / "b", True)
+    config = Path(registry.__file__).with_name("config.yml")
+    app, _ = program(["serve", str(config)], {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "c"), "REGISTRY_LOG_LEVEL": "error"})
+    assert app.storage.root == tmp_path / "c" and app._log is None
+    (tmp_path / "mine.yml").write_text("version: 0.1\n")
+    odd = {"REGISTRY_NOTIFICATIONS_ENDPOINTS": "[{]"}, {"REGISTRY_NOTIFICATIONS_ENDPOINTS": '[{"url": "file:///x"}]'}, {"REGISTRY_AUTH": "token"}
+    for words, variables in [(["serve", str(tmp_path / "mine.yml")], {}), *((["serve", str(tmp_path)], each) for each in odd)]:
+        with pytest.raises(InvalidArgument):
+            program(words, variables)
     for words, variables in ((["serve"], {"REGISTRY_PROXY_REMOTEURL": "x"}), (["serve"], {"REGISTRY_AUTH": "silly"}), (["help"], {}), (["serve", str(tmp_path)], {"REGISTRY_HTTP_ADDR": "x"})):
         with pytest.raises(InvalidArgument):
             program(words, variables)
@@ -163,4 +242,10 @@ def test_garbage_by_the_command_line(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "dockerlab.cli", "registry", "gc", "--now"]
     done = subprocess.run([*words, str(tmp_path / "shelf")], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "1 blobs with 4B freed; 0 manifests, 0 links and 0 uploads removed\n")
+    words = [sys.executable, "-m", "dockerlab.registry", "garbage-collect", "-m", "/etc/docker/registry/nowhere.yml"]
+    assert "is not read" in subprocess.run(words, env=env, capture_output=True, text=True, check=False).stderr
+    words[-1] = str(Path(registry.__file__).with_name("config.yml"))
+    env["REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY"] = str(tmp_path / "shelf")
+    assert subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout.startswith("0 blobs")
+    words = [sys.executable, "-m", "dockerlab.cli", "registry", "gc", "--now"]
     assert subprocess.run([*words, str(tmp_path / "home")], env=env, capture_output=True, text=True, check=False).returncode == 1

@@ -14,7 +14,7 @@ from dockerlab.errors import NotSupportedHere
 if TYPE_CHECKING:
     from dockerlab.hub.app import Hub
 
-__all__ = ["adduser", "serve"]
+__all__ = ["adduser", "audit", "serve"]
 
 _MISSING = "a hub needs packages that are not installed"
 
@@ -75,4 +75,16 @@ def adduser(call: Call) -> Outcome:
     finally:
         hub.close()
     call.out(f"{name} may log in")
+    return Outcome()
+
+
+def audit(call: Call) -> Outcome:
+    """dockerlab hub audit."""
+    hub = _opened(call, (call.folder / (call.args[0] if call.args else "hub")).absolute())
+    try:
+        lines = hub.audit_all(call.flag("tail"))
+    finally:
+        hub.close()
+    for each in reversed(lines):
+        call.out(f"{each.at:%Y-%m-%dT%H:%M:%SZ} {each.actor or '-'} {each.address or '-'} {each.action}{f': {each.what}' if each.what else ''}")
     return Outcome()

@@ -38,7 +38,7 @@ _VERBS = {
     "port": "ports:port", **{f"network {name}": f"networks:{name}" for name in ("connect", "create", "disconnect", "inspect", "ls", "prune", "rm")},
     **{f"volume {name}": f"volumes:{name}" for name in ("create", "inspect", "ls", "rm")},
     "manifest create": "manifest:create", "manifest annotate": "manifest:annotate", "manifest inspect": "manifest:inspect", "manifest push": "manifest:push", "manifest rm": "manifest:rm",
-    "search": "searching:search", "ways": "ways:ways", "hub serve": "hub:serve", "hub adduser": "hub:adduser",
+    "search": "searching:search", "ways": "ways:ways", "hub serve": "hub:serve", "hub adduser": "hub:adduser", "hub audit": "hub:audit",
     "registry serve": "registry:serve", "registry gc": "registry:gc",
     "shim install": "system:shim_install", "shim remove": "system:shim_remove",
 }  # fmt: skip

@@ -368,6 +368,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("hub adduser", "docker hub adduser [OPTIONS] NAME", "Make an account on a hub; it may be serving meanwhile",
             (Flag("database", "string", help="The hub's database, where it is not in the folder", meta="URL"), Flag("folder", "string", "", "hub", "The hub's folder", meta="FOLDER"),
              Flag("password-stdin", "bool", help="Take the password from stdin")), 1, 1),
+    Command("hub audit", "docker hub audit [OPTIONS] [FOLDER]", "Show who did what on a hub, and from where; it may be serving meanwhile",
+            (Flag("database", "string", help="The hub's database, where it is not in the folder", meta="URL"), Flag("tail", "int", "n", 200, "How many lines, the newest last")), 0, 1),
     Command("shim install", "docker shim install [OPTIONS]", "Put a `docker` that means dockerlab on the PATH",
             (Flag("force", "bool", "f", help="Even where another docker is found first"),), 0, 0),
     Command("shim remove", "docker shim remove", "Take that `docker` away again", (), 0, 0),

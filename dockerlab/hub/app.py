@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 
 from dockerlab.errors import DockerlabError, InvalidArgument, NotFound, RegistryError
 from dockerlab.hub.automation import Automations
@@ -35,7 +35,7 @@ from dockerlab.hub.gitserver import GitServer
 from dockerlab.hub.granting import ISSUER, SERVICE, Key, answer
 from dockerlab.hub.pages import Pages
 from dockerlab.hub.passes import Passes
-from dockerlab.hub.people import People, namespace
+from dockerlab.hub.people import People, audited, namespace
 from dockerlab.hub.queue import Queue, local
 from dockerlab.hub.repositories import Repositories
 from dockerlab.hub.rights import EVERYTHING, PREFIX, Identity, may_settle
@@ -154,8 +154,26 @@ class Hub:
 
     def audit(self, identity: Identity, limit: int = 50) -> list[Audit]:
         """Gives what somebody did, the newest first."""
+        return self._audited(limit, Audit.actor == identity.name)
+
+    def audit_of(self, identity: Identity, name: str, limit: int = 50) -> list[Audit]:
+        """Gives what anybody did in a namespace, the newest first, to who decides about it; [] to others."""
+        if not self.settles(identity, name):
+            return []
+        return self._audited(limit, or_(Audit.what == name, *(Audit.what.startswith(f"{name}{end}", autoescape=True) for end in "/ ")))
+
+    def audit_all(self, limit: int) -> list[Audit]:
+        """Gives what anybody did, the newest first, to who runs the hub."""
+        return self._audited(limit)
+
+    def _audited(self, limit: int, *conditions: ColumnElement[bool]) -> list[Audit]:
         with self.state.reading() as db:
-            return list(db.scalars(select(Audit).where(Audit.actor == identity.name).order_by(Audit.id.desc()).limit(limit)))
+            return list(db.scalars(select(Audit).where(*conditions).order_by(Audit.id.desc()).limit(limit)))
+
+    def note(self, actor: str, address: str, action: str, what: str) -> None:
+        """Writes a line into the audit log."""
+        with self.state.writing() as db:
+            audited(db, actor, address, action, what)
 
     def remove(self, identity: Identity, path: str, *, address: str = "") -> None:
         """Takes a repository away, with its images and its Git; raises NotFound."""
@@ -172,15 +190,19 @@ class Hub:
             self.registry.storage.remove(path)  # what came while the first was under way; from now on nothing comes
 
     def _told(self, notice: Notice) -> None:
-        self.heard(notice.action, notice.repository, notice.digest, media_type=notice.media_type, tag=notice.tag, actor=notice.actor)
+        self.heard(notice.action, notice.repository, notice.digest, media_type=notice.media_type, tag=notice.tag, actor=notice.actor, address=notice.address)
 
-    def heard(self, action: str, path: str, digest: str, *, media_type: str, tag: str, actor: str) -> None:
-        """Takes in what happened in the registry: a manifest that was pulled or pushed."""
-        if media_type not in MANIFESTS or actor == _ITSELF:
+    def heard(self, action: str, path: str, digest: str, *, media_type: str, tag: str, actor: str, address: str = "") -> None:
+        """Takes in what happened in the registry: a manifest that was pulled or pushed, or anything that was deleted."""
+        if actor == _ITSELF:
+            return
+        if action == "delete":
+            self.note(actor, address, "removed", f"{path}:{tag}" if tag else f"{path}@{digest}")
+        if media_type not in MANIFESTS:
             return
         if action == "pull" and media_type not in (INDEX, SCHEMA_2_LIST):  # its images are asked for next, and counted
             self.repositories.pulled(path)
-        if action == "push" and (found := self.repositories.pushed(path, actor)):
+        if action == "push" and (found := self.repositories.pushed(path, actor, tag=tag, address=address)):
             self.webhooks.tell(found, tag, digest, actor)
             if self.automations.based(path, self.queue.depth(actor)):
                 self.queue.hand_out()

@@ -143,13 +143,14 @@ class Automations:
         except IntegrityError:
             raise refusal("DENIED", message="this message was here before", status=409) from None
 
-    def again(self, identity: Identity, path: str, ref: str = "") -> list[Build]:
-        """Begins the builds of a branch ("refs/heads/…") by hand, or repeats the last build of each tag; raises NotFound."""
+    def again(self, identity: Identity, path: str, ref: str = "", *, address: str = "") -> list[Build]:
+        """Begins the builds of a branch ("refs/heads/…") or a Git tag by hand, or repeats the last build of each tag; raises NotFound."""
         with self._state.writing() as db:
             _, found, may = located(db, identity, path)
             automation = db.get(Automation, found.id) if found else None
             if found is None or automation is None or not automation.active or "push" not in may:
                 raise NotFound(f"{path[:140]} is not built here", kind="automation", name=path)
+            audited(db, identity.name, address, "build begun", f"{path} {ref}".strip())
             if ref:
                 rules = db.scalars(select(Rule).where(Rule.repository_id == found.id).order_by(Rule.id)).all()
                 return [_queued(db, found, wanted, ref, f"begun by {identity.name}") for wanted in matched(rules, ref)]

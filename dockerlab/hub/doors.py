@@ -51,6 +51,7 @@ class _Event(msgspec.Struct):
     action: str = ""
     target: dict[str, Any] = {}
     actor: dict[str, Any] = {}
+    request: dict[str, Any] = {}
 
 
 class _Events(msgspec.Struct):
@@ -72,7 +73,7 @@ class Doors:
             return None
         name, password = given
         try:
-            return self._hub.who(name, password, str(request.environ.get("REMOTE_ADDR", "")))
+            return self._hub.who(name, password, request.address)
         except Throttled as error:
             raise RegistryError(error.message, code="TOOMANYREQUESTS", status=429, detail={"seconds": error.seconds}) from error
 
@@ -121,7 +122,7 @@ class Doors:
             self._prepared(identity, path)
         elif action == "push" and not self._hub.git.exists(path):
             return self._hub.git.empty(request, door)  # only what is pushed makes a repository
-        return self._hub.git.answer(request, path, door, lambda changes: self._moved(identity, path, changes))
+        return self._hub.git.answer(request, path, door, lambda changes: self._moved(identity, path, changes, request.address))
 
     def _prepared(self, identity: Identity, path: str) -> None:
         try:
@@ -132,8 +133,10 @@ class Doors:
             raise refusal("DENIED", message="this repository is built from another address")
         self._hub.git.made(path)
 
-    def _moved(self, identity: Identity, path: str, changes: list[Change]) -> None:
+    def _moved(self, identity: Identity, path: str, changes: list[Change], address: str) -> None:
         """Sends what GitHub would send, through the same door: a webhook of our own gets no other treatment."""
+        for change in changes:
+            self._hub.note(identity.name, address, "git push", f"{path} {change.ref} {(change.after or 'removed')[:12]}")
         automation, rules, _ = self._hub.automations.get(self._hub.repositories.get(identity, path).id)
         if automation is None:
             return
@@ -191,5 +194,6 @@ class Doors:
             words = {name: str(each.target.get(name) or "") for name in ("repository", "digest", "mediaType", "tag")}
             if not re.fullmatch(NAME, words["repository"]):
                 continue
-            self._hub.heard(each.action, words["repository"], words["digest"], media_type=words["mediaType"], tag=words["tag"], actor=str(each.actor.get("name") or ""))
+            self._hub.heard(each.action, words["repository"], words["digest"], media_type=words["mediaType"], tag=words["tag"], actor=str(each.actor.get("name") or ""),
+                            address=str(each.request.get("addr") or ""))
         return Answer(200)

@@ -129,12 +129,12 @@ class Forms:
             self._hub.repositories.create(visit.identity, path, private=visit.field("visibility") == "private", description=visit.field("description"), address=visit.address)
         except DockerlabError as error:
             owners = [visit.identity.name, *(each.name for each in self._hub.people.organisations(visit.identity.user))]
-            return self._pages.plain(visit, "new", status=400, said=error.message, owners=owners)
+            return self._pages.plain(visit, "new", status=400, said=f"{error.message} ({error.hint})" if error.hint else error.message, owners=owners)
         return redirect(f"/r/{path}")
 
     def star(self, visit: Visit, path: str) -> Answer:
         """Likes a repository, or no longer."""
-        self._hub.repositories.star(visit.identity, path, visit.field("liked") == "yes")
+        self._hub.repositories.star(visit.identity, path, visit.field("liked") == "yes", address=visit.address)
         return redirect(f"/r/{path}")
 
     @_again("settings")
@@ -156,6 +156,7 @@ class Forms:
         """Takes a tag away."""
         self._hub.repositories.get(visit.identity, path, "delete")
         self._hub.shelf.forget(path, tag)
+        self._hub.note(visit.identity.name, visit.address, "removed", f"{path}:{tag}")
         return redirect(f"/r/{path}")
 
     # Builds and webhooks.
@@ -177,7 +178,10 @@ class Forms:
     def build(self, visit: Visit, path: str) -> Answer:
         """Begins builds by hand."""
         branch = visit.field("branch")
-        begun = self._hub.automations.again(visit.identity, path, f"refs/heads/{branch}" if branch else "")
+        ref = branch if not branch or branch.startswith("refs/") else f"refs/tags/{branch}" if visit.field("kind") == "tag" else f"refs/heads/{branch}"
+        begun = self._hub.automations.again(visit.identity, path, ref, address=visit.address)
+        if not begun:
+            return self._pages.builds(visit, path, status=400, said=f"No rule matches the {'tag' if ref.startswith('refs/tags/') else 'branch'} {branch}." if ref else "Nothing was built yet.")
         self._hub.queue.hand_out()
         return redirect(f"/r/{path}/builds/{begun[0].id}" if len(begun) == 1 else f"/r/{path}/builds")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dockerlab.hub.rights import SCOPES
+from dockerlab.hub.shelf import SHOWN
 from dockerlab.hub.tables import Build, now
 from dockerlab.hub.visit import Visit
 from dockerlab.oci.visible import visible
@@ -98,10 +100,9 @@ class Pages:
 
     def search(self, visit: Visit) -> Answer:
         """Repositories whose path or description holds all words."""
-        words, text = visit.request.one("q")[:100], visit.request.one("page")
-        page = int(text) if text.isascii() and text.isdecimal() and 0 < len(text) < 6 else 1
-        total, found = self._hub.repositories.search(visit.identity, words, limit=PAGE, offset=(max(page, 1) - 1) * PAGE)
-        return self.show(visit, "list", title=f"Search: {words}" if words else "Repositories", words=words, found=found, total=total, page=max(page, 1), pages=-(-total // PAGE) or 1)
+        words, page = visit.request.one("q")[:100], _page(visit)
+        total, found = self._hub.repositories.search(visit.identity, words, limit=PAGE, offset=(page - 1) * PAGE)
+        return self.show(visit, "list", title=f"Search: {words}" if words else "Repositories", words=words, found=found, total=total, page=page, pages=-(-total // PAGE) or 1)
 
     def account(self, visit: Visit, name: str) -> Answer:
         """A user's or an organisation's repositories."""
@@ -109,8 +110,9 @@ class Pages:
         members = self._hub.people.members(name) if account.kind == "organisation" else []
         role = next((member.role for member in members if member.user_id == visit.identity.user), "")
         organisations = self._hub.people.organisations(account.id) if account.id == visit.identity.user else []  # members are an organisation's own business
+        audit = self._hub.audit_of(visit.identity, name) if account.kind == "organisation" else []
         return self.show(
-            visit, "account", account=account, repositories=self._hub.repositories.of(visit.identity, name), members=members if role else [], role=role, organisations=organisations,
+            visit, "account", audit=audit, account=account, repositories=self._hub.repositories.of(visit.identity, name), members=members if role else [], role=role, organisations=organisations,
         )  # fmt: skip
 
     def repository(self, visit: Visit, path: str) -> Answer:
@@ -119,8 +121,10 @@ class Pages:
         stars = self._hub.repositories.stars(found)
         automation, _, _ = self._hub.automations.get(found.id)
         builds = self._hub.queue.of(found.id)[:1]
+        page = _page(visit)
+        total, tags = self._hub.shelf.tags(path, page)
         return self.show(
-            visit, "repository", repository=found, may=self._hub.repositories.rights(visit.identity, path), tags=self._hub.shelf.tags(path), stars=len(stars),
+            visit, "repository", repository=found, may=self._hub.repositories.rights(visit.identity, path), tags=tags, total=total, page=page, pages=-(-total // SHOWN) or 1, stars=len(stars),
             liked=visit.identity.user in stars, automation=automation, builds=builds, readme=markdown(found.readme), heads=self._hub.git.heads(path),
         )  # fmt: skip
 
@@ -133,14 +137,13 @@ class Pages:
         largest = max((layer.size for layer in shown[1]), default=0)
         return self.show(visit, "tag", repository=found, tag=shown[0], layers=shown[1], largest=largest, may=self._hub.repositories.rights(visit.identity, path))
 
-    def builds(self, visit: Visit, path: str) -> Answer:
+    def builds(self, visit: Visit, path: str, *, status: int = 200, said: str = "") -> Answer:
         """A repository's builds."""
         found = self._hub.repositories.get(visit.identity, path)
         automation, rules, bases = self._hub.automations.get(found.id)
         bases = [base for base in bases if "pull" in self._hub.repositories.rights(visit.identity, base)]
-        return self.show(
-            visit, "builds", repository=found, builds=self._hub.queue.of(found.id), automation=automation, rules=rules, bases=bases, may=self._hub.repositories.rights(visit.identity, path),
-        )  # fmt: skip
+        may = self._hub.repositories.rights(visit.identity, path)
+        return self.show(visit, "builds", status=status, said=said, repository=found, builds=self._hub.queue.of(found.id), automation=automation, rules=rules, bases=bases, may=may)
 
     def build(self, visit: Visit, path: str, number: str) -> Answer:
         """A build's log; while it runs the page loads itself again."""
@@ -181,6 +184,11 @@ class Pages:
     def stylesheet() -> Answer:
         """The one stylesheet."""
         return Answer(200, [("Content-Type", "text/css; charset=utf-8"), ("Cache-Control", "max-age=3600")], Path(__file__).with_name("templates").joinpath("hub.css").read_bytes())
+
+
+def _page(visit: Visit) -> int:
+    text = visit.request.one("page")
+    return int(text) if re.fullmatch("[1-9][0-9]{0,4}", text) else 1
 
 
 def _badge(builds: list[Build]) -> str:

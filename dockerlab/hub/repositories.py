@@ -73,6 +73,8 @@ class Repositories:
         """Makes an empty repository; raises NotFound where one may not, InvalidArgument, AlreadyExists."""
         with self._state.writing() as db:
             whose, found, may = located(db, identity, path)
+            if whose is None and not _fits(path.partition("/")[2]) and namespace(db, identity, path.partition("/")[0]):
+                raise InvalidArgument(f"{path[:140]!r} is no repository's name", hint="small letters and digits, with . _ or - between them")
             if whose is None or "push" not in may:
                 raise NotFound(f"no such namespace: {path.partition('/')[0][:40]}", kind="account", name=path)
             if found:
@@ -82,7 +84,7 @@ class Repositories:
             audited(db, identity.name, address, "repository made", path)
         return made
 
-    def pushed(self, path: str, actor: str) -> Repository | None:
+    def pushed(self, path: str, actor: str, *, tag: str = "", address: str = "") -> Repository | None:
         """Notes that a manifest was pushed, and makes the repository where it was the first; None where nobody owns the path any more."""
         with self._state.writing() as db:
             whose, found, _ = located(db, ANYBODY, path)
@@ -90,9 +92,9 @@ class Repositories:
                 return None
             if found is None:
                 found = _made(db, path)
-                audited(db, actor, "", "repository made", path)
+                audited(db, actor, address, "repository made", path)
             found.pushed = now()
-            audited(db, actor, "", "push", path)
+            audited(db, actor, address, "push", f"{path}:{tag}" if tag else path)
             return found
 
     def gone(self, path: str) -> bool:
@@ -162,10 +164,11 @@ class Repositories:
             db.merge(Gone(path=path, until=now() + timedelta(seconds=LIFE + LEEWAY)))
             audited(db, identity.name, address, "repository removed", path)
 
-    def star(self, identity: Identity, path: str, liked: bool) -> None:
+    def star(self, identity: Identity, path: str, liked: bool, *, address: str = "") -> None:
         """Notes whether a user likes a repository; raises NotFound."""
         found = self.get(identity, path)
         with self._state.writing() as db:
+            audited(db, identity.name, address, "star" if liked else "star taken back", path)
             db.execute(delete(Star).where(Star.repository_id == found.id, Star.user_id == identity.user))
             if liked:
                 db.add(Star(repository_id=found.id, user_id=identity.user))

@@ -14,9 +14,9 @@ from dockerlab.oci.manifest import INDEX, MANIFEST, SCHEMA_2, SCHEMA_2_LIST, Ind
 from dockerlab.registry.client import Registry
 from dockerlab.registry.transport import Reply, Transport
 
-__all__ = ["Layer", "Shelf", "Tag", "Vouched"]
+__all__ = ["SHOWN", "Layer", "Shelf", "Tag", "Vouched"]
 
-_SHOWN = 50  # tags on a page
+SHOWN = 50  # tags on a page
 _MANIFEST, _CONFIG, _STEPS = 256 << 10, 256 << 10, 200  # bytes that are read for a page, steps that it shows
 
 
@@ -60,11 +60,12 @@ class Shelf:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def tags(self, path: str) -> list[Tag]:
-        """Gives a repository's tags (at most 50), by name; [] where nothing was pushed."""
+    def tags(self, path: str, page: int = 1) -> tuple[int, list[Tag]]:
+        """Gives how many tags a repository has, and those of a page (50), by name; (0, []) where nothing was pushed."""
         with contextlib.suppress(DockerlabError):
-            return [found for name in self._registry.tags(path)[:_SHOWN] if (found := self._tag(path, name))]
-        return []
+            names = self._registry.tags(path)
+            return len(names), [found for name in names[(page - 1) * SHOWN : page * SHOWN] if (found := self._tag(path, name))]
+        return 0, []
 
     def _tag(self, path: str, name: str) -> Tag | None:
         with contextlib.suppress(DockerlabError):

@@ -108,6 +108,43 @@ def test_lists_have_pages(town: Hub) -> None:
         assert Person(town)("GET", f"/search?q=app&page={quote(odd)}").status == 200
 
 
+def test_tags_have_pages(town: Hub, olga: Person) -> None:
+    for number in range(60):
+        olga.push("olga/app", f"v{number:02}")
+    first, second = (Person(town)("GET", f"/r/olga/app?page={page}").body.decode() for page in (1, 2))
+    assert "Tags (60)" in first and ">v49</a>" in first and ">v50</a>" not in first and 'rel="next" href="/r/olga/app?page=2"' in first
+    assert ">v59</a>" in second and ">v49</a>" not in second and "Page 2 of 2" in second
+
+
+def test_who_decides_sees_what_happened(town: Hub) -> None:
+    boss, mia = Person(town, "boss").enter(), Person(town, "mia").enter()
+    digest = mia.push("acme/app", "1.0").headers["Docker-Content-Digest"]
+    mia.push("acme/app", "2.0", b"another")
+    mia.submits("/r/acme/app/star", {"liked": "yes"})
+    boss.submits("/r/acme/app/tags/2.0/delete")
+    boss.registry("DELETE", f"/v2/acme/app/manifests/{digest}")
+    town.automations.configure(who(town, "boss"), "acme/app", source="https://git.example/x.git")
+    assert boss.submits("/r/acme/app/builds", {"kind": "tag", "branch": "main"}).status == 400  # the rule is for a branch
+    said = [(each.actor, each.action, each.what) for each in town.audit_of(who(town, "boss"), "acme")]
+    assert {("mia", "push", "acme/app:1.0"), ("mia", "star", "acme/app"), ("boss", "removed", "acme/app:2.0"), ("boss", "removed", f"acme/app@{digest}")} <= set(said)
+    assert ("boss", "build begun", "acme/app refs/tags/main") in said
+    assert {each.address for each in town.audit_of(who(town, "boss"), "acme") if each.action in ("push", "removed")} == {"127.0.0.1"}
+    assert b"What happened" in boss("GET", "/u/acme").body and b"acme/app:1.0" in boss("GET", "/u/acme").body
+    assert b"What happened" not in mia("GET", "/u/acme").body and town.audit_of(who(town, "mia"), "acme") == []
+    assert len(town.audit_all(3)) == 3
+
+
+def test_a_build_that_no_rule_is_for(town: Hub, olga: Person) -> None:
+    olga.push("olga/app")
+    town.automations.configure(who(town, "olga"), "olga/app", source="https://git.example/x.git")
+    said = olga.submits("/r/olga/app/builds", {"kind": "branch", "branch": "other"})
+    assert said.status == 400 and b"No rule matches the branch other." in said.body
+    assert b"Nothing was built yet" in olga.submits("/r/olga/app/builds").body
+    assert olga.submits("/r/olga/app/builds", {"kind": "branch", "branch": "main"}).status == 303
+    made = olga.submits("/new", {"owner": "olga", "name": "Not A Name", "visibility": "public"})
+    assert made.status == 400 and b"is no repository&#39;s name" in made.body
+
+
 def test_signing_up_and_in_and_out(town: Hub) -> None:
     visitor = Person(town)
     form = {"Content_Type": "application/x-www-form-urlencoded"}

@@ -81,7 +81,7 @@ def test_a_push_becomes_an_image(building: Opening, repository: Path, tmp_path: 
     log = log_of(hub, build)
     assert build.state == "success", log
     assert "Step 1/2 : FROM busybox" in log and "Successfully tagged olga/app:latest" in log and f"digest: {build.digest}" in log
-    assert [tag.name for tag in hub.shelf.tags("olga/app")] == ["latest"] and hub.shelf.tags("olga/app")[0].digest == build.digest
+    assert [tag.name for tag in hub.shelf.tags("olga/app")[1]] == ["latest"] and hub.shelf.tags("olga/app")[1][0].digest == build.digest
     assert [layer.instruction for layer in hub.shelf.layers("olga/app", "latest")[1]][-1].endswith("echo built > /built")  # type: ignore[index]
     # The second one takes its steps from the cache; a failure says why, and the image stays.
     committed(repository, {"README.md": "# App\n\nIt greets.\n"})
@@ -93,7 +93,21 @@ def test_a_push_becomes_an_image(building: Opening, repository: Path, tmp_path: 
     push(repository, address, "olga/app", "olga")
     failed = last(hub, count=3)
     assert failed.state == "failed" and "returned a non-zero code: 3" in log_of(hub, failed) and failed.digest == ""
-    assert hub.shelf.tags("olga/app")[0].digest == build.digest
+    assert hub.shelf.tags("olga/app")[1][0].digest == build.digest
+
+
+def test_a_build_is_not_let_out_and_says_nothing_of_others(building: Opening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, address = building()
+    push(committed(tmp_path / "hush", {"Dockerfile": FROM + "RUN echo a > /a\n"}), address, "olga/hush", "olga")
+    last(hub, "olga/hush")
+    hub.repositories.describe(who(hub, "olga"), "olga/hush", description="", readme="", private=True)
+    push(committed(tmp_path / "open", {"Dockerfile": FROM + "RUN echo a > /a\n"}), address, "olga/open", "olga")
+    log = log_of(hub, last(hub, "olga/open"), "olga/open")
+    assert "Mounted from another repository" in log and "hush" not in log
+    monkeypatch.delenv("DOCKERLAB_NETWORK", raising=False)  # a hub whose builds are all in the host's network keeps none out of it
+    push(committed(tmp_path / "host", {"Dockerfile": FROM + "RUN --network=host wget -qO- http://127.0.0.1:1/\n"}), address, "olga/host", "olga")
+    failed = last(hub, "olga/host")
+    assert failed.state == "failed" and "network.host is not allowed" in log_of(hub, failed, "olga/host")
 
 
 def test_what_stands_on_a_base_is_built_again(building: Opening, tmp_path: Path) -> None:

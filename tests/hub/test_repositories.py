@@ -90,7 +90,7 @@ def test_removing_takes_everything(town: Hub) -> None:
     town.remove(olga, "olga/app")
     with pytest.raises(NotFound):
         town.repositories.get(olga, "olga/app")
-    assert town.shelf.tags("olga/app") == [] and not town.git.place("olga/app").exists()
+    assert town.shelf.tags("olga/app") == (0, []) and not town.git.place("olga/app").exists()
     town.repositories.create(olga, "olga/app")
     assert town.automations.get(town.repositories.get(olga, "olga/app").id)[0] is None
 

@@ -96,7 +96,7 @@ def test_a_push_becomes_an_image(building: Opening, repository: Path, tmp_path: 
     assert hub.shelf.tags("olga/app")[1][0].digest == build.digest
 
 
-def test_a_build_is_not_let_out_and_says_nothing_of_others(building: Opening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_says_nothing_of_what_is_private(building: Opening, tmp_path: Path) -> None:
     hub, address = building()
     push(committed(tmp_path / "hush", {"Dockerfile": FROM + "RUN echo a > /a\n"}), address, "olga/hush", "olga")
     last(hub, "olga/hush")
@@ -104,7 +104,11 @@ def test_a_build_is_not_let_out_and_says_nothing_of_others(building: Opening, tm
     push(committed(tmp_path / "open", {"Dockerfile": FROM + "RUN echo a > /a\n"}), address, "olga/open", "olga")
     log = log_of(hub, last(hub, "olga/open"), "olga/open")
     assert "Mounted from another repository" in log and "hush" not in log
+
+
+def test_a_build_is_not_let_out(building: Opening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCKERLAB_NETWORK", raising=False)  # a hub whose builds are all in the host's network keeps none out of it
+    hub, address = building()
     push(committed(tmp_path / "host", {"Dockerfile": FROM + "RUN --network=host wget -qO- http://127.0.0.1:1/\n"}), address, "olga/host", "olga")
     failed = last(hub, "olga/host")
     assert failed.state == "failed" and "network.host is not allowed" in log_of(hub, failed, "olga/host")

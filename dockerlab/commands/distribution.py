@@ -61,8 +61,7 @@ def push(call: Call) -> Outcome:
     try:
         _followed(call, events, transfer, quiet=call.flag("quiet"))
     except RegistryError:
-        if transfer.story.exchanges and not call.flag("quiet"):
-            _shown(call, transfer)  # why it was refused is worth a look
+        _refused(call, transfer)
         raise
     if call.flag("quiet"):
         tag = "" if call.flag("all-tags") else f":{reference.tagged().tag}"
@@ -82,6 +81,17 @@ def _shown(call: Call, transfer: Transfer) -> Outcome:
     return Outcome()
 
 
+def _refused(call: Call, transfer: Transfer) -> None:
+    """Shows what was said until it was refused: that is worth a look."""
+    if not transfer.story.exchanges or call.flag("quiet"):
+        return
+    call.engine.distribution.transfers.append(transfer)
+    if call.surface.wide:
+        call.surface.below(transfer)
+    elif call.flag("explain"):
+        call.out(str(transfer))
+
+
 def pull(call: Call) -> Outcome:
     """docker pull."""
     reference = Reference.parse(call.args[0])
@@ -91,7 +101,11 @@ def pull(call: Call) -> Outcome:
     transfer = Transfer(reference.familiar if call.flag("all-tags") else reference.tagged().familiar)
     told = transfer.heard if call.surface.wide or call.flag("explain") else None
     events = call.engine.images.pull(call.args[0], platform=call.flag("platform"), all_tags=call.flag("all-tags"), tell=told)
-    _followed(call, events, transfer, quiet=call.flag("quiet"))
+    try:
+        _followed(call, events, transfer, quiet=call.flag("quiet"))
+    except RegistryError:
+        _refused(call, transfer)
+        raise
     call.out(str(reference) if call.flag("all-tags") else str(reference.tagged()))
     return _shown(call, transfer)
 

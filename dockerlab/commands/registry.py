@@ -61,6 +61,11 @@ def listens(call: Call, *, processes: int = 1) -> Listening:
     certificate, key = call.flag("tls-cert"), call.flag("tls-key")
     if bool(certificate) != bool(key):
         raise InvalidArgument("--tls-cert and --tls-key belong together")
+    for name in filter(None, (certificate, key)):
+        try:
+            (call.folder / name).open("rb").close()
+        except OSError as error:
+            raise InvalidArgument(f"open {name}: {(error.strerror or '').lower()}", hint="--tls-cert and --tls-key are PEM files") from error
     return Listening(host.strip("[]") or "0.0.0.0", int(port), processes=processes, certificate=call.folder / certificate if certificate else None, key=call.folder / key if key else None)
 
 

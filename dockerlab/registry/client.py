@@ -200,7 +200,8 @@ class Registry:
         words = {401: "unauthorized", 403: "denied", 404: "not found"}.get(reply.status, "")
         lowered = code.lower().replace("_", " ")
         text = f"{lowered}: {message}" if code and message else lowered or f"received unexpected HTTP status: {reply.status} {words}".strip()
-        hint = "docker login, with the registry's name" if reply.status in (401, 403) else ""
+        denied = reply.status == 401 or (reply.status == 403 and message in ("", "requested access to the resource is denied"))
+        hint = "docker login, with the registry's name" if denied else ""
         return RegistryError(text, code=code, status=reply.status, hint=hint)
 
     def _wait(self, attempt: int) -> None:

@@ -109,6 +109,7 @@ class Slice:
     descriptor: int
     offset: int
     length: int
+    after: Callable[[], object] = lambda: None  # called once it was sent, or will not be
 
     @classmethod
     def of(cls, path: Path, offset: int = 0, length: int | None = None) -> Slice:
@@ -125,6 +126,7 @@ class Slice:
     def close(self) -> None:
         """Closes the file; the server calls it (PEP 3333)."""
         os.close(self.descriptor)
+        self.after()
 
 
 Body = bytes | Slice

@@ -13,7 +13,8 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -103,12 +104,20 @@ class RegistryApp:
             answer = Answer(500, [("Content-Type", "application/json")], b'{"errors":[{"code":"UNKNOWN","message":"the registry has failed; its log says how"}]}')
         answer.headers.append(("Docker-Distribution-Api-Version", "registry/2.0"))
         answer.headers.append(("X-Content-Type-Options", "nosniff"))
-        if self._log:
-            path, agent = environ.get("PATH_INFO", ""), str(environ.get("HTTP_USER_AGENT", ""))[:200]
-            facts = {"method": environ["REQUEST_METHOD"], "path": path, "status": answer.status, "bytes": answer.size, "seconds": round(time.perf_counter() - began, 6)}
-            with contextlib.suppress(OSError):  # who reads the log is gone: that is no reason to serve nobody
-                self._log(facts | {"remote": environ.get("REMOTE_ADDR", ""), "agent": agent})
+        done = partial(self._logged, environ, answer.status, answer.size, began, request.actor if request else "")
+        if isinstance(answer.body, Slice):
+            answer.body = replace(answer.body, after=done)  # what takes time is still to come
+        else:
+            done()
         return answer.send(environ["REQUEST_METHOD"], start_response)
+
+    def _logged(self, environ: Mapping[str, Any], status: int, size: int, began: float, user: str) -> None:
+        if not self._log:
+            return
+        path, agent = environ.get("PATH_INFO", ""), str(environ.get("HTTP_USER_AGENT", ""))[:200]
+        facts = {"method": environ["REQUEST_METHOD"], "path": path, "status": status, "bytes": size, "seconds": round(time.perf_counter() - began, 6), "user": user}
+        with contextlib.suppress(OSError):  # who reads the log is gone: that is no reason to serve nobody
+            self._log(facts | {"remote": environ.get("REMOTE_ADDR", ""), "agent": agent})
 
     def _answer(self, request: Request) -> Answer:
         method = "GET" if request.method == "HEAD" else request.method
@@ -128,7 +137,7 @@ class RegistryApp:
         if handler == self.health:
             return handler(request)
         if self.read_only and action != "pull":
-            raise refusal("UNSUPPORTED", "the registry is read-only")
+            raise refusal("UNSUPPORTED", message="the registry is read-only")
         if self.access:
             name, wanted = words.get("name", ""), "*" if handler == self.catalog else action
             request.actor = self.access.check(request, name, "push" if handler == self.progress else wanted)

@@ -106,7 +106,7 @@ def bound(listening: Listening, *, shared: bool = False) -> socket.socket:
         sock.listen(256)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise InvalidArgument(f"listen tcp {listening.host}:{listening.port}: bind: {why}", hint="choose another port with --port") from error
+        raise InvalidArgument(f"listen tcp {listening.host}:{listening.port}: bind: {why}", hint="choose another one: --listen HOST:PORT") from error
     return sock
 
 

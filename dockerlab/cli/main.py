@@ -235,7 +235,7 @@ def main(argv: list[str] | None = None) -> None:
         if outcome.value is not None and hasattr(outcome.value, "_repr_mimebundle_"):
             text = str(outcome.value)
             with told():
-                surface.out(text + "\n" if text else "")
+                surface.out(text + "\n" if text or getattr(outcome.value, "rows", None) else "")
         code = outcome.exit_code
     except DockerlabError as error:
         command = _command(words, program)

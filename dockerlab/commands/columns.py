@@ -7,6 +7,7 @@ Sources: docker/cli `cli/command/formatter`, docker/go-units, and the Go package
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -61,6 +62,7 @@ def formatted(format: str, rows: Sequence[Mapping[str, Any]], headers: Mapping[s
     if not titled:
         return "".join(template.render(row) + "\n" for row in rows)
     safe = [{name: escape(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
+    headers = {**headers, "Label": lambda name: re.sub("[-_]", " ", name.rpartition(".")[2])}
     return _aligned("".join([template.headings(headers) + "\n", *(template.render(row) + "\n" for row in safe)]))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import ellipsis, human_duration, human_size3
 from dockerlab.commands.each import attempts, told
 from dockerlab.commands.explanation import Explanation
-from dockerlab.commands.filters import labelled
+from dockerlab.commands.filters import TRUTH, labelled, named, passes
 from dockerlab.commands.following import quietly
 from dockerlab.commands.go_text import quoted
 from dockerlab.commands.options import noted, run_options
@@ -147,6 +149,12 @@ _PS = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor
        "CreatedAt": "CREATED AT", "State": "STATE", "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES"}  # fmt: skip
 
 
+_RAW = (
+    "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\n"
+    "names: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n"
+)
+
+
 def _row(container: Container, state: State, full: bool) -> dict[str, Any]:
     command = " ".join([container.record.path, *(f"'{word}'" if " " in word else word for word in container.record.args)])
     labels, wanted = container.record.config.get("Labels", {}), [word["name"] for word in container.record.host.get("networks", ())]
@@ -154,9 +162,14 @@ def _row(container: Container, state: State, full: bool) -> dict[str, Any]:
         "ID": container.id if full else container.short_id, "Image": container.record.image, "Command": quoted(command if full else ellipsis(command, 20)),
         "RunningFor": ago(container.record.created), "Status": _status(state), "Ports": ports.column(container, state), "Names": container.name,
         "CreatedAt": moment(container.record.created), "State": state.status, "Size": "", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
-        "Mounts": ",".join(m["source"] for m in container.record.host["mounts"]), "Networks": ",".join(sorted({*state.networks, *wanted})),
+        "Mounts": ",".join(_mounted(m) for m in container.record.host["mounts"]), "Networks": ",".join(sorted({*state.networks, *wanted})),
         "LocalVolumes": str(len(container.record.volumes)), "Label": lambda name: labels.get(name, ""),
     }  # fmt: skip
+
+
+def _mounted(mount: Mapping[str, Any]) -> str:
+    source = Path(mount["source"])
+    return source.parent.name if source.name == "_data" and source.parent.parent.name == "volumes" else str(source)
 
 
 def ps(call: Call) -> Outcome:
@@ -164,7 +177,7 @@ def ps(call: Call) -> Outcome:
     tests = [_test(call, word) for word in call.flag("filter")]
     every = call.flag("all") or call.flag("last") > 0 or call.flag("latest") or any(n in ("status", "exited") for n, _ in tests)
     found = call.engine.containers.list(all=every)
-    found = [c for c in found if all(_passes(c, name, value) for name, value in tests)]
+    found = [c for c in found if passes(tests, partial(_passes, c))]
     count = 1 if call.flag("latest") else call.flag("last")
     found = found[:count] if count > 0 else found
     rows = [_row(c, c.state, call.flag("no-trunc")) for c in found]
@@ -173,7 +186,7 @@ def ps(call: Call) -> Outcome:
             row["Size"] = _size(container)
     default = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}" + ("\t{{.Size}}" if call.flag("size") else "")
     shown = "{{.ID}}" if call.flag("quiet") else call.flag("format")
-    return Outcome(Rows(rows, _PS, default=default, format=shown, caption=f"containers: {len(rows)}"))
+    return Outcome(Rows(rows, _PS, default=default, format=shown, caption=f"containers: {len(rows)}", raw=_RAW + "size: {{.Size}}\n" * call.flag("size")))
 
 
 def _size(container: Container) -> str:
@@ -185,7 +198,7 @@ def _size(container: Container) -> str:
 
 
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
-_TESTS = ("ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network", "publish", "since", "status", "volume")
+_TESTS = ("ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since", "status", "volume")
 
 
 def _test(call: Call, word: str) -> tuple[str, str]:
@@ -199,6 +212,10 @@ def _test(call: Call, word: str) -> tuple[str, str]:
             raise NotFound(f"no such container {value}", hint=error.hint) from None
     if name in ("expose", "publish"):
         ports.span(value, name)
+    if name == "exited" and not re.fullmatch("[+-]?[0-9]+", value):
+        raise InvalidRequest(f'Invalid filter \'exited={value}\': strconv.Atoi: parsing "{value}": invalid syntax', hint="write a number")
+    if name == "is-task" and value not in TRUTH:
+        raise InvalidRequest(f"Invalid filter 'is-task={value}'", hint="write true or false")
     if name == "health" and value not in ("none", "starting", "healthy", "unhealthy"):
         raise InvalidRequest(f"Unrecognised filter value for health: {value}", hint="name none, starting, healthy or unhealthy")
     if name == "status" and value not in _STATES:
@@ -220,7 +237,8 @@ def _passes(container: Container, name: str, value: str) -> bool:
         return (state.health["Status"] if state.health else "none") == value
     checks = {
         "before": container.record.created < value, "since": container.record.created > value,
-        "name": value in container.name, "id": container.id.startswith(value), "status": state.status == value, "exited": state.status == "exited" and str(state.exit_code) == value,
+        "name": named(value, container.name, f"/{container.name}"), "id": named(value, container.id),
+        "status": state.status == value, "exited": state.status == "exited" and str(state.exit_code) == value.lstrip("+"), "is-task": not TRUTH.get(value), "isolation": value in ("default", ""),
         "ancestor": value in (container.record.image, container.record.image_id) or container.record.image_id.partition(":")[2].startswith(value),
     }  # fmt: skip
     return checks[name]
@@ -280,7 +298,7 @@ def export(call: Call) -> Outcome:
         return Outcome()
     path = call.folder / call.flag("output")
     try:
-        with open(path, "wb") as file:
+        with open(path, "wb", opener=partial(os.open, mode=0o600)) as file:
             container.export(file.fileno())
     except OSError as error:
         why = f"stat {Path(call.flag('output')).parent}: {(error.strerror or '').lower()}"

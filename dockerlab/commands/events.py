@@ -9,7 +9,7 @@ from typing import Any
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import escape
 from dockerlab.commands.filters import labelled
-from dockerlab.commands.go_text import compact_json
+from dockerlab.commands.go_text import Struct, compact_json
 from dockerlab.commands.logs import stamp, when
 from dockerlab.commands.template import Template
 from dockerlab.store.journal import Event
@@ -65,10 +65,10 @@ def _message(event: Event) -> dict[str, Any]:
 
 def _fields(event: Event) -> dict[str, Any]:
     known = event.type in ("container", "image")
-    return {
+    return Struct({
         "Status": event.action if known else "", "ID": event.id if known else "", "From": event.attributes["image"] if event.type == "container" else "",
-        "Type": event.type, "Action": event.action, "Actor": {"ID": event.id, "Attributes": event.attributes}, "Scope": "local", "Time": event.time // 10**9, "TimeNano": event.time,
-    }  # fmt: skip
+        "Type": event.type, "Action": event.action, "Actor": Struct({"ID": event.id, "Attributes": event.attributes}), "Scope": "local", "Time": event.time // 10**9, "TimeNano": event.time,
+    })  # fmt: skip
 
 
 def _wanted(conditions: tuple[str, ...]) -> Callable[[Event], bool]:

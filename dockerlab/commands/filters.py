@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from dockerlab.errors import InvalidRequest
 
-__all__ = ["TRUTH", "condition", "labelled", "passes"]
+__all__ = ["TRUTH", "condition", "labelled", "named", "passes"]
 
 TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
@@ -34,3 +35,12 @@ def labelled(labels: Mapping[str, str], condition: str) -> bool:
     """Tells whether `KEY` is among the labels, or `KEY=VALUE`."""
     key, equals, wanted = condition.partition("=")
     return key in labels and (not equals or labels[key] == wanted)
+
+
+def named(pattern: str, *names: str) -> bool:
+    """Tells whether docker's test of a name or an id fits one of these: a regular expression, or the text itself where it is none."""
+    try:
+        fits = re.compile(pattern).search
+    except re.error:
+        fits = re.compile(re.escape(pattern)).search
+    return any(map(fits, names))

@@ -14,7 +14,7 @@ from typing import Any
 
 from dockerlab.errors import InvalidArgument
 
-__all__ = ["Time", "as_bytes", "compact_json", "go_text", "go_type", "printf", "quoted", "visible"]
+__all__ = ["NIL", "NilList", "NilMap", "Struct", "Time", "as_bytes", "as_json", "compact_json", "go_text", "go_type", "printf", "quoted", "visible"]
 
 _MAX_WIDTH = 1_000_000
 _BACK = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", '"': '\\"', "\\": "\\\\"}
@@ -34,6 +34,39 @@ class Time(str):
     def __str__(self) -> str:
         day, _, clock = self[:].partition("T")
         return f"{day} {clock.removesuffix('Z').rstrip('0').rstrip('.') if '.' in clock else clock.removesuffix('Z')} +0000 UTC"
+
+
+class Struct(dict[str, Any]):
+    """A Go struct whose fields with nothing in them are `absent` from its JSON, but not from a template. Any other dict is a map."""
+
+    def __init__(self, facts: Mapping[str, Any], **absent: Any) -> None:
+        super().__init__(facts)
+        self.absent = {name: value for name, value in absent.items() if name not in facts}
+
+
+class NilMap(dict[str, Any]):
+    """A Go map that was never made: `null` in JSON, `map[]` in a text."""
+
+
+class NilList(list[Any]):
+    """A Go slice that was never made: `null` in JSON, `[]` in a text."""
+
+
+class _Nil:
+    def __bool__(self) -> bool:
+        return False
+
+
+NIL = _Nil()  # a pointer to nothing: `null` in JSON, `<nil>` in a text
+
+
+def as_json(value: Any) -> Any:
+    """Gives a value without Go's kinds of nothing, for `json.dumps`."""
+    if value is NIL or isinstance(value, (NilMap, NilList)):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    return [as_json(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def visible(char: str) -> str:
@@ -72,6 +105,8 @@ def compact_json(value: object, *, html: bool = False) -> str:
 
 
 def _integral(value: Any) -> Any:
+    if value is NIL or isinstance(value, (NilMap, NilList)):
+        return None
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
         return int(value)
     if isinstance(value, Mapping):
@@ -129,12 +164,14 @@ def _print(value: Any, verb: str, flags: str, digits: int | None, depth: int) ->
     def inner(item: Any) -> str:
         return _print(item, verb, flags, digits, depth + 1)
 
+    if isinstance(value, Struct):
+        return f"{{{' '.join(map(inner, value.values()))}}}"
     if isinstance(value, Mapping):
         pairs = sorted(value.items(), key=lambda pair: str(pair[0]))
         return f"map[{' '.join(f'{inner(str(key))}:{inner(item)}' for key, item in pairs)}]"
     if isinstance(value, (list, tuple)):
         return f"[{' '.join(map(inner, value))}]"
-    if value is None:
+    if value is None or value is NIL:
         return "<nil>" if verb == "v" or depth else f"%!{verb}(<nil>)"
     printer = next((printer for kind, printer in _PRINTERS if isinstance(value, kind)), _string)
     shown = printer(value, verb, flags, digits)
@@ -196,9 +233,3 @@ def as_bytes(text: str) -> bytes:
 _PRINTERS: tuple[tuple[type, Callable[[Any, str, str, int | None], str | None]], ...] = ((bool, _bool), (int, _integer), (float, _real))
 
 
-class Struct(dict[str, Any]):
-    """A Go struct whose fields with nothing in them are `absent` from its JSON, but not from a template."""
-
-    def __init__(self, facts: Mapping[str, Any], **absent: Any) -> None:
-        super().__init__(facts)
-        self.absent = {name: value for name, value in absent.items() if name not in facts}

@@ -323,6 +323,9 @@ def suggest(word: str, choices: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word[:40], list(choices), n=1, cutoff=0.7)), None)
 
 
+_OF_A_DAEMON = ("D", "H", "c", "config", "context", "debug", "host", "l", "log-level", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify")
+
+
 def find(commands: Sequence[Command], argv: Sequence[str], *, program: str = "docker") -> tuple[Command, list[str]]:
     """The command that the first words name, as it is called there (`container run`), and the words that follow.
 
@@ -341,7 +344,7 @@ def find(commands: Sequence[Command], argv: Sequence[str], *, program: str = "do
     inside = words[:1] if words and words[0] in groups else []
     prefix, rest = "".join(inside), words[len(inside) :]
     usage = f"docker {prefix}{' COMMAND' * (prefix == 'volume')}" if prefix else "docker [OPTIONS] COMMAND [ARG...]"
-    group = Command(prefix, usage, GROUPS.get(prefix, ""), group=True, interspersed=False)
+    group = Command(prefix, usage, GROUPS.get(prefix, ""), group=True, interspersed=False, refused={} if prefix else dict.fromkeys(_OF_A_DAEMON, "there is no daemon to choose or to watch"))
     parsed = parse(group, rest, program=program)
     if parsed.help or not parsed.args:
         return group, []

@@ -82,6 +82,7 @@ def index_text(commands: Sequence[Command], program: str = "docker", group: str 
             _listed("Common Commands", common, verbs),
             _listed("Management Commands", sorted(managed), managed),
             _listed("Commands", others, verbs),
+            "Global Options:\n  -v, --version   Print version information and quit",
         ]
     return "\n\n".join([*filter(None, parts), f"Run '{title} COMMAND --help' for more information on a command."]) + "\n"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dockerlab.commands import networks, ports, volumes
 from dockerlab.commands.call import Call, Outcome
-from dockerlab.commands.go_text import Struct, Time, quoted
+from dockerlab.commands.go_text import NIL, NilList, NilMap, Struct, Time, quoted
 from dockerlab.commands.showing import shown
 from dockerlab.engine import logging
 from dockerlab.engine.containers import Container
@@ -18,6 +18,7 @@ from dockerlab.engine.images import Image
 from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.config import EMPTY_TIME, Healthcheck, RunConfig
 from dockerlab.oci.reference import Reference
+from dockerlab.runtime.generate import MASKED, READONLY
 
 __all__ = ["container", "image", "inspect"]
 
@@ -84,18 +85,18 @@ def _none(kind: str, call: Call, name: str) -> dict[str, Any]:
 def _config(run: RunConfig, **facts: Any) -> dict[str, Any]:
     config: dict[str, Any] = {
         "Hostname": "", "Domainname": "", "User": run.user, "AttachStdin": False, "AttachStdout": False, "AttachStderr": False,
-        **({"ExposedPorts": {k: {} for k in sorted(run.exposed_ports)}} if run.exposed_ports else {}),
-        "Tty": False, "OpenStdin": False, "StdinOnce": False, "Env": list(run.env) or None, "Cmd": _listed(run.cmd),
+        **({"ExposedPorts": {k: Struct({}) for k in sorted(run.exposed_ports)}} if run.exposed_ports else {}),
+        "Tty": False, "OpenStdin": False, "StdinOnce": False, "Env": list(run.env) or NilList(), "Cmd": _listed(run.cmd),
         **({"Healthcheck": _health(run.healthcheck)} if run.healthcheck else {}),
-        "Image": "", "Volumes": {k: {} for k in sorted(run.volumes)} or None, "WorkingDir": run.working_dir, "Entrypoint": _listed(run.entrypoint),
-        "OnBuild": list(run.on_build) or None, "Labels": dict(sorted(run.labels.items())) or None,
+        "Image": "", "Volumes": {k: Struct({}) for k in sorted(run.volumes)} or NilMap(), "WorkingDir": run.working_dir, "Entrypoint": _listed(run.entrypoint),
+        "OnBuild": list(run.on_build) or NilList(), "Labels": dict(sorted(run.labels.items())) or NilMap(),
         **({"StopSignal": run.stop_signal} if run.stop_signal else {}), **({"Shell": list(run.shell)} if run.shell else {}),
     }  # fmt: skip
-    return Struct(config | facts, ExposedPorts={}, Healthcheck=None, StopTimeout=None)
+    return Struct(config | facts, ExposedPorts=NilMap(), Healthcheck=NIL, StopSignal="", StopTimeout=NIL, Shell=NilList())
 
 
-def _listed(words: tuple[str, ...] | None) -> list[str] | None:
-    return None if words is None else list(words)
+def _listed(words: tuple[str, ...] | None) -> list[str]:
+    return NilList() if words is None else list(words)
 
 
 def _health(check: Healthcheck) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _health(check: Healthcheck) -> dict[str, Any]:
 
 def _policy(text: str) -> dict[str, Any]:
     name, _, most = text.partition(":")
-    return {"Name": name, "MaximumRetryCount": int(most or 0)}
+    return Struct({"Name": name, "MaximumRetryCount": int(most or 0)})
 
 
 def _mount(mount: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def _mount(mount: dict[str, Any]) -> dict[str, Any]:
     place = {"Source": str(source), "Destination": mount["target"]}
     if source.name != "_data" or source.parent.parent.name != "volumes":
         return Struct({"Type": "bind", **place, "Mode": mount.get("mode", ""), "RW": not readonly, "Propagation": mount.get("propagation") or "rprivate"}, Name="", Driver="")
-    return {"Type": "volume", "Name": source.parent.name, **place, "Driver": "local", "Mode": mount.get("mode", ""), "RW": not readonly, "Propagation": ""}
+    return Struct({"Type": "volume", "Name": source.parent.name, **place, "Driver": "local", "Mode": mount.get("mode", ""), "RW": not readonly, "Propagation": ""})
 
 
 def _tmpfs(word: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _limits(container: Container) -> dict[str, Any]:
     return {
         "CpuShares": limits.cpu_shares, "Memory": limits.memory, "NanoCpus": limits.nano_cpus, "CpuPeriod": limits.cpu_period, "CpuQuota": limits.cpu_quota,
         "CpusetCpus": limits.cpuset_cpus, "CpusetMems": limits.cpuset_mems, "MemoryReservation": limits.memory_reservation, "MemorySwap": limits.swap,
-        "MemorySwappiness": limits.memory_swappiness, "PidsLimit": limits.pids_limit or None,
+        "MemorySwappiness": limits.memory_swappiness, "PidsLimit": limits.pids_limit or NIL,
     }  # fmt: skip
 
 
@@ -138,45 +139,48 @@ def image_facts(image: Image, digests: Sequence[str] = ()) -> dict[str, Any]:
     """Gives an image's facts; `digests` are the names by digest that registries know it by."""
     config = image.config
     references = [Reference.parse(name) for name in image.record.names]
-    return {
+    return Struct({
         "Id": image.id, "RepoTags": [r.familiar for r in references], "RepoDigests": list(digests), "Parent": image.record.parent,
         "Comment": config.history[-1].comment if config.history else "", "Created": config.created, "DockerVersion": "", "Author": config.author,
         "Config": _config(config.config), "Architecture": config.architecture, "Os": config.os, "Size": image.size, "VirtualSize": image.size,
         "RootFS": {"Type": "layers", "Layers": list(config.rootfs.diff_ids)}, "Metadata": {"LastTagTime": Time(image.record.tagged or EMPTY_TIME)},
         "Descriptor": {"mediaType": image.record.manifest.media_type, "digest": image.record.manifest.digest, "size": image.record.manifest.size},
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def container_facts(container: Container) -> dict[str, Any]:
     """Gives a container's facts."""
     record, state, host = container.record, container.state, container.record.host
     words = host.get("mount_words", [])
-    running = state.alive
+    running, shown = state.alive, host.get("privileged", False) or "systempaths=unconfined" in host.get("security_opt", ())
     return Struct({
         "Id": container.id, "Created": record.created, "Path": record.path, "Args": list(record.args),
         "State": Struct({
             "Status": state.status, "Running": running, "Paused": state.status == "paused", "Restarting": state.status == "restarting", "OOMKilled": state.oom_killed, "Dead": False,
             "Pid": state.pid if state.running else 0,
             "ExitCode": state.exit_code, "Error": state.error, "StartedAt": state.started or EMPTY_TIME, "FinishedAt": state.finished or EMPTY_TIME,
-            **({"Health": state.health} if state.health else {}),
-        }, Health=None),
+            **({"Health": Struct(state.health)} if state.health else {}),
+        }, Health=NIL),
         "Image": record.image_id, "Name": f"/{record.name}", "RestartCount": state.restarts, "Driver": record.snapshotter, "Platform": "linux",
+        **{f"{name}Path": str(container.folder / file) for name, file in (("ResolvConf", "resolv.conf"), ("Hostname", "hostname"), ("Hosts", "hosts"), ("Log", "log"))},
+        "MountLabel": "", "ProcessLabel": "", "AppArmorProfile": "", "ExecIDs": NilList(), "GraphDriver": Struct({"Name": record.snapshotter, "Data": NilMap()}),
         "HostConfig": Struct({
-            "Binds": host["binds"] or None, "Tmpfs": host.get("tmpfs") or None, "VolumesFrom": host.get("volumes_from") or None,
+            "Binds": host["binds"] or NilList(), "VolumesFrom": host.get("volumes_from") or NilList(), "ContainerIDFile": "", "VolumeDriver": "",
             "ShmSize": host.get("shm_size") or 64 << 20, "OomScoreAdj": host.get("oom_score_adj", 0), "PidMode": host.get("pid", ""), "IpcMode": host.get("ipc") or "private",
             "UTSMode": host.get("uts", ""), "Sysctls": host.get("sysctl") or {}, "NetworkMode": host["network"], "AutoRemove": host["rm"], "PortBindings": ports.asked(container),
             "PublishAllPorts": host.get("publish_all", False),
-            "Links": [f"/{name}:/{record.name}/{alias}" for _, name, alias in host.get("links", ())] or None, "CapAdd": host["cap_add"] or None,
-            "CapDrop": host["cap_drop"] or None, "Privileged": host.get("privileged", False), "ReadonlyRootfs": host["read_only"],
-            "SecurityOpt": host.get("security_opt") or None, "LogConfig": logging.described(record), "Devices": host.get("devices", []),
+            "Links": [f"/{name}:/{record.name}/{alias}" for _, name, alias in host.get("links", ())] or NilList(), "CapAdd": host["cap_add"] or NilList(),
+            "CapDrop": host["cap_drop"] or NilList(), "CgroupnsMode": "private", "Cgroup": "", "CgroupParent": "", "UsernsMode": "", "Isolation": "", "OomKillDisable": NIL, "BlkioWeight": 0,
+            "MaskedPaths": NilList() if shown else list(MASKED), "ReadonlyPaths": NilList() if shown else list(READONLY), "Privileged": host.get("privileged", False),
+            "ReadonlyRootfs": host["read_only"], "SecurityOpt": host.get("security_opt") or NilList(), "LogConfig": Struct(logging.described(record)), "Devices": host.get("devices", []),
              **_limits(container), "RestartPolicy": _policy(host.get("restart", "")), "Runtime": "dockerlab",
-            **({"Init": True} if host.get("init") else {}), **({"Mounts": words} if words else {}),
-            "ExtraHosts": host.get("extra_hosts") or None, "GroupAdd": host.get("group_add") or None, "Dns": host.get("dns", []), "DnsSearch": host.get("dns_search", []),
+            **({"Init": True} if host.get("init") else {}), **({"Mounts": words} if words else {}), **({"Tmpfs": host["tmpfs"]} if host.get("tmpfs") else {}),
+            "ExtraHosts": host.get("extra_hosts") or NilList(), "GroupAdd": host.get("group_add") or NilList(), "Dns": host.get("dns", []), "DnsSearch": host.get("dns_search", []),
             "DnsOptions": host.get("dns_options", []), "Ulimits": [{"Name": name, "Hard": hard, "Soft": soft} for name, soft, hard in host.get("ulimits", [])],
-        }, Init=None, Mounts=()),
+        }, Init=NIL, Mounts=NilList(), Tmpfs=NilMap(), StorageOpt=NilMap()),
         "Mounts": [*map(_mount, host["mounts"]), *(_tmpfs(word) for word in words if word["Type"] == "tmpfs")],
         "Config": _config(container.config, Hostname=host.get("hostname") or container.id[:12], Domainname=host.get("domainname", ""),
                           Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image,
                           Labels=dict(sorted(container.config.labels.items())), **({"StopTimeout": host["stop_timeout"]} if host.get("stop_timeout") is not None else {})),
         "NetworkSettings": networks.settings(container, state),
-    }, SizeRw=None, SizeRootFs=None)  # fmt: skip
+    }, SizeRw=NIL, SizeRootFs=NIL)  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from dockerlab.commands import checks
 from dockerlab.commands.call import Call, Outcome
@@ -22,6 +23,8 @@ from dockerlab.runtime.world import Session
 
 __all__ = ["attach", "exec_", "kill", "pause", "rename", "restart", "stop", "top", "unpause", "update", "wait"]
 
+_AT_ONCE = 50  # docker's own number
+
 
 def _signal(call: Call) -> int:
     word = call.flag("signal")
@@ -32,17 +35,30 @@ def _signal(call: Call) -> int:
 
 
 def _patience(call: Call) -> float | None:
-    return float(call.flag("timeout")) if "timeout" in call.parsed.given else None
+    return next((float(call.flag(name)) for name in ("timeout", "time") if name in call.parsed.given), None)
 
 
-def _each(call: Call, deed: Callable[[Container], object]) -> Outcome:
-    """Does something to every container that is named, and says the names of those where it was done."""
+def _each(call: Call, deed: Callable[[Container], object], *, at_once: bool = True) -> Outcome:
+    """Does something to every container that is named, to all of them at once or one after another, and says the names of those where it was done, in their order."""
 
     def do(name: str) -> None:
         deed(call.engine.containers.get(name))
-        call.out(name)
 
-    return Outcome(exit_code=told(call, attempts(do, call.args)))
+    if not at_once or len(call.args) == 1:
+
+        def one(name: str) -> None:
+            do(name)
+            call.out(name)
+
+        return Outcome(exit_code=told(call, attempts(one, call.args)))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        begun = [(name, pool.submit(do, name)) for name in call.args]
+
+        def ended(name: str) -> None:
+            begun.pop(0)[1].result()
+            call.out(name)
+
+        return Outcome(exit_code=told(call, attempts(ended, call.args)))
 
 
 def exec_(call: Call) -> Outcome:
@@ -122,7 +138,7 @@ def wait(call: Call) -> Outcome:
 
 def restart(call: Call) -> Outcome:
     """docker restart."""
-    return _each(call, lambda container: container.restart(number=_signal(call), timeout=_patience(call)))
+    return _each(call, lambda container: container.restart(number=_signal(call), timeout=_patience(call)), at_once=False)
 
 
 def update(call: Call) -> Outcome:

@@ -8,7 +8,8 @@ from typing import Any
 
 from dockerlab.commands import ports, pruning
 from dockerlab.commands.call import Call, Outcome
-from dockerlab.commands.filters import TRUTH, condition, labelled, passes
+from dockerlab.commands.filters import TRUTH, condition, labelled, named, passes
+from dockerlab.commands.go_text import NIL, NilList, NilMap, Struct
 from dockerlab.commands.rows import Rows, moment
 from dockerlab.commands.showing import shown
 from dockerlab.engine.containers import Container
@@ -65,7 +66,7 @@ def _test(word: str) -> tuple[str, str]:
 def _fits(network: Network, used: set[str], name: str, value: str) -> bool:
     checks: dict[str, Callable[[str], bool]] = {
         "dangling": lambda value: (not network.built_in and network.id not in used) == TRUTH[value.lower()], "driver": lambda value: network.driver == value,
-        "id": lambda value: network.id.startswith(value), "label": lambda value: labelled(network.labels, value), "name": lambda value: value in network.name,
+        "id": lambda value: named(value, network.id), "label": lambda value: labelled(network.labels, value), "name": lambda value: named(value, network.name),
         "scope": lambda value: value == "local", "type": lambda value: network.built_in == (value == "builtin"),
     }  # fmt: skip
     return checks[name](value)
@@ -146,20 +147,20 @@ def settings(container: Container, state: State) -> dict[str, Any]:
     words = {word["name"]: word for word in host.get("networks", ())}
     every = {name: _endpoint(container, state, words.get(name, {}), state.networks.get(name, {})) for name in sorted({*words, *state.networks})}
     main = every.get("bridge") or _endpoint(container, state, {}, {})
-    return {
+    return Struct({
         "Bridge": "", "SandboxID": "", "SandboxKey": "", "Ports": ports.bindings(container, state), "HairpinMode": False, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": None, "SecondaryIPv6Addresses": None, **{name: main[name] for name in (
+        "SecondaryIPAddresses": NilList(), "SecondaryIPv6Addresses": NilList(), **{name: main[name] for name in (
             "EndpointID", "Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress", "IPPrefixLen", "IPv6Gateway", "MacAddress")},
         "Networks": every,
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def _endpoint(container: Container, state: State, word: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     user_defined = bool(word) and word["name"] not in ("bridge", "host", "none")
     aliases = [*word.get("aliases", ()), container.short_id] if user_defined else None
-    return {
-        "IPAMConfig": {"IPv4Address": word["ip"]} if word.get("ip") else None, "Links": None, "Aliases": aliases, "MacAddress": own.get("mac", ""), "DriverOpts": None, "GwPriority": 0,
-        "NetworkID": own.get("network", ""), "EndpointID": own.get("endpoint", ""), "Gateway": own.get("gateway", ""), "IPAddress": own.get("ip", ""), "IPPrefixLen": own.get("prefix", 0),
-        "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
-        "DNSNames": list(dict.fromkeys([container.name, *(aliases or ())])) if own and user_defined else None,
-    }  # fmt: skip
+    return Struct({
+        "IPAMConfig": {"IPv4Address": word["ip"]} if word.get("ip") else NIL, "Links": NilList(), "Aliases": aliases or NilList(), "MacAddress": own.get("mac", ""), "DriverOpts": NilMap(),
+        "GwPriority": 0, "NetworkID": own.get("network", ""), "EndpointID": own.get("endpoint", ""), "Gateway": own.get("gateway", ""), "IPAddress": own.get("ip", ""),
+        "IPPrefixLen": own.get("prefix", 0), "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+        "DNSNames": list(dict.fromkeys([container.name, *(aliases or ())])) if own and user_defined else NilList(),
+    })  # fmt: skip

@@ -142,6 +142,8 @@ def _ports(words: tuple[str, ...]) -> tuple[str, ...]:
         for number in (first, *([last] if dash else [])):
             if not number.isascii() or not number.isdigit():
                 raise InvalidArgument(f'invalid range format for --expose: {word}, error: strconv.ParseUint: parsing "{number}": invalid syntax', hint="write 80, 80/udp or 80-90")
+        if int(last or first) < int(first):
+            raise InvalidArgument(f"invalid range format for --expose: {word}, error: invalid range specified for port: {span}", hint="the lower number stands first")
         found += [f"{port}/{(protocol or 'tcp').lower()}" for port in range(int(first), int(last or first) + 1)]
     return tuple(found)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dockerlab.commands.columns import formatted, human_duration
-from dockerlab.commands.go_text import Time
+from dockerlab.commands.go_text import Time, as_json
 from dockerlab.oci import dates
 from dockerlab.widgets.html import cell, escape, table
 
@@ -39,13 +39,13 @@ class Text:
 
 
 class Rows:
-    """Rows of one list. `quiet` shows the first column alone; `--format` decides otherwise."""
+    """Rows of one list. `--format` decides how they show; `raw` is what its word of that name stands for."""
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], headers: Mapping[str, str], *, default: str, format: str = "", caption: str = "") -> None:
-        self.rows, self._headers, self._default, self._format, self._caption = rows, headers, default, format, caption
+    def __init__(self, rows: Sequence[Mapping[str, Any]], headers: Mapping[str, str], *, default: str, format: str = "", caption: str = "", raw: str = "") -> None:
+        self.rows, self._headers, self._default, self._format, self._caption = rows, headers, default, raw if raw and format == "raw" else format, caption
 
     def __str__(self) -> str:
-        return formatted(self._format, self.rows, self._headers, self._default).rstrip("\n")
+        return formatted(self._format, self.rows, self._headers, self._default).removesuffix("\n")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,4 +67,4 @@ class Rows:
 
 def indented(value: Any) -> str:
     """Gives JSON as docker indents it."""
-    return json.dumps(value, indent=4, ensure_ascii=False)
+    return json.dumps(as_json(value), indent=4, ensure_ascii=False)

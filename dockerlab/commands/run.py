@@ -17,6 +17,7 @@ from dockerlab.commands.help import help_text, index_text
 from dockerlab.commands.specs import COMMANDS
 from dockerlab.errors import DockerlabError, InvalidArgument
 from dockerlab.store.files import explained
+from dockerlab.version import __version__
 
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
@@ -48,7 +49,7 @@ _MANAGED = {"container ls": "ps", "image ls": "images", "image rm": "rmi", "imag
 def verb(command: Command) -> Callable[[Call], Outcome | None]:
     """Gives the function behind a command."""
     name = _MANAGED.get(command.name, command.name)
-    for prefix in ("container ", "image "):
+    for prefix in ("container ", "image ", "system "):
         name = name.removeprefix(prefix) if name not in _VERBS else name
     module, _, function = _VERBS[name].partition(":")
     found: Callable[[Call], Outcome | None] = getattr(import_module(f"dockerlab.commands.{module}"), function)
@@ -59,6 +60,9 @@ def perform(
     argv: Sequence[str], engine: Callable[[], Engine], surface: Surface, *, folder: Path, program: str = "docker", variables: Mapping[str, str] | None = None
 ) -> Outcome:
     """Does what a command line says; raises DockerlabError."""
+    if argv[:1] in (["-v"], ["--version"]):
+        surface.out(f"{program.capitalize() if program == 'docker' else program} version {__version__}, build dockerlab\n")
+        return Outcome()
     command, rest = find(COMMANDS, argv, program=program)
     if command.group:
         surface.out(index_text(COMMANDS, program, command.name) + "\n")

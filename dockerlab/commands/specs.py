@@ -111,6 +111,7 @@ _INSECURE = Flag("insecure", "bool", help="Allow communication with an insecure 
 _TEMPLATE = Flag("format", "string", "f", help="Format output using a custom template")
 _SIGNAL = Flag("signal", "string", "s", help="Signal to send to the container")
 _TIMEOUT = Flag("timeout", "int", "t", 0, "Seconds to wait before killing the container")
+_TIME = Flag("time", "int", help="Seconds to wait before killing the container", hidden=True)  # the word of docker before 28
 _FORCE = Flag("force", "bool", "f", help="Do not prompt for confirmation")
 
 
@@ -169,13 +170,13 @@ COMMANDS: tuple[Command, ...] = (
             (Flag("force", "bool", "f", help="Force the removal of a running container (uses SIGKILL)"),
              Flag("volumes", "bool", "v", help="Remove anonymous volumes associated with the container")),
             1, None, aliases=("docker container rm", "docker container remove", "docker rm"), refused=_refused("link l")),
-    Command("stop", "docker stop [OPTIONS] CONTAINER [CONTAINER...]", "Stop one or more running containers", (_SIGNAL, _TIMEOUT), 1, None,
+    Command("stop", "docker stop [OPTIONS] CONTAINER [CONTAINER...]", "Stop one or more running containers", (_SIGNAL, _TIMEOUT, _TIME), 1, None,
             aliases=("docker container stop", "docker stop")),
     Command("kill", "docker kill [OPTIONS] CONTAINER [CONTAINER...]", "Kill one or more running containers", (_SIGNAL,), 1, None,
             aliases=("docker container kill", "docker kill")),
     Command("wait", "docker wait CONTAINER [CONTAINER...]", "Block until one or more containers stop, then print their exit codes", (), 1, None,
             aliases=("docker container wait", "docker wait")),
-    Command("restart", "docker restart [OPTIONS] CONTAINER [CONTAINER...]", "Restart one or more containers", (_SIGNAL, _TIMEOUT), 1, None,
+    Command("restart", "docker restart [OPTIONS] CONTAINER [CONTAINER...]", "Restart one or more containers", (_SIGNAL, _TIMEOUT, _TIME), 1, None,
             aliases=("docker container restart", "docker restart")),
     Command("update", "docker update [OPTIONS] CONTAINER [CONTAINER...]", "Update configuration of one or more containers",
             (*_LIMITS, Flag("memory-swap", "swap", help="Swap limit equal to memory plus swap: -1 to enable unlimited swap", meta="bytes"),

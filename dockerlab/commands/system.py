@@ -14,10 +14,13 @@ from typing import Any
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.columns import human_size, table
 from dockerlab.commands.each import told
+from dockerlab.commands.go_text import NilList, Struct, compact_json
 from dockerlab.commands.rows import Rows, Text
 from dockerlab.commands.template import Template
 from dockerlab.errors import InvalidArgument, NotSupportedHere
 from dockerlab.linux.probe import Finding
+from dockerlab.oci.platforms import architecture
+from dockerlab.registry.keychain import HUB
 from dockerlab.version import __version__
 from dockerlab.widgets import html
 
@@ -63,18 +66,42 @@ def info(call: Call) -> Outcome:
         "Kernel Version": platform.release(), "Architecture": platform.machine(), "Docker Root Dir": str(engine.home),
     }  # fmt: skip
     if call.flag("format"):
-        plain = {name.replace(" ", ""): value for name, value in facts.items()}
-        call.out(Template(call.flag("format")).render(plain))
-        return Outcome()
+        return _rendered(call, _information({name.replace(" ", ""): value for name, value in facts.items()}, driver))
     return Outcome(Report(facts, engine.findings))
+
+
+def _information(facts: dict[str, Any], driver: str) -> Struct:
+    """Gives docker's fields (API 1.41, SystemInfo) that have a meaning here, and ours."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Struct(facts | {
+        "ContainersStopped": facts["Containers"] - facts["Running"] - facts["Paused"], "ContainersRunning": facts["Running"], "ContainersPaused": facts["Paused"],
+        "Driver": driver, "NCPU": os.cpu_count() or 1, "MemTotal": pages, "OSType": sys.platform,
+        "OperatingSystem": _system(), "Name": platform.node(), "IndexServerAddress": HUB, "DefaultRuntime": "dockerlab", "LoggingDriver": "json-file",
+        "Swarm": Struct({"LocalNodeState": "inactive"}), "SecurityOptions": ["name=seccomp,profile=builtin"], "Labels": [], "Warnings": NilList(), "ExperimentalBuild": False,
+        "HttpProxy": os.environ.get("HTTP_PROXY", ""), "HttpsProxy": os.environ.get("HTTPS_PROXY", ""), "NoProxy": os.environ.get("NO_PROXY", ""),
+    })  # fmt: skip
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        return "Linux"
+
+
+def _rendered(call: Call, facts: Struct) -> Outcome:
+    """Shows one thing by `--format`."""
+    text = call.flag("format")
+    call.out(compact_json(facts, html=True) if text == "json" else Template(text).render(facts))
+    return Outcome()
 
 
 def version(call: Call) -> Outcome:
     """docker version."""
-    facts = {"Version": __version__, "ApiVersion": "none: dockerlab has no daemon", "Os": sys.platform, "Arch": platform.machine(), "Python": platform.python_version()}
+    facts = {"Version": __version__, "ApiVersion": "none: dockerlab has no daemon", "Os": sys.platform, "Arch": architecture(), "Python": platform.python_version()}
     if call.flag("format"):
-        call.out(Template(call.flag("format")).render({"Client": facts, "Server": facts}))
-        return Outcome()
+        absent = {"APIVersion": facts["ApiVersion"], "GitCommit": "", "BuildTime": "", "GoVersion": "", "MinAPIVersion": "", "KernelVersion": platform.release(), "Context": "default"}
+        return _rendered(call, Struct({"Client": Struct(facts, **absent), "Server": Struct(facts, **absent)}))
     return Outcome(Text("\n".join(["Client and engine: dockerlab", *(f" {name + ':':<12}{value}" for name, value in facts.items())])))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from dockerlab.commands.go_text import Struct, Time, as_bytes, go_text, go_type, quoted
+from dockerlab.commands.go_text import NIL, Struct, Time, as_bytes, go_text, go_type, quoted
 from dockerlab.commands.template_functions import FUNCTIONS, HEADINGS, MAX_OUTPUT, Function
 from dockerlab.commands.template_syntax import Node, Pipe, Term, parse
 from dockerlab.errors import InvalidArgument
@@ -30,7 +30,7 @@ class _Run:
     def __init__(self, text: str, value: Any, functions: Mapping[str, Function]) -> None:
         self.text = text
         self.functions = functions
-        self.variables: list[tuple[str, Any]] = [("$", value)]
+        self.root, self.variables = value, [("$", value)]
         self.out: list[str] = []
         self.size = self.work = 0
         self.where = Term("dot", ".", 0)
@@ -166,10 +166,12 @@ class _Run:
                 return value[name]
             if isinstance(value, Struct) and name in value.absent:
                 return value.absent[name]
+            if isinstance(self.root, Struct) and not isinstance(value, Struct):
+                return None  # a map whose type is known: nobody promised that it has this key
             self.fail(f"map has no entry for key {quoted(name)}")
         if isinstance(value, Time) and name == "String":
             return str(value)
-        if value is None:
+        if value is None or value is NIL:
             self.fail(f"nil pointer evaluating interface {{}}.{name}")
         self.fail(f"can't evaluate field {name} in type {kind}")
 

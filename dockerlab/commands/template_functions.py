@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from dockerlab.commands.go_text import as_bytes, compact_json, go_text, go_type, printf
+from dockerlab.commands.go_text import NIL, as_bytes, compact_json, go_text, go_type, printf
 from dockerlab.errors import InvalidArgument
 
 __all__ = ["FUNCTIONS", "HEADINGS", "MAX_OUTPUT", "Function"]
@@ -29,7 +29,7 @@ class Function:
 
 
 def _len(value: Any) -> int:
-    if value is None:
+    if value is None or value is NIL:
         raise InvalidArgument("len of nil pointer")
     if isinstance(value, str):
         return len(as_bytes(value))
@@ -40,13 +40,13 @@ def _len(value: Any) -> int:
 
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
-        if value is None:
+        if value is None or value is NIL:
             raise InvalidArgument("index of untyped nil")
         if isinstance(value, Mapping):
             if not isinstance(key, str):
                 kind = f"value has type {go_type(key)}; should be string" if key is not None else "value is nil; should be of type string"
                 raise InvalidArgument(kind)
-            value = value.get(key)
+            value = value.get(key, "" if all(isinstance(each, str) for each in value.values()) else None)
         elif isinstance(value, (str, list, tuple)):
             items = as_bytes(value) if isinstance(value, str) else value
             value = items[_position(key, len(items) - 1)]
@@ -115,6 +115,12 @@ def _print(*values: Any) -> str:
     return "".join(parts)
 
 
+def _escaped(text: str) -> str:
+    for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&#34;"), ("'", "&#39;"), ("\0", "\ufffd")):
+        text = text.replace(char, entity)
+    return text
+
+
 def _capital(found: re.Match[str]) -> str:
     upper = found[0].upper()
     return upper if len(upper) == 1 else found[0]
@@ -139,6 +145,7 @@ FUNCTIONS = {
     "eq": Function(_equal, "a", more=True),
     "ge": Function(lambda one, two: not _less(one, two), "aa"),
     "gt": Function(lambda one, two: not _less(one, two) and not _same(one, two), "aa"),
+    "html": Function(lambda *values: _escaped(_print(*values)), "a", more=True),
     "index": Function(_index, "a", more=True),
     "join": Function(lambda items, separator: separator.join(items), "ls"),
     "json": Function(compact_json, "a"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.each import attempts, told
-from dockerlab.commands.filters import TRUTH, condition, labelled, passes
+from dockerlab.commands.filters import TRUTH, condition, labelled, named, passes
 from dockerlab.commands.rows import Rows
 from dockerlab.commands.showing import shown
 from dockerlab.engine.volumes import VolumeInfo
@@ -50,7 +50,7 @@ def _fits(volume: VolumeInfo, name: str, value: str) -> bool:
         return (not volume.users) == TRUTH[value.lower()]
     if name == "label":
         return labelled(volume.labels or {}, value)
-    return value in volume.name if name == "name" else value == "local"
+    return named(value, volume.name) if name == "name" else value == "local"
 
 
 def rm(call: Call) -> Outcome:

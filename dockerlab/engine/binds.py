@@ -18,6 +18,9 @@ __all__ = ["PROPAGATIONS", "Bind", "made", "parse", "refuse_travel", "refuse_twi
 PROPAGATIONS = ("shared", "rshared", "slave", "rslave", "private", "rprivate")
 
 
+_CONSISTENCY = ("cached", "consistent", "delegated")  # between a virtual machine and its host: on Linux, as docker says, all the same
+
+
 @dataclass(frozen=True, slots=True)
 class Bind:
     """`source` is a folder of the host, a volume's name, or "" for a volume without a name."""
@@ -46,7 +49,7 @@ def parse(word: str) -> Bind:
     source, target, mode = ("", *parts, "")[:3] if len(parts) == 1 else (*parts, "")[:3]
     modes = set(mode.split(",")) - {""}
     travels = [word for word in mode.split(",") if word in PROPAGATIONS]
-    if modes - {"ro", "rw", "z", "Z", "nocopy", *PROPAGATIONS} or len(travels) > 1:
+    if modes - {"ro", "rw", "z", "Z", "nocopy", *_CONSISTENCY, *PROPAGATIONS} or len(travels) > 1:
         raise InvalidRequest(f"invalid mode: {mode}", hint="write ro or rw")
     bind = Bind(source, target, "ro" in modes, "nocopy" in modes, None, travels[0] if travels else "", mode)
     wrong = f"invalid volume specification: '{word}': invalid mount config for type \"{'volume' if bind.is_volume else 'bind'}\":"

@@ -8,7 +8,6 @@ import os
 import re
 import select
 import signal
-import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from dockerlab.engine.options import Attach, detach_keys
 from dockerlab.engine.resources import Resources
 from dockerlab.engine.settings import source_date
 from dockerlab.engine.watching import Note, Sink
-from dockerlab.errors import ContainerError, InUse, InvalidArgument, InvalidRequest
+from dockerlab.errors import ContainerError, DockerlabError, InUse, InvalidArgument, InvalidRequest
 from dockerlab.layers import folders, permissions
 from dockerlab.layers.diff import Change
 from dockerlab.linux import cgroups, landlock, signals
@@ -94,7 +93,12 @@ class Container:
         given = (attach or Attach()).given()
         if given:
             self.note("attach")
-        request = {**self._request(given, detach), "keys": detach_keys(keys)}
+        try:
+            request = {**self._request(given, detach), "keys": detach_keys(keys)}
+        except DockerlabError:
+            if self.record.host.get("rm"):
+                self.remove()
+            raise
         # A launcher that ends because nobody has asked it for long may take a last request to its grave: nothing has begun then, and another one is started.
         for _ in range(2):
             session = self._engine.world.run(request, list(given.values()))
@@ -144,8 +148,8 @@ class Container:
     def _who(self, user: str) -> users.Identity:
         stack = self._engine.snapshotter.stack(self.id)
         try:
-            group = _small_file(stack.folders, "group")
-            return users.with_groups(users.identify(user, _small_file(stack.folders, "passwd"), group), self.record.host.get("group_add", []), group)
+            group = folders.small_file(stack.folders, "group")
+            return users.with_groups(users.identify(user, folders.small_file(stack.folders, "passwd"), group), self.record.host.get("group_add", []), group)
         except LookupError as error:
             raise ContainerError(str(error.args[0]), exit_code=125) from error
 
@@ -437,12 +441,3 @@ class Container:
 
     def __repr__(self) -> str:
         return f"<Container {self.name} {self.short_id} {self.state.status}>"
-
-
-def _small_file(stack: Sequence[str], name: str) -> str:
-    etc = folders.lookup("etc", tuple(stack), "etc")
-    found = folders.lookup(name, etc.joined, name) if etc else None
-    if found is None or not stat.S_ISREG(found.stat.st_mode):
-        return ""
-    with open(found.place, "rb") as file:
-        return file.read(1 << 20).decode("utf-8", "surrogateescape")

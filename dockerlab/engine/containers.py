@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -63,6 +64,7 @@ class Containers:
                 f"image {image} is for {source.config.os}/{source.config.architecture}, this machine is {_own_architecture()}",
                 reason="another architecture", hint="build or import the image on such a machine",
             )  # fmt: skip
+        chosen = replace(chosen, name=chosen.name.removeprefix("/"))  # as `inspect` has it
         if chosen.name and not NAME.fullmatch(chosen.name):
             raise InvalidRequest(f"Invalid container name ({chosen.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         config = merged(source.config.config, command, chosen)
@@ -145,7 +147,7 @@ class Containers:
         """Gives all that is mounted beside the image and the kernel's own: volumes, the names of those that nobody named, and each tmpfs with its options."""
         words = [mounts.checked(word) for word in chosen.mount]
         tmpfs = mounts.tmpfs_options(chosen.tmpfs)
-        asked = [binds.parse(word) for word in chosen.volume]
+        asked = [binds.parse(word) for word in dict.fromkeys(chosen.volume)]
         asked += [binds.Bind(word.source, word.target, word.readonly, word.nocopy, word.labels, word.propagation, "z" if word.type == "volume" else "") for word in words if word.type != "tmpfs"]
         memory = [binds.Bind("tmpfs", word.target, word.readonly) for word in words if word.type == "tmpfs"]
         binds.refuse_twice([*asked, *memory])

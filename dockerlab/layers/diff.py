@@ -19,7 +19,7 @@ __all__ = ["ENGINE_PATHS", "Change", "Comparison", "changes"]
 
 # Made by the engine in every container as places to mount on: not the container's doing.
 ENGINE_PATHS = frozenset(
-    ["dev", "dev/console", "dev/pts", "dev/shm", "proc", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf", ".dockerenv"]
+    ["dev", "dev/console", "dev/pts", "dev/shm", "proc", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab", ".dockerenv"]
 )
 _BLOCK = 1 << 20
 
@@ -102,6 +102,8 @@ def _entry(path: str, place: str, status: os.stat_result, below: Found | None, h
 def _used(place: str, status: os.stat_result) -> bool:
     if stat.S_ISDIR(status.st_mode):
         return any(entry.name not in ("pts", "shm", "console") for entry in os.scandir(place))
+    if stat.S_ISLNK(status.st_mode):
+        return os.readlink(place) != "/proc/mounts"
     return status.st_size > 0 or not stat.S_ISREG(status.st_mode)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 __all__ = ["OPAQUE", "Found", "children", "is_opaque", "is_whiteout", "lookup", "walk"]
@@ -91,3 +91,13 @@ def walk(folders: tuple[str, ...]) -> Iterator[Found]:
         yield found
         if found.is_dir:
             pending.extend(reversed(list(children(found.joined, found.path))))
+
+
+def small_file(stack: Sequence[str], name: str) -> str:
+    """Gives the text of a file of /etc in joined folders, "" where there is none, at most a megabyte of it."""
+    etc = lookup("etc", tuple(stack), "etc")
+    found = lookup(name, etc.joined, name) if etc else None
+    if found is None or not stat.S_ISREG(found.stat.st_mode):
+        return ""
+    with open(found.place, "rb") as file:
+        return file.read(1 << 20).decode("utf-8", "surrogateescape")

@@ -13,12 +13,12 @@ from dockerlab.oci.config import RunConfig, env_map, env_words
 from dockerlab.oci.runtime import Capabilities, Linux, Mount, Namespace, Process, Rlimit, Root, Spec
 from dockerlab.runtime import filters
 
-__all__ = ["Device", "Options", "Volume", "environment", "generate", "sets"]
+__all__ = ["MASKED", "READONLY", "Device", "Options", "Volume", "environment", "generate", "sets"]
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_MASKED = ("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
-           "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap")  # fmt: skip
-_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+MASKED = ("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+          "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap")  # fmt: skip
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,8 @@ def generate(config: RunConfig, options: Options) -> Spec:
         resources=options.resources,
         sysctl=options.sysctl,
         seccomp=filters.chosen("unconfined" if options.privileged else options.seccomp, names) or None,
-        masked_paths=() if open_to_all else _MASKED,
-        readonly_paths=() if open_to_all else _READONLY,
+        masked_paths=MASKED if not open_to_all else (),
+        readonly_paths=READONLY if not open_to_all else (),
     )
     own = options.uts != "host"  # else the name would be given to the host
     return Spec(
@@ -143,7 +143,7 @@ def _mounts(options: Options) -> tuple[Mount, ...]:
     groups = (Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=shown),) if options.cgroup else ()
     devices = tuple(Mount(destination=f"/dev/{name}", source=f"/dev/{name}", options=("bind", "nosuid", "noexec")) for name in _DEVICES)
     devices += tuple(Mount(destination=device.target, source=device.source, options=("bind", "nosuid", "noexec")) for device in options.devices)
-    files = tuple(Mount(destination=target, source=str(path), options=("rbind",)) for target, path in options.files.items())
+    files = tuple(Mount(destination=target, source=str(path), options=("rbind", "ro") if options.readonly else ("rbind",)) for target, path in options.files.items())
     # Deeper places come later, so that a volume inside a volume is seen.
     volumes = [Mount(destination=v.target, source=v.source, options=("rbind", v.propagation or "rprivate", "nodev", *(("ro",) if v.readonly else ()))) for v in options.volumes]
     volumes += [Mount(destination=target, type="tmpfs", source="tmpfs", options=("nosuid", "nodev", "noexec", *filter(None, words.split(",")))) for target, words in options.tmpfs.items()]

@@ -23,7 +23,7 @@ from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Rlimit, Spec
 from dockerlab.runtime import reaper, users
 from dockerlab.runtime.failing import InitFailed, not_executable, not_started, told
-from dockerlab.runtime.mounting import make_readonly, mask, mount_inside, mount_snapshot, place, travelling
+from dockerlab.runtime.mounting import make_marks, make_readonly, mask, mount_inside, mount_snapshot, place, travelling
 from dockerlab.store import snapshots
 
 __all__ = ["Start", "adjust", "become_the_program", "call", "environment", "install_filter", "limit", "loopback_up", "ready", "restrict", "run", "set_sysctls"]
@@ -90,6 +90,7 @@ def build_the_world(k: Door, start: Start) -> None:
     for mount in spec.mounts:
         mount_inside(k, root, mount, fresh=start.fresh_volumes, groups=start.cgroups, trees=trees)
     _fill_dev(k, root)
+    make_marks(k, root)
     if spec.process.terminal:
         _open_terminal(k, root, start)
 

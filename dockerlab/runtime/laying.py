@@ -51,6 +51,7 @@ def prepare(root: str, mounts: Sequence[Mount], *, devices: bool) -> None:
                 os.mkdir(name, dir_fd=dev)
                 os.chmod(f"/proc/self/fd/{dev}/{name}", 0o1777)
         os.close(dev)
+        mounting.make_marks(k, base)
     finally:
         os.close(base)
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dockerlab.linux import syscalls
 from dockerlab.linux.door import Door
 from dockerlab.oci.runtime import Mount
-from dockerlab.runtime.failing import InitFailed, told
+from dockerlab.runtime.failing import InitFailed, not_started, told
 from dockerlab.store import snapshots
 
-__all__ = ["make_readonly", "mask", "mount_inside", "mount_snapshot", "place", "travelling"]
+__all__ = ["make_marks", "make_readonly", "mask", "mount_inside", "mount_snapshot", "place", "travelling"]
 
 _FLAGS = {
     "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV, "noexec": syscalls.MS_NOEXEC, "bind": syscalls.MS_BIND,
@@ -132,6 +132,10 @@ def mount_inside(k: Door, root: int, mount: Mount, *, fresh: Sequence[str], grou
             if mount.source in fresh:
                 _copy_up(root, path, mount.source)
             k.mount(mount.source, path, None, flags & (syscalls.MS_BIND | syscalls.MS_REC))
+    except NotADirectoryError as error:
+        what = f'error during container init: error mounting "{mount.source}" to rootfs at "{mount.destination}"'
+        why = "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+        raise not_started(f"{what}: mount {mount.source}:{mount.destination}: not a directory: unknown: {why}", 127) from error
     finally:
         os.close(target)
     travels = syscalls.MS_PRIVATE | syscalls.MS_SLAVE | syscalls.MS_SHARED
@@ -178,6 +182,20 @@ def place(k: Door, root: int, path: str, *, is_file: bool, hops: int = 40) -> in
     finally:
         os.close(parent)
     return k.openat2(root, inner, os.O_PATH)  # type: ignore[no-any-return]
+
+
+def make_marks(k: Door, root: int) -> None:
+    """Makes what docker has in every container: an empty /.dockerenv, by which programs know where they are, and /etc/mtab (mount(8)) where the image has none."""
+    os.close(place(k, root, "/.dockerenv", is_file=True))
+    etc = place(k, root, "/etc", is_file=False)
+    try:
+        times = os.stat(f"/proc/self/fd/{etc}")
+        k.symlink("/proc/mounts", "mtab", dir_fd=etc)
+        os.utime(f"/proc/self/fd/{etc}", ns=(times.st_atime_ns, times.st_mtime_ns))
+    except FileExistsError:
+        pass
+    finally:
+        os.close(etc)
 
 
 def _link(name: str, folder: int) -> str:

@@ -303,13 +303,13 @@ def cleared(upper: str, places: list[str], full: list[str]) -> None:
 
 
 def usage(path: str) -> list[int]:
-    """Gives the bytes (files and symlinks, hard links once) and the number of files below a folder."""
+    """Gives the bytes (files and symlinks, hard links once) and the number of files below a snapshot's folder; links that the engine made are no container's."""
     sizes: dict[tuple[int, int], int] = {}
     files = 0
     for folder, names, leaves in os.walk(path):
         for name in names + leaves:
             status = os.lstat(os.path.join(folder, name))
-            if not stat.S_ISDIR(status.st_mode):
+            if not stat.S_ISDIR(status.st_mode) and not (stat.S_ISLNK(status.st_mode) and os.path.relpath(f"{folder}/{name}", path) in diff.ENGINE_PATHS):
                 sizes[status.st_dev, status.st_ino] = status.st_size
         files += len(names) + len(leaves)
     return [sum(sizes.values()), files]

@@ -197,7 +197,7 @@ def complaint(error: DockerlabError, command: str, program: str) -> str:
 def _command(words: list[str], program: str) -> str:
     try:
         return find(COMMANDS, words, program=program)[0].name
-    except UsageError:
+    except DockerlabError:
         return ""
 
 

@@ -19,21 +19,29 @@ if TYPE_CHECKING:
 __all__ = ["Membership"]
 
 
+_RETRY = 5.0  # seconds
+
+
 class Membership:
     """The networks of one container; nothing where it has the host's, none, or another container's."""
 
     def __init__(self, monitor: Monitor, request: dict[str, Any]) -> None:
-        self._monitor, self._launcher = monitor, os.getppid()
+        self._monitor, self._launcher = monitor, -1
         self.plan: dict[str, Any] | None = request.get("networks")
+        if self.plan:
+            with contextlib.suppress(OSError):  # its number may be somebody else's by the time that a switch is needed
+                self._launcher = os.pidfd_open(os.getppid())
         self._lease: NetworkLease | None = None
         self._namespace = -1
         self._asked = False
+        self._again = 0.0  # when to ask once more for what was lost
         self.facts: dict[str, dict[str, Any]] = {}
+        self._had: dict[str, dict[str, Any]] = {}
         self.ports: list[list[Any]] = []
 
     def held(self) -> list[int]:
         """Gives the descriptors that are this process's alone."""
-        return [*([self._lease.fileno()] if self._lease else []), *([self._namespace] if self._namespace >= 0 else [])]
+        return [*([self._lease.fileno()] if self._lease else []), *(descriptor for descriptor in (self._namespace, self._launcher) if descriptor >= 0)]
 
     def open(self) -> None:
         """Finds the switch before the program's parent is there; raises NetworkFailed."""
@@ -58,7 +66,7 @@ class Membership:
     def _ask_for_all(self, descriptors: tuple[int, ...], *, again: bool = False) -> None:
         if self.plan is None or self._lease is None:
             return
-        networks = [{**wanted, "prefer": self.facts.get(wanted["id"], {}).get("ip", "")} for wanted in self.plan["networks"]]
+        networks = [{**wanted, "prefer": self._had.get(wanted["id"], {}).get("ip", "")} for wanted in self.plan["networks"]]
         who = {"container": self._monitor.folder.name, "name": self._monitor.about["name"]}
         self._asked = True
         self._lease.send({"do": "attach", **who, **{key: self.plan[key] for key in ("ports", "links", "dns", "resolve")}, "networks": networks, "again": again}, descriptors)
@@ -88,7 +96,7 @@ class Membership:
 
     def _learn(self, answer: dict[str, Any]) -> None:
         plan = self.plan or {}
-        self.facts = {each["network"]: each for each in answer["endpoints"]}
+        self.facts = self._had = {each["network"]: each for each in answer["endpoints"]}
         self.ports = answer["ports"]
         for note in answer["notes"]:
             # It is the host's, and so the same for every container.
@@ -126,10 +134,17 @@ class Membership:
         except (NetworkFailed, OSError) as error:
             self._drop()
             self.facts, self.ports = {}, []
-            self._monitor.say({"note": f"the container has lost its networks: {error}"})
+            self._again = time.monotonic() + _RETRY
+            self._monitor.tell_once("networks", f"the container has lost its networks, which are asked for again and again: {error}")
         else:
+            self._again = 0.0
             self.watch()
         self._monitor.note_networks()
+
+    def look(self) -> None:
+        """Asks once more for networks that were lost."""
+        if self._again and time.monotonic() > self._again:
+            self._lost()
 
     def _drop(self) -> None:
         if self._lease:
@@ -147,6 +162,8 @@ class Membership:
             self.plan["networks"] = [*rest, *([wanted["connect"]] if "connect" in wanted else [])]
             return {}
         try:
+            if self._lease is None and self._namespace >= 0:
+                self._lost()
             self.open()
             if self._lease is None:
                 return {}
@@ -180,7 +197,7 @@ class Membership:
             self._drop()
         if self._namespace >= 0:
             os.close(self._namespace)
-        self._namespace, self.facts, self.ports = -1, {}, []
+        self._namespace, self.facts, self.ports, self._again = -1, {}, [], 0.0
 
     def _tell(self, action: str, ident: str) -> None:
         monitor = self._monitor

@@ -261,6 +261,7 @@ class Monitor(Supervisor):
             self.end_all()
         if self.health and self.state.status == "running":
             self.health.look()
+        self.membership.look()
         if self.has_pids and not self.executions:
             return
         with contextlib.suppress(ChildProcessError):

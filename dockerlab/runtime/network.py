@@ -51,7 +51,10 @@ def _asked(connection: socket.socket, message: dict[str, Any], patience: float) 
 
 
 class NetworkLease:
-    """What one container has of its networks, for as long as this is open. `settings` are {"path", "root", "tied", "tap", "isolated"}, as the engine has them."""
+    """What one container has of its networks, for as long as this is open. `settings` are {"path", "root", "tied", "tap", "isolated"}, as the engine has them.
+
+    `launcher` is a pidfd of the launcher that the container is from, which may have gone; -1 where there is none.
+    """
 
     def __init__(self, settings: dict[str, Any], launcher: int) -> None:
         self._settings, self._launcher = settings, launcher
@@ -124,7 +127,7 @@ class NetworkLease:
             if os.fork():
                 os._exit(0)
             os.setsid()
-            owner = os.pidfd_open(self._launcher) if self._launcher > 1 else os.open("/dev/null", os.O_RDONLY)
+            owner = self._launcher if self._launcher >= 0 else os.open("/dev/null", os.O_RDONLY)
             log = os.open(f"{self._settings['path']}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
             nothing = os.open("/dev/null", os.O_RDWR)
             kept = [os.dup2(source, place, False) for source, place in ((nothing, 100), (log, 101), (told, 102), (owner, 103))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -288,6 +289,23 @@ def test_a_switch_that_was_killed(net: Engine, make_engine: Callable[[str], Engi
     assert fetched(port) == answers(client, "web") == "hello\n"
     until(lambda: {c.name: c.state.networks.get("lab", {}).get("ip") for c in (web, client)} == before)
     assert web.state.status == client.state.status == "running"
+
+
+def test_a_switch_that_was_killed_after_its_launcher(net: Engine) -> None:
+    port = free_port()
+    web = started(net, _SERVE, name="web", network="bridge", publish=(Publication("127.0.0.1", port, port, 80, "tcp"),))
+    before, switch = web.state.networks["bridge"]["ip"], switch_of(net)
+    launcher = int(Path(f"/proc/{web.state.monitor}/stat").read_text().rpartition(")")[2].split()[1])
+    assert fetched(port) == "hello\n"
+    net.world.stop()
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(launcher, 0)  # its number is free from now on
+    os.kill(switch, signal.SIGKILL)
+    until(lambda: web.state.networks.get("bridge", {}).get("ip") == before)
+    assert fetched(port) == "hello\n"
+    net.networks.disconnect("bridge", web)
+    net.networks.connect("bridge", web)
+    assert web.state.networks["bridge"]["ip"] and switch_of(net) != switch
 
 
 def test_a_launcher_that_ended_between_two(net: Engine) -> None:

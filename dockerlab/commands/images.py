@@ -20,7 +20,7 @@ from dockerlab.engine.graph import graph as planted
 from dockerlab.engine.images import Image
 from dockerlab.engine.scan import Audit, Beside, baseline
 from dockerlab.engine.views import Changes, Union, text_changes, union
-from dockerlab.errors import InvalidArgument, InvalidReference, InvalidRequest
+from dockerlab.errors import BuildFailed, InvalidArgument, InvalidReference, InvalidRequest
 from dockerlab.oci.config import EMPTY_TIME, RunConfig
 from dockerlab.oci.digest import short
 from dockerlab.oci.reference import Reference
@@ -180,7 +180,10 @@ def import_(call: Call) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="import-", dir=call.engine.content.ingest) as scratch:
         if source.startswith(("http://", "https://")):
             call.out(f"Downloading from {source}")
-            path = Path(fetching.fetched(source, Path(scratch)).itself[1])
+            try:
+                path = Path(fetching.fetched(source, Path(scratch)).itself[1])
+            except BuildFailed as error:
+                raise InvalidArgument(error.message.removeprefix("ADD failed: "), hint=error.hint) from error
         elif source == "-" or not path.is_file():
             data = call.surface.stdin() if source == "-" else _bytes(path, source)
             path = Path(scratch) / "archive"

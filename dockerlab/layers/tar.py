@@ -272,7 +272,7 @@ def _parse(block: bytes) -> _Fields:
     expected = _integer(block[148:156])
     plain = block[:148] + b" " * 8 + block[156:]
     if expected != sum(plain) and expected != sum(b - 256 if b > 127 else b for b in plain):  # some old writers added signed bytes
-        raise CorruptContent("not a tar archive: a header's checksum is wrong", hint="give a tar file, plain or compressed with gzip or zstd")
+        raise CorruptContent("not a tar archive: a header's checksum is wrong", hint="give a tar file, plain or compressed with gzip, bzip2, xz or zstd")
     name, link = _text(block[:100]), _text(block[157:257])
     if block[257:263] == b"ustar\0" and block[345]:
         name = _text(block[345:500]) + b"/" + name

@@ -6,7 +6,8 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 from dockerlab.errors import CorruptContent
@@ -16,6 +17,7 @@ from dockerlab.layers.index import STEP, Entry
 __all__ = ["compression", "contents", "deflating", "open_layer"]
 
 _CHUNK = 1 << 16
+_MEMORY = 256 << 20  # bytes: xz may ask for gigabytes
 
 
 class _Decompressed:
@@ -34,20 +36,52 @@ class _Decompressed:
 def compression(file: BinaryIO) -> str:
     """Gives what a layer's bytes are compressed with: gzip, zstd, or "" for a plain tar."""
     magic = _magic(file)
-    return "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
+    return "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic[:4] == b"\x28\xb5\x2f\xfd" else ""
 
 
 def _magic(file: BinaryIO) -> bytes:
     if isinstance(file, io.BufferedReader):
-        return file.peek(4)[:4]
-    magic = file.read(4)
+        return file.peek(6)[:6]
+    magic = file.read(6)
     file.seek(0)
     return magic
 
 
+class _Streams:
+    """What bzip2 or xz have compressed, perhaps in several streams one after another; `make` gives what decompresses one."""
+
+    def __init__(self, file: BinaryIO, make: Callable[[], Any]) -> None:
+        self._file, self._make, self._inner = file, make, make()
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            data = b""
+            if self._inner.eof:
+                data = self._inner.unused_data.lstrip(b"\0") or self._file.read(_CHUNK)
+                if not data:
+                    return b""
+                self._inner = self._make()
+            elif self._inner.needs_input and not (data := self._file.read(_CHUNK)):
+                raise EOFError("it ends before its last block")
+            try:
+                block: bytes = self._inner.decompress(data, size)
+            except OSError as error:  # bzip2's word for bytes that are none of its own
+                raise EOFError(str(error)) from error
+            if block:
+                return block
+
+
 def open_layer(file: BinaryIO) -> tar.Reader:
-    """Gives the tar inside a layer's bytes: plain, gzip or zstd, known by its first bytes. Raises CorruptContent."""
-    kind = compression(file)
+    """Gives the tar inside an archive's bytes: plain, gzip, zstd (the two that layers may be), bzip2 or xz, known by its first bytes. Raises CorruptContent."""
+    magic, kind = _magic(file), compression(file)
+    if magic[:3] == b"BZh":
+        import bz2
+
+        return _Decompressed(_Streams(file, bz2.BZ2Decompressor))
+    if magic == b"\xfd7zXZ\0":
+        import lzma
+
+        return _Decompressed(_Streams(file, partial(lzma.LZMADecompressor, memlimit=_MEMORY)), lzma.LZMAError)
     if kind == "gzip":
         try:
             from isal import igzip, isal_zlib

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +101,7 @@ def test_no_more_is_read_than_has_to_be(plain: bytes, tmp_path: Path) -> None:
     assert last.taken < 2 * STEP < len(blob)
     bare = Watched(plain)
     read(bare, table, (), ["d/13"])
-    assert bare.taken <= 4 + 40
+    assert bare.taken <= 6 + 40
 
 
 def test_files_of_one_layer_in_any_order(plain: bytes, tmp_path: Path) -> None:
@@ -160,3 +162,18 @@ def test_tables_of_before_are_refused_and_so_made_again() -> None:
     with pytest.raises(CorruptContent):
         index.decode(b"")
     assert index.decode(index.encode([])) == ()
+
+
+@pytest.mark.parametrize("kind", ["bzip2", "xz"])
+def test_an_archive_that_others_compressed(kind: str, plain: bytes) -> None:
+    squeeze = {"bzip2": bz2.compress, "xz": lzma.compress}[kind]
+    half = len(plain) // 2
+    whole, both = squeeze(plain), squeeze(plain[:half]) + squeeze(plain[half:])
+    for data in (whole, both):
+        opened = opening.open_layer(io.BytesIO(data))
+        assert b"".join(iter(lambda: opened.read(1000), b"")) == plain
+    for broken in (whole[:-20], whole[:40] + b"\0" * 60):
+        with pytest.raises(CorruptContent, match="cannot be decompressed"):
+            opened = opening.open_layer(io.BytesIO(broken))
+            while opened.read(1 << 16):
+                pass

@@ -51,7 +51,7 @@ def is_public(address: str) -> bool:
 def restrict(exceptions: Iterable[str]) -> None:
     """Has this process reach public addresses alone from now on, and what is named as HOST:PORT."""
     global _exceptions
-    _exceptions = frozenset((word.rpartition(":")[0], int(word.rpartition(":")[2])) for word in exceptions if word.rpartition(":")[2].isdecimal())
+    _exceptions = frozenset((word.rpartition(":")[0].strip("[]"), int(word.rpartition(":")[2])) for word in exceptions if word.rpartition(":")[2].isdecimal())
 
 
 def restricted() -> bool:

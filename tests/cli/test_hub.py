@@ -6,8 +6,11 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,14 +41,14 @@ def docker(tmp_path: Path, variables: dict[str, str]) -> Callable[..., Result]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, variables: dict[str, str], *words: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(folder: Path, variables: dict[str, str], *words: str, listen: str = "127.0.0.1:0") -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Runs `dockerlab hub serve` and gives the address that it tells."""
-    command = [sys.executable, "-m", "dockerlab.cli", "hub", "serve", "--listen", "127.0.0.1:0", "--quiet", *words, str(folder / "hub")]
+    command = [sys.executable, "-m", "dockerlab.cli", "hub", "serve", "--listen", listen, "--quiet", *words, str(folder / "hub")]
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
             line = process.stdout.readline()
-            yield re.findall(r"listening at (http://localhost:\d+)/", line)[0], process
+            yield re.findall(r"listening at (http://[^/]+)/", line)[0], process
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)
@@ -74,6 +77,54 @@ def test_a_class_with_a_hub(docker: Callable[..., Result], tmp_path: Path, varia
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{address}/signup", timeout=10)
     assert process.returncode == 0
+
+
+def test_who_is_logged_in_and_who_guesses(docker: Callable[..., Result], tmp_path: Path, variables: dict[str, str]) -> None:
+    with serving(tmp_path, variables) as (address, _):
+        place = address.partition("://")[2]
+        docker("hub", "adduser", "--password-stdin", "olga", stdin="a long password\n")
+        docker("login", "-u", "olga", "--password-stdin", place, stdin="a long password")
+        assert docker("login", place)[:2] == (0, "Authenticating with existing credentials...\nLogin Succeeded\n")
+        docker("run", "--rm", "--net", "host", "busybox", "true")
+        docker("tag", "busybox", f"{place}/olga/bb")
+        assert docker("push", "-q", "-a", f"{place}/olga/bb") == (0, f"{place}/olga/bb\n", "")
+        code, out, said = docker("push", f"{place}/olga/bb@sha256:{'0' * 64}")
+        assert (code, out) == (1, "") and "cannot push a digest reference" in said
+        for _ in range(5):
+            assert "unauthorized" in docker("login", "-u", "carl", "--password-stdin", place, stdin="a guess")[2]
+        said = docker("login", "-u", "carl", "--password-stdin", place, stdin="a guess")[2]
+        assert "toomanyrequests" in said and re.search(r"come back in [0-9]+ seconds", said)
+        with pytest.raises(urllib.error.HTTPError, match="429") as refused:
+            urllib.request.urlopen(urllib.request.Request(f"{address}/v1/search?q=x", headers={"Authorization": "Basic Y2FybDp4"}), timeout=10)
+        assert int(refused.value.headers["Retry-After"]) > 0
+        code, out, said = docker("build", f"{address}/git/olga/secret.git")
+        assert code == 1 and "there is none, or it is private" in said and "Traceback" not in out + said
+        assert "olga" in docker("hub", "audit", str(tmp_path / "hub"))[1]
+
+
+def test_a_hub_by_ipv6(docker: Callable[..., Result], tmp_path: Path, variables: dict[str, str]) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this host has no ::1")
+    from dulwich.client import HttpGitClient
+    from dulwich.repo import Repo
+
+    from tests.hub.conftest import committed
+
+    work = committed(tmp_path / "work", {"Dockerfile": "FROM busybox\nRUN echo a > /a\n"})
+    with serving(tmp_path, variables, listen="[::1]:0") as (address, _):
+        assert address.startswith("http://[::1]:")
+        docker("hub", "adduser", "--password-stdin", "olga", stdin="olga's long password\n")
+        with Repo(str(work)) as repository:  # dulwich takes no such address from a URL
+            client = HttpGitClient(f"{address}/", username="olga", password="olga's long password")
+            client.send_pack("/git/olga/app.git", lambda _: {b"refs/heads/main": repository.head()}, repository.generate_pack_data)
+        deadline, page = time.monotonic() + 90, ""
+        while "success" not in page and "failed" not in page:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+            page = urllib.request.urlopen(f"{address}/r/olga/app/builds", timeout=10).read().decode()
+        assert "success" in page, urllib.request.urlopen(f"{address}/r/olga/app/builds/1", timeout=10).read().decode()
 
 
 @pytest.mark.parametrize(("words", "said"), [

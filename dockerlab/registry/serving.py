@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -30,6 +31,7 @@ _HEADERS = 64 << 10
 _WAITING = 512  # connections that are open and want nothing
 _BUSY, _MORE = 512, 32  # threads where all are at slow work, and how many more a second
 _ENDING = (signal.SIGTERM, signal.SIGINT)
+_REST = 3  # seconds without a request
 _DEATHS = 5  # of processes that lived less than a second, one after another
 
 
@@ -51,12 +53,18 @@ def access_log(facts: Mapping[str, Any]) -> None:
     sys.stderr.write(line + "\n")
 
 
+def _trim() -> None:
+    """Gives back what the C library keeps of memory that was used: each of its arenas, one for some threads, holds on to its own (malloc_trim(3))."""
+    with contextlib.suppress(AttributeError):  # musl has no such thing
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class _Server(wsgi.Server):
     """One process's: its socket is bound before it starts, so that a port that is taken is found out while somebody can be told."""
 
     def __init__(self, app: Callable[..., Any], listening: Listening, bound: socket.socket) -> None:
         super().__init__((listening.host, listening.port), app, numthreads=listening.threads, max=_BUSY, server_name="dockerlab", timeout=_TIMEOUT, request_queue_size=256, shutdown_timeout=_TIMEOUT)
-        self.gateway, self.max_request_header_size, self._bound = Gateway, _HEADERS, bound
+        self.gateway, self.max_request_header_size, self._bound, self._rested = Gateway, _HEADERS, bound, 0
         self.ConnectionClass, self.deadlines, self.keep_alive_conn_limit = Connection, Deadlines(_TIMEOUT, many=listening.threads // 2, tend=self._tend), _WAITING
         if listening.certificate:
             self.ssl_adapter = Secure(str(listening.certificate), str(listening.key or listening.certificate))
@@ -79,10 +87,15 @@ class _Server(wsgi.Server):
         super().process_conn(conn)
 
     def _tend(self) -> None:
-        if not self.requests.idle:
+        idle, self._rested = self.requests.idle, self._rested + 1
+        if not idle:
             self.requests.grow(_MORE)
-        elif self.requests.idle > 2 * self.requests.min:
+        elif idle > 2 * self.requests.min:
             self.requests.shrink(_MORE)
+        if idle < self.requests.min:
+            self._rested = 0
+        elif self._rested == _REST:
+            _trim()
 
     def stop(self) -> None:
         self.deadlines.stop()

@@ -9,7 +9,7 @@ from dockerlab.errors import InvalidArgument
 from dockerlab.linux.limits import NAMES
 from dockerlab.oci.reference import Reference
 
-__all__ = ["address", "build_context", "condition", "domain", "entitlement", "extra_host", "image_name", "label", "restart", "stream", "sysctl", "ulimit", "variable"]
+__all__ = ["address", "build_context", "condition", "domain", "entitlement", "extra_host", "image_name", "label", "restart", "stream", "sysctl", "ulimit", "variable", "volume_driver"]
 
 
 _SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced")
@@ -112,6 +112,13 @@ def restart(text: str) -> str:
         raise InvalidArgument("invalid restart policy format: no policy provided before colon", hint=hint)
     if colon and not re.fullmatch("[+-]?[0-9]+", most):
         raise InvalidArgument("invalid restart policy format: maximum retry count must be an integer", hint=hint)
+    return text
+
+
+def volume_driver(text: str) -> str:
+    """`--driver`: there is one."""
+    if text != "local":
+        raise ValueError(f"plugin {text!r} not found: local is the only driver here")
     return text
 
 

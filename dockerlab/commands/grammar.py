@@ -46,7 +46,7 @@ GROUPS = {
 class Flag:
     """One option. A list or map may be given many times; `meta` is the word that help shows for its value.
 
-    `check` raises ValueError for a value of a list that cannot be used.
+    `check` raises ValueError for a value that cannot be used.
     """
 
     name: str
@@ -203,8 +203,8 @@ class _Reader:
             raise refusal(self.command, name, reason, self.program)
 
     def put(self, flag: Flag, text: str) -> None:
+        self.checked(flag, text)
         if flag.kind == "list":
-            self.checked(flag, text)
             self.values[flag.name] = (*self.values.get(flag.name, ()), text)
         elif flag.kind == "map":
             key, _, value = text.partition("=")

@@ -116,7 +116,7 @@ class Health:
         if message is not None and "exit" not in message and "failed" not in message:
             return
         if self._late:
-            self._take(-1, f"Health check exceeded timeout ({self._plan['timeout']:g}s)")
+            self._take(-1, f"Health check exceeded timeout ({_duration(self._plan['timeout'])})")
         elif message is None:
             self._take(-1, "the check was killed")
         elif "failed" in message:
@@ -139,3 +139,12 @@ class Health:
         self._connection.close()
         os.close(self._reader)
         self._connection = None
+
+
+def _duration(seconds: float) -> str:
+    """Gives a length of time as Go prints it: `500ms`, `1.5s`, `2m0s`."""
+    if seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{f'{hours}h' if hours else ''}{f'{minutes}m' if hours or minutes else ''}{rest:g}s"

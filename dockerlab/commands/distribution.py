@@ -98,7 +98,7 @@ def pull(call: Call) -> Outcome:
     if call.flag("all-tags") and (reference.tag or reference.digest):
         raise InvalidArgument("tag can't be used with --all-tags/-a", hint="leave out the tag, or --all-tags")
     _default_tag(call, reference)
-    transfer = Transfer(reference.familiar if call.flag("all-tags") else reference.tagged().familiar)
+    transfer = Transfer(reference.familiar if call.flag("all-tags") else reference.tagged().familiar, "pull")
     told = transfer.heard if call.surface.wide or call.flag("explain") else None
     events = call.engine.images.pull(call.args[0], platform=call.flag("platform"), all_tags=call.flag("all-tags"), tell=told)
     try:

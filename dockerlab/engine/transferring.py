@@ -15,10 +15,10 @@ _FIRST, _AT_LAST = ("Preparing", "Pulling fs layer", "Waiting"), {"Verifying Che
 
 
 class Transfer:
-    """One transfer. `hear` takes the events of `Distribution.push` or `pull`, `heard` the exchanges, from whichever thread."""
+    """One transfer, `way` push or pull. `hear` takes the events of `Distribution.push` or `pull`, `heard` the exchanges, from whichever thread."""
 
-    def __init__(self, name: str) -> None:
-        self._story, self._lock = view.Story("push", name), threading.Lock()
+    def __init__(self, name: str, way: str = "push") -> None:
+        self._story, self._lock = view.Story(way, name), threading.Lock()
         self._rows: dict[str, view.Row] = {}
         self._exchanges: list[HttpExchange] = []
 

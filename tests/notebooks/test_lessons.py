@@ -20,7 +20,7 @@ def normal(text: str) -> str:
     text = re.sub(r"\b(sha256:)?[0-9a-f]{64}\b", "<id>", text)
     text = re.sub(r"\b[0-9a-f]{12}\b|\b[0-9a-f]{40}\b", "<id>", text)
     text = re.sub(r"\b(localhost|127\.0\.0\.1):(?!500)\d+", "<place>", text)  # a hub's port is any that is free
-    text = re.sub(r"\b\d+\.\d+ s\b", "<t>", text)
+    text = re.sub(r"\b\d+\.\d+ m?s\b", "<t>", text)
     text = re.sub(r"(Less than a second|About an? \w+|\d+ \w+) ago", "<ago>", text)
     text = re.sub(r"git version [\d.]+", "git version <n>", text)
     text = re.sub(r"\b[A-Z][a-z]{2} +\d+ +\d+:\d+\b", "<when>", text)

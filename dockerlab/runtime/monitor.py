@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from dockerlab.errors import DockerlabError, StoreError
+from dockerlab.errors import DockerlabError
 from dockerlab.linux import cgroups, resources, syscalls
 from dockerlab.oci.config import env_map, env_words
 from dockerlab.oci.dates import moment
@@ -37,8 +37,7 @@ from dockerlab.runtime.sharing import SHARED, Shared
 from dockerlab.runtime.streams import Person
 from dockerlab.runtime.supervisor import NAMESPACES, Begun, Supervisor
 from dockerlab.runtime.watcher import EVERY, Watcher
-from dockerlab.store.containers import ContainerStore, State, new_id, now, started_at
-from dockerlab.store.files import publish
+from dockerlab.store.containers import ContainerStore, State, keep, new_id, now, started_at
 from dockerlab.store.journal import Journal
 from dockerlab.store.recycling import out_of_sight
 
@@ -214,6 +213,8 @@ class Monitor(Supervisor):
 
     def finish(self) -> None:
         """Ends what no pid namespace ends: what a killed parent watched over, and what `exec` left behind."""
+        if not self._fleeting:  # else its parent is taken leave of once everybody has been told
+            super().finish()
         if not self.has_pids:
             descendants.end()
             self.shared.end()
@@ -233,7 +234,7 @@ class Monitor(Supervisor):
             self.membership.part()
             self._tell_volumes("unmount")
             self._volumes_back()  # who hears of the end may look at them
-            self._note(status="exited" if self.again is None else "restarting", exit_code=code, finished=now(), pid=0, networks={}, ports=[])
+            self._note(status="exited" if self.again is None else "restarting", exit_code=code, finished=now(), pid=0, networks={}, ports=[], told=not self._fleeting)
             self._tell_waiting(code)
 
     def _volumes_back(self) -> None:
@@ -414,18 +415,15 @@ class Monitor(Supervisor):
             control.answer(connection, {"exit": code})
         self.waiting = []
 
-    def _note(self, **facts: Any) -> None:
+    @property
+    def _fleeting(self) -> bool:
+        """Whether nothing is left of the container, nor of its mounts, once its program has ended."""
+        return bool(self.request.get("remove")) and self.has_pids
+
+    def _note(self, *, told: bool = True, **facts: Any) -> None:
         self.state = msgspec.structs.replace(self.state, **facts)
-        path, text = self.folder / "state.json", msgspec.json.encode(self.state)
-        try:
-            publish(path, text)
-        except StoreError:
-            # The disk is full, by this container perhaps: how it ended still goes into the place that the old state has. Less than a page, so no reader sees a part.
-            text = msgspec.json.encode(msgspec.structs.replace(self.state, health=self.state.health and {**self.state.health, "Log": []}))
-            with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
-                file.write(text.ljust(os.fstat(file.fileno()).st_size))
-        except FileNotFoundError:
-            return
+        if told:
+            keep(self.folder, self.state)
 
     def _end(self, code: int) -> None:
         self._volumes_back()
@@ -438,12 +436,14 @@ class Monitor(Supervisor):
         self.guests.part(code)
         gone = []
         if leaves:
-            with contextlib.suppress(Exception):
-                self.store.discard(self.store.get(self.folder.name))
-                self.tell("destroy")
             gone = [out_of_sight(path) for path in self.request["remove"]]
+            with contextlib.suppress(Exception):
+                gone.append(self.store.forget(self.folder.name, self.about["name"]))
+                self.tell("destroy")
         self.say({"exit": code})
         self.connection.close()  # what is left to do nobody waits for
+        if self._fleeting and self.parent:
+            super().finish()
         if group and leaves:
             cgroups.remove(group)
         for take_away in gone:

@@ -112,7 +112,9 @@ class Supervisor:
         """Lets a paused program go on, since it has to end."""
 
     def finish(self) -> None:
-        """In the supervisor: program and parent have ended."""
+        """In the supervisor: the program has ended; takes leave of its parent."""
+        with contextlib.suppress(ChildProcessError):  # where no pid namespace ends the rest, an end that was noted early did so too
+            os.waitpid(self.parent, 0)
 
     def ended(self, code: int) -> None:
         """The program has ended, whether or not somebody still reads what it wrote; may be told twice."""
@@ -385,8 +387,6 @@ class Supervisor:
             if code is not None and not events and not self.streams.late:
                 # Whoever still holds the pipe's other end is no process of the container: they all ended with the first.
                 break
-        with contextlib.suppress(ChildProcessError):  # where no pid namespace ends the rest, an end that was noted early took leave of the parent too
-            os.waitpid(self.parent, 0)
         self.first = 0
         self._deaf()
         self.finish()

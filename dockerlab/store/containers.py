@@ -15,16 +15,17 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dockerlab.errors import AlreadyExists, CorruptContent, NotFound
+from dockerlab.errors import AlreadyExists, CorruptContent, NotFound, StoreError
 from dockerlab.linux import processes
 from dockerlab.store.files import explain, locked, publish, scratch_name
 
-__all__ = ["ContainerStore", "Record", "State", "now", "started_at"]
+__all__ = ["ContainerStore", "Record", "State", "keep", "now", "started_at"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +87,20 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 def now() -> str:
     """Gives this moment as documents have it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+
+
+def keep(folder: Path, state: State) -> None:
+    """Writes how the container in a folder is; a container that has gone has no state. On a full disk the new state takes the old one's place."""
+    path, text = folder / "state.json", msgspec.json.encode(state)
+    try:
+        publish(path, text)
+    except StoreError:
+        # Filled by this container perhaps: how it ended is still to be known. Less than a page, so no reader sees a part.
+        text = msgspec.json.encode(msgspec.structs.replace(state, health=state.health and {**state.health, "Log": []}))
+        with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
+            file.write(text.ljust(os.fstat(file.fileno()).st_size))
+    except FileNotFoundError:
+        return
 
 
 def started_at(pid: int) -> int:
@@ -227,10 +242,14 @@ class ContainerStore:
 
     def discard(self, record: Record) -> None:
         """Takes a container off the disk: first its name, so that from then on it does not exist."""
-        if self.holder(record.name) == record.id:
-            with contextlib.suppress(FileNotFoundError):
-                (self.names / record.name).unlink()
-        shutil.rmtree(self.folder(record.id), ignore_errors=True)
+        self.forget(record.id, record.name)()
+
+    def forget(self, ident: str, name: str) -> Callable[[], None]:
+        """Has a container not exist any more; gives what takes away its folder, for which nobody has to wait."""
+        with contextlib.suppress(FileNotFoundError, NotFound, CorruptContent):
+            if self.holder(name) == ident or self.holder(name := self.get(ident).name) == ident:  # it may have been renamed
+                (self.names / name).unlink()
+        return partial(shutil.rmtree, self.folder(ident), ignore_errors=True)
 
     def leftovers(self) -> list[str]:
         """Gives the folders that no name leads to, older than a minute: a process died while it made or removed them."""

@@ -22,6 +22,7 @@ from dockerlab.oci.runtime import Process, Spec
 from dockerlab.runtime import assembling, sandbox, wire
 from dockerlab.runtime.monitor import Monitor
 from dockerlab.runtime.network import user_namespace
+from dockerlab.runtime.spare import Spare
 from dockerlab.store import work
 
 __all__ = ["main"]
@@ -90,6 +91,7 @@ def _child(listener: socket.socket, taken: int, launcher: int) -> None:
     if os.getppid() != launcher:  # it went before that was asked for
         os._exit(0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    spare = _spare(listener.fileno(), taken)
     _rehearse()  # what is written to for the first time after a fork has to be copied, and that takes longer than the deed
     try:
         connection, _ = listener.accept()
@@ -102,12 +104,14 @@ def _child(listener: socket.socket, taken: int, launcher: int) -> None:
     try:
         request, descriptors = wire.receive(connection)
         if request and request["op"] == "run":
-            Monitor(request, connection, descriptors).run()
+            _monitor(request, connection, descriptors, spare).run()
         elif request and request["op"] == "stop":
             os.kill(launcher, signal.SIGTERM)
         elif request and request["op"] == "later":
             wire.send(connection, {"result": None})
             connection.close()
+            if spare:
+                spare.close()
             os.nice(10)
             work.FUNCTIONS[request["name"]](**request["options"])
         elif request:
@@ -115,7 +119,26 @@ def _child(listener: socket.socket, taken: int, launcher: int) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             wire.send(connection, {"error": wire.describe(error)})
+    if spare:
+        spare.close()
     os._exit(0)
+
+
+def _monitor(request: dict[str, Any], connection: socket.socket, descriptors: list[int], spare: Spare | None) -> Monitor:
+    if spare is None or request.get("shares"):  # namespaces that are another's are opened by the monitor alone
+        return Monitor(request, connection, descriptors)
+    spare.promise(request)
+    monitor = Monitor(request, connection, descriptors)
+    monitor.spare = spare
+    return monitor
+
+
+def _spare(*foreign: int) -> Spare | None:
+    """Forks a process that will be a container's parent, if a container is what is asked for next; None where there can be none."""
+    try:
+        return Spare(lambda request: Monitor({**request, "attach": []}, socket.socket(socket.AF_UNIX), []), foreign)
+    except OSError:
+        return None
 
 
 def _call(connection: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:

@@ -13,24 +13,25 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dockerlab.linux import cgroups, seccomp, syscalls
+from dockerlab.linux import cgroups, syscalls
 from dockerlab.linux.door import Door
 from dockerlab.linux.notify import Listener
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import chroot, confined, descendants, init, proot, wire
 from dockerlab.runtime.copyup import CopyUp
 from dockerlab.runtime.credentials import Credentials
-from dockerlab.runtime.emulation import Circumstances, Emulation, without_listener
+from dockerlab.runtime.emulation import Circumstances, Emulation
 from dockerlab.runtime.failing import InitFailed, told
 from dockerlab.runtime.network import NetworkFailed
 from dockerlab.runtime.serving import Serving
+from dockerlab.runtime.spare import Spare
+from dockerlab.runtime.starting import told_to_start
 from dockerlab.runtime.streams import Person, Streams
-from dockerlab.store import snapshots
 from dockerlab.store.logs import Log
 
 __all__ = ["NAMESPACES", "Begun", "Supervisor"]
@@ -58,6 +59,7 @@ class Supervisor:
         self.told: set[str] = set()
         self.own = self.parent = self.first = 0
         self.grace = float(request.get("grace", 1.0))
+        self.spare: Spare | None = None
         self.prepare(connection, person)
 
     def prepare(self, connection: socket.socket, person: Person) -> None:
@@ -143,12 +145,13 @@ class Supervisor:
         theirs = self.streams.open()
         ours, sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         status_in, status_out = os.pipe()
-        self.parent = parent = os.fork()
+        spare, self.spare = self.spare, None
+        self.parent = parent = (spare.take((sync.fileno(), status_out, *theirs), folders) if spare else 0) or os.fork()
         if parent == 0:
             # An end that stays open here would keep the program from ever seeing the end of its input.
             for descriptor in (*self.held(), status_in, ours.fileno()):
                 os.close(descriptor)
-            self._parent(sync, status_out, theirs, folders)
+            self.be_parent(sync, status_out, theirs, folders)
         for descriptor in (*theirs, status_out):
             os.close(descriptor)
         sync.close()
@@ -164,13 +167,21 @@ class Supervisor:
             os.waitpid(parent, 0)
         return Begun(self.first, status_in, failure)
 
-    def _parent(self, sync: socket.socket, status_out: int, theirs: list[int], folders: list[Path]) -> NoReturn:
+    def stand_in(self, supervisor: int) -> None:
+        """Makes ready to be the parent of a program that the process `supervisor` sees through; see `spare`."""
+        self.become()
+        self.own = supervisor
+        if not self.request.get("explain"):
+            told_to_start(self.spec, self.request, self.folder, [])
+
+    def be_parent(self, sync: socket.socket, status_out: int, theirs: list[int], folders: list[Path]) -> NoReturn:
+        """Brings itself into the namespaces, forks the program, waits for its end and tells it."""
         code = 125
         try:
             supervisor = os.pidfd_open(self.own)
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-            start, kinds = self._start(folders), 0  # whatever this needs of the host's files is read now
+            start, kinds = told_to_start(self.spec, self.request, self.folder, folders), 0
             for namespace in self.spec.linux.namespaces:
                 kinds |= NAMESPACES[namespace.type]  # its own, and those that it shares
             if kinds:
@@ -222,20 +233,6 @@ class Supervisor:
         with contextlib.suppress(OSError):
             sync.send(json.dumps(answer).encode())
         os._exit(0)
-
-    def _start(self, folders: list[Path]) -> init.Start:
-        profile = self.spec.linux.seccomp
-        only_id = self.request.get("only_id")
-        return init.Start(
-            spec=self.spec, rootfs=str(self.folder / "bundle" / "rootfs"), user=self.request.get("user", ""), user_groups=self.request.get("owners", True),
-            mounts=snapshots.revived(self.request["mounts"]),
-            fresh_volumes=tuple(self.request.get("fresh", ())), filter=seccomp.compile_profile(profile) if profile else b"",
-            unheard=_unheard(profile) if profile and seccomp.listens(profile) else b"", only_id=None if only_id is None else tuple((path, rights) for path, rights in only_id),
-            trace=os.open(self.folder / "explain.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if self.request.get("explain") else -1,
-            joins=bool(self.request.get("joins")), groups=tuple(self.request.get("groups", ())),
-            cgroups=tuple(map(str, folders)), doors=tuple(cgroups.doors(folders)),
-            init=bool(self.request.get("init")) and self.has_pids,  # elsewhere the parent takes leave of orphans, and signals reach every program
-        )  # fmt: skip
 
     def _await_start(self, ours: socket.socket, folders: list[Path], guard: int) -> tuple[int, dict[str, Any] | None]:
         """Waits until the program runs, or could not; gives its pid, and the failure. `guard` is a pidfd of the parent."""
@@ -442,8 +439,3 @@ class Supervisor:
         """Tells whom the program belongs to something."""
         with contextlib.suppress(OSError):
             wire.send(self.connection, message)
-
-
-def _unheard(profile: Mapping[str, Any]) -> bytes:
-    rules = [rule for rule in profile["syscalls"] if rule["action"] != "SCMP_ACT_NOTIFY"]
-    return seccomp.compile_profile({**profile, "syscalls": [*rules, *without_listener()]})

@@ -1,0 +1,34 @@
+"""From what the engine asks for to what a program's first process is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dockerlab.linux import cgroups, seccomp
+from dockerlab.oci.runtime import Spec
+from dockerlab.runtime import init
+from dockerlab.runtime.emulation import without_listener
+from dockerlab.store import snapshots
+
+__all__ = ["told_to_start"]
+
+
+def told_to_start(spec: Spec, request: Mapping[str, Any], folder: Path, groups: Sequence[Path]) -> init.Start:
+    """Gives all of it, for a program that shall be in the control groups `groups`; whatever this needs of the host's files is read here. Raises OSError."""
+    profile, only_id = spec.linux.seccomp, request.get("only_id")
+    return init.Start(
+        spec=spec, rootfs=str(folder / "bundle" / "rootfs"), user=request.get("user", ""), user_groups=request.get("owners", True), mounts=snapshots.revived(request["mounts"]),
+        fresh_volumes=tuple(request.get("fresh", ())), filter=seccomp.compile_profile(profile) if profile else b"",
+        unheard=_unheard(profile) if profile and seccomp.listens(profile) else b"", only_id=None if only_id is None else tuple((path, rights) for path, rights in only_id),
+        trace=os.open(folder / "explain.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if request.get("explain") else -1,
+        joins=bool(request.get("joins")), groups=tuple(request.get("groups", ())), cgroups=tuple(map(str, groups)), doors=tuple(cgroups.doors(list(groups))),
+        init=bool(request.get("init")) and spec.owns("pid"),  # elsewhere the parent takes leave of orphans, and signals reach every program
+    )  # fmt: skip
+
+
+def _unheard(profile: Mapping[str, Any]) -> bytes:
+    rules = [rule for rule in profile["syscalls"] if rule["action"] != "SCMP_ACT_NOTIFY"]
+    return seccomp.compile_profile({**profile, "syscalls": [*rules, *without_listener()]})

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from dockerlab.linux import syscalls
@@ -27,7 +28,7 @@ from dockerlab.store import work
 
 __all__ = ["main"]
 
-_IDLE_SECONDS = 600
+_IDLE_SECONDS, _BREATH = 600, 0.012
 
 
 def main() -> None:
@@ -47,20 +48,32 @@ def main() -> None:
         listener.bind(place)
     listener.listen(64)
     os.rename(draft, path)
-    _rehearse()
+    stage = _stage(Path(path), settings["tier"])
+    _rehearse(stage)
     gc.freeze()
-    while _served(listener):
+    while _served(listener, stage):
         pass
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
 
-def _rehearse() -> None:
-    """Does once what each monitor would otherwise do for the first time: a decoder is made at its first use."""
-    Spec.decode(Spec(process=Process(args=("true",))).encode())
+def _stage(path: Path, tier: str) -> Path:
+    """Gives the folder of a container that there is not, for rehearsals."""
+    folder = path.with_name(f"rehearsal-{tier}") / "containers" / "none"
+    with contextlib.suppress(OSError):
+        (folder / "bundle").mkdir(parents=True, exist_ok=True)
+        (folder / "bundle" / "config.json").write_bytes(Spec(process=Process(args=("true",))).encode())
+    return folder
 
 
-def _served(listener: socket.socket) -> bool:
+def _rehearse(stage: Path) -> None:
+    """Does once what each monitor does first of all: a decoder is made at its first use, and what is written to for the first time after a fork has to be copied."""
+    request = {"folder": str(stage), "about": {"name": "none"}, "mounts": [{"source": "/"}], "attach": [], "detach": True}
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as nobody:
+        Monitor(request, nobody, []).note_networks()
+
+
+def _served(listener: socket.socket, stage: Path) -> bool:
     """Lets a child that was forked ahead serve whoever comes next, and gives True once it does; False where nobody came in ten minutes."""
     told, taken = os.pipe()
     launcher = os.getpid()
@@ -75,7 +88,7 @@ def _served(listener: socket.socket) -> bool:
         return True
     if child == 0:
         os.close(told)
-        _child(listener, taken, launcher)
+        _child(listener, taken, launcher, stage)
     os.close(taken)
     ready, _, _ = select.select([told], [], [], _IDLE_SECONDS)
     if ready and not os.read(told, 1):  # it was killed while it waited: not again at once, something may kill every one
@@ -86,13 +99,15 @@ def _served(listener: socket.socket) -> bool:
     return bool(ready)
 
 
-def _child(listener: socket.socket, taken: int, launcher: int) -> None:
+def _child(listener: socket.socket, taken: int, launcher: int, stage: Path) -> None:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != launcher:  # it went before that was asked for
         os._exit(0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    busy, _, _ = select.select([listener], [], [], _BREATH)  # the container that is begun at this moment needs the processors more
     spare = _spare(listener.fileno(), taken)
-    _rehearse()  # what is written to for the first time after a fork has to be copied, and that takes longer than the deed
+    if not busy:
+        _rehearse(stage)
     try:
         connection, _ = listener.accept()
     except OSError:

@@ -100,10 +100,13 @@ class Bench:
         return (str(shim),)
 
     def do(self, *words: str, data: bytes | None = None) -> None:
-        """Runs a command that has to succeed; its output is for nobody."""
-        done = subprocess.run(words, env=self.env, cwd=self.folder, input=data or b"", capture_output=True, timeout=300, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{words}: {done.stdout.decode()[-500:]}{done.stderr.decode()[-500:]}")
+        """Runs a command that has to succeed; its output goes into a file, as a shell would have it: pipes and whoever reads them take as long as some commands."""
+        with open(self.folder / "said", "wb+") as said, open(os.devnull, "rb") as nothing:
+            given = {"stdin": nothing} if data is None else {"input": data}
+            done = subprocess.run(words, env=self.env, cwd=self.folder, stdout=said, stderr=said, timeout=300, check=False, **given)
+            if done.returncode:
+                said.seek(0)
+                raise RuntimeError(f"{words}: {said.read().decode(errors='replace')[-1000:]}")
 
     def engine(self, name: str, *, without: tuple[str, ...] = ()) -> Engine:
         """Gives an engine of this process with its store in a folder of that name."""

@@ -239,7 +239,8 @@ class Registry:
         if wanted and wanted != digest:
             why, hint = f"the manifest is not what its digest says: {visible(wanted)[:80]}", "try again; if it stays so, the registry is damaged"
             raise CorruptContent(why, expected=visible(wanted)[:160], actual=digest, hint=hint)
-        if kind in MANIFESTS and (media_type(raw) in INDEXES) != (kind in INDEXES):
+        said = media_type(raw)
+        if kind in MANIFESTS and (not said or (said in INDEXES) != (kind in INDEXES)):
             raise CorruptContent(f"{digest[:19]} is called {kind}, and is something else", hint="an image and an index in one: whoever made it wants two readers to see two things")
         return Fetched(raw, kind, Digest(digest))
 

@@ -38,52 +38,63 @@ class Endpoint(msgspec.Struct, frozen=True):
         return cls(url)
 
 
-@dataclass
 class Notifier:
-    """Call it with a `Notice`: it is sent in the order of notices from a thread of its own, tried again where nobody takes it, and dropped, with a word on standard error, at last."""
+    """Call it with a `Notice`: each endpoint is sent all of them in their order, so that one that takes none keeps no other waiting."""
 
-    endpoints: Sequence[Endpoint]
-    pause: float = _PAUSE
+    def __init__(self, endpoints: Sequence[Endpoint], *, pause: float = _PAUSE) -> None:
+        self._lines = [_Line(each, pause) for each in endpoints]
+
+    def __call__(self, notice: Notice) -> None:
+        body = _envelope(notice)
+        for line in self._lines:
+            line.put(body)
+
+
+@dataclass
+class _Line:
+    """One endpoint's, in a thread of its own: tried again where it takes nothing, and dropped, with a word on standard error, at last."""
+
+    to: Endpoint
+    pause: float
     _waiting: queue.Queue[bytes] = field(default_factory=lambda: queue.Queue(_MOST))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
 
-    def __call__(self, notice: Notice) -> None:
+    def put(self, body: bytes) -> None:
         try:
-            self._waiting.put_nowait(_envelope(notice))
+            self._waiting.put_nowait(body)
         except queue.Full:
-            sys.stderr.write("notifications: too many are waiting, one was dropped\n")
+            sys.stderr.write(f"notifications: too many are waiting for {self._name}, one was dropped\n")
         with self._lock:
             if self._thread is None or not self._thread.is_alive():  # each process has its own: threads do not outlive fork(2)
                 self._thread = threading.Thread(target=self._send, name="notifications", daemon=True)
                 self._thread.start()
 
+    @property
+    def _name(self) -> str:
+        return self.to.name or str(urlsplit(self.to.url).hostname)
+
     def _send(self) -> None:
         import urllib3
 
         pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=10), retries=False)
+        headers = urllib3.HTTPHeaderDict({"Content-Type": EVENTS})
+        for name, value in self.to.headers.items():
+            for each in [value] if isinstance(value, str) else value:
+                headers.add(name, each)
         while True:
-            body = self._waiting.get()
-            for each in self.endpoints:
-                self._sent(pool, each, body)
-
-    def _sent(self, pool: object, to: Endpoint, body: bytes) -> None:
-        from urllib3.exceptions import HTTPError
-
-        headers = [("Content-Type", EVENTS)]
-        for name, value in to.headers.items():
-            headers += [(name, each) for each in ([value] if isinstance(value, str) else value)]
-        why = ""
-        for attempt in range(_TRIES):
-            try:
-                status = pool.request("POST", to.url, body=body, headers=dict(headers), redirect=False).status  # type: ignore[attr-defined]
-                if 200 <= status < 400:
-                    return
-                why = f"status {status}"
-            except (HTTPError, OSError) as error:
-                why = type(error).__name__
-            time.sleep(self.pause * 2**attempt if attempt < _TRIES - 1 else 0)
-        sys.stderr.write(f"notifications: {to.name or urlsplit(to.url).hostname} took none: {why}\n")
+            body, why = self._waiting.get(), "nothing"
+            for attempt in range(_TRIES):
+                time.sleep(self.pause * 2 ** (attempt - 1) if attempt else 0)
+                try:
+                    status = pool.request("POST", self.to.url, body=body, headers=headers, redirect=False).status
+                    if 200 <= status < 400:
+                        break
+                    why = f"status {status}"
+                except (urllib3.exceptions.HTTPError, OSError) as error:
+                    why = type(error).__name__
+            else:
+                sys.stderr.write(f"notifications: {self._name} took none: {why}\n")
 
 
 def _envelope(notice: Notice) -> bytes:

@@ -205,6 +205,14 @@ def test_an_upload_that_the_registry_has_forgotten_begins_anew(wild, when: str) 
     assert sum(got) == len(LARGE)
 
 
+@pytest.mark.parametrize("kind", [MANIFEST, "application/vnd.oci.image.index.v1+json"])
+def test_what_is_an_image_and_an_index_at_once(wild, kind: str) -> None:  # type: ignore[no-untyped-def]
+    raw = b'{"schemaVersion":2,"config":{"mediaType":"c","digest":"sha256:%s","size":2},"layers":[],"manifests":[]}' % (b"0" * 64)
+    host, _ = wild(lambda self: self.reply(200, raw, Content_Type=kind))
+    with pytest.raises(CorruptContent, match="is something else"):
+        Registry(host, Sockets()).manifest("a", "latest")
+
+
 def test_a_download_that_is_cut_goes_on(wild, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     def act(self: Wild) -> None:
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))

@@ -169,6 +169,8 @@ class Supervisor:
 
     def stand_in(self, supervisor: int) -> None:
         """Makes ready to be the parent of a program that the process `supervisor` sees through; see `spare`."""
+        for descriptor in self.held():  # streams and log are the supervisor's
+            os.close(descriptor)
         self.become()
         self.own = supervisor
         if not self.request.get("explain"):

@@ -82,7 +82,7 @@ class Shelf:
             manifest = Manifest.decode(fetched.raw)
             created = ""
             with contextlib.suppress(DockerlabError):
-                created = (self._config(path, manifest).created or "")[:19]
+                created = (self._config(path, manifest).created or "")[:19].removeprefix("0001-01-01T00:00:00")  # which is to say: never
             return Tag(name, fetched.digest, manifest.config.size + sum(layer.size for layer in manifest.layers), created=created)
         return None
 

@@ -129,16 +129,16 @@ def facts(call: Call, network: Network) -> dict[str, Any]:
     """Gives a network's facts."""
     members = call.engine.networks.members(network)
     config = {"Subnet": network.subnet, **({"IPRange": network.ip_range} if network.ip_range else {}), "Gateway": network.gateway}
-    return {
+    return Struct({
         "Name": network.name, "Id": network.id, "Created": network.created, "Scope": "local", "Driver": network.driver, "EnableIPv4": network.driver == "bridge", "EnableIPv6": False,
-        "IPAM": {"Driver": "default", "Options": None if network.built_in else {}, "Config": [config] if network.subnet else []},
+        "IPAM": Struct({"Driver": "default", "Options": NilMap() if network.built_in else {}, "Config": [config] if network.subnet else []}),
         "Internal": network.internal, "Attachable": network.attachable, "Ingress": False, "ConfigFrom": {"Network": ""}, "ConfigOnly": False,
         "Containers": {
             container.id: {"Name": container.name, "EndpointID": own["endpoint"], "MacAddress": own["mac"], "IPv4Address": f"{own['ip']}/{own['prefix']}", "IPv6Address": ""}
             for container, own in sorted(members, key=lambda pair: pair[0].id)
         },
         "Options": dict(network.options), "Labels": dict(sorted(network.labels.items())),
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def settings(container: Container, state: State) -> dict[str, Any]:

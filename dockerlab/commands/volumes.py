@@ -8,6 +8,7 @@ from typing import Any
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.each import attempts, told
 from dockerlab.commands.filters import TRUTH, condition, labelled, named, passes
+from dockerlab.commands.go_text import NilMap, Struct
 from dockerlab.commands.rows import Rows
 from dockerlab.commands.showing import shown
 from dockerlab.engine.volumes import VolumeInfo
@@ -82,7 +83,7 @@ def look(call: Call, name: str) -> dict[str, Any]:
 
 def volume_facts(volume: VolumeInfo) -> dict[str, Any]:
     """Gives a volume's facts."""
-    return {
-        "CreatedAt": volume.created, "Driver": "local", "Labels": dict(sorted((volume.labels or {}).items())) or None, "Mountpoint": str(volume.mountpoint), "Name": volume.name,
-        "Options": None, "Scope": "local",
-    }  # fmt: skip
+    return Struct({
+        "CreatedAt": volume.created, "Driver": "local", "Labels": dict(sorted((volume.labels or {}).items())) or NilMap(), "Mountpoint": str(volume.mountpoint), "Name": volume.name,
+        "Options": NilMap(), "Scope": "local",
+    })  # fmt: skip

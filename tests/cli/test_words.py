@@ -96,10 +96,14 @@ def test_stop_of_many_takes_as_long_as_of_one(docker: Docker) -> None:
     assert time.monotonic() - began < 7  # one after another would be 8
 
 
-def test_marks_of_a_container(docker: Docker) -> None:
-    code, out, _ = docker("run", "--name", "one", "busybox", "sh", "-c", "test -f /.dockerenv && readlink /etc/mtab && head -c 1 /etc/mtab > /dev/null")
-    assert (code, out) == (0, "/proc/mounts\n")
-    assert docker("diff", "one")[1] == "" and docker("ps", "-as", "--format", "{{.Size}}")[1].startswith("0B ")
+def test_marks_of_a_container(docker: Docker, tmp_path: Path) -> None:
+    assert docker("run", "--name", "one", "busybox", "sh", "-c", "test -f /.dockerenv && readlink /etc/mtab")[:2] == (0, "/proc/mounts\n")
+    assert docker("diff", "one")[1] == ""
+    able = Engine(tmp_path / "home").capabilities
+    if able.overlay:  # a whole copy's size is all of it
+        assert docker("ps", "-as", "--format", "{{.Size}}")[1].startswith("0B ")
+    if able.mounts:  # else there is no /proc that a link could lead to
+        assert docker("run", "--rm", "busybox", "grep", "-c", "^proc /proc ", "/etc/mtab")[1] == "1\n"
 
 
 def test_odd_volumes(docker: Docker, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from dockerlab.store.files import locked
 
 __all__ = ["leave_one", "main"]
 
-_IDLE_SECONDS, _LOOK_SECONDS = 600, 30
+_IDLE_SECONDS, _LOOK_SECONDS, _BREATH = 600, 30, 0.02
 # What commands import when they need it, beside each other.
 _LATER = (
     "dockerlab.engine.current", "dockerlab.engine.distribution", "dockerlab.recipes.busybox", "dockerlab.runtime.chroot", "dockerlab.runtime.proot", "dockerlab.runtime.root",
@@ -223,7 +223,7 @@ class _Server:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         for held in (self._listener, ours, *(job.line for job in self._jobs.values())):
             held.close()
-        if not select.select([theirs], [], [], 0.02)[0]:
+        if not select.select([theirs], [], [], _BREATH)[0]:  # the command line that has just begun needs the processors more
             self._rehearsal.short()
         data, descriptors = wire.receive_bytes(theirs)
         if data is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from dockerlab.oci.reference import Reference
 from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.world import Session
 from dockerlab.store.containers import State
+from dockerlab.store.volumes import volume_name
 
 __all__ = ["commit", "create", "diff", "export", "ps", "rm", "run", "start"]
 
@@ -162,14 +163,9 @@ def _row(container: Container, state: State, full: bool) -> dict[str, Any]:
         "ID": container.id if full else container.short_id, "Image": container.record.image, "Command": quoted(command if full else ellipsis(command, 20)),
         "RunningFor": ago(container.record.created), "Status": _status(state), "Ports": ports.column(container, state), "Names": container.name,
         "CreatedAt": moment(container.record.created), "State": state.status, "Size": "", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
-        "Mounts": ",".join(_mounted(m) for m in container.record.host["mounts"]), "Networks": ",".join(sorted({*state.networks, *wanted})),
+        "Mounts": ",".join(volume_name(Path(m["source"])) or m["source"] for m in container.record.host["mounts"]), "Networks": ",".join(sorted({*state.networks, *wanted})),
         "LocalVolumes": str(len(container.record.volumes)), "Label": lambda name: labels.get(name, ""),
     }  # fmt: skip
-
-
-def _mounted(mount: Mapping[str, Any]) -> str:
-    source = Path(mount["source"])
-    return source.parent.name if source.name == "_data" and source.parent.parent.name == "volumes" else str(source)
 
 
 def ps(call: Call) -> Outcome:

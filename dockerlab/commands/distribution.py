@@ -17,7 +17,16 @@ __all__ = ["login", "logout", "pull", "push"]
 
 
 def _followed(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> None:
-    """Shows a transfer as it goes, one image after another."""
+    """Shows a transfer as it goes, one image after another; one that is refused shows what was said until then."""
+    try:
+        _told(call, events, transfer, quiet=quiet)
+    except RegistryError:
+        if transfer.story.exchanges and not quiet:
+            _refused(call, transfer)
+        raise
+
+
+def _told(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> None:
     screen = Screen(call.out, call.surface.live())
     for event in events:
         transfer.hear(event)
@@ -58,11 +67,7 @@ def push(call: Call) -> Outcome:
     if not call.flag("quiet"):
         call.out(f"The push refers to repository [{'docker.io/' if reference.registry == DEFAULT_REGISTRY else ''}{_path(reference)}]")
     events = call.engine.images.push(call.args[0], all_tags=call.flag("all-tags"), tell=transfer.heard if call.surface.wide or call.flag("explain") else None)
-    try:
-        _followed(call, events, transfer, quiet=call.flag("quiet"))
-    except RegistryError:
-        _refused(call, transfer)
-        raise
+    _followed(call, events, transfer, quiet=call.flag("quiet"))
     if call.flag("quiet"):
         tag = "" if call.flag("all-tags") else f":{reference.tagged().tag}"
         call.out(f"{'docker.io/' if reference.registry == DEFAULT_REGISTRY else ''}{_path(reference)}{tag}")
@@ -82,9 +87,6 @@ def _shown(call: Call, transfer: Transfer) -> Outcome:
 
 
 def _refused(call: Call, transfer: Transfer) -> None:
-    """Shows what was said until it was refused: that is worth a look."""
-    if not transfer.story.exchanges or call.flag("quiet"):
-        return
     call.engine.distribution.transfers.append(transfer)
     if call.surface.wide:
         call.surface.below(transfer)
@@ -101,11 +103,7 @@ def pull(call: Call) -> Outcome:
     transfer = Transfer(reference.familiar if call.flag("all-tags") else reference.tagged().familiar, "pull")
     told = transfer.heard if call.surface.wide or call.flag("explain") else None
     events = call.engine.images.pull(call.args[0], platform=call.flag("platform"), all_tags=call.flag("all-tags"), tell=told)
-    try:
-        _followed(call, events, transfer, quiet=call.flag("quiet"))
-    except RegistryError:
-        _refused(call, transfer)
-        raise
+    _followed(call, events, transfer, quiet=call.flag("quiet"))
     call.out(str(reference) if call.flag("all-tags") else str(reference.tagged()))
     return _shown(call, transfer)
 

@@ -61,7 +61,9 @@ NIL = _Nil()  # a pointer to nothing: `null` in JSON, `<nil>` in a text
 
 
 def as_json(value: Any) -> Any:
-    """Gives a value without Go's kinds of nothing, for `json.dumps`."""
+    """Gives a value as Go writes it, for `json.dumps`: without Go's kinds of nothing, whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return int(value)
     if value is NIL or isinstance(value, (NilMap, NilList)):
         return None
     if isinstance(value, Mapping):
@@ -96,22 +98,12 @@ def compact_json(value: object, *, html: bool = False) -> str:
     Raises InvalidArgument for what JSON has no words for: NaN, a circle, hundreds of levels.
     """
     try:
-        text = json.dumps(_integral(value), ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
+        text = json.dumps(as_json(value), ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         raise InvalidArgument("a value that cannot be written as JSON") from None
     text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     text = text if text.isascii() else re.sub("[\ud800-\udfff]", "\ufffd", text)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") if html else text
-
-
-def _integral(value: Any) -> Any:
-    if value is NIL or isinstance(value, (NilMap, NilList)):
-        return None
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return int(value)
-    if isinstance(value, Mapping):
-        return {str(key): _integral(item) for key, item in value.items()}
-    return [_integral(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def go_type(value: object) -> str:

@@ -19,6 +19,7 @@ from dockerlab.errors import InvalidArgument, InvalidRequest, NotFound
 from dockerlab.oci.config import EMPTY_TIME, Healthcheck, RunConfig
 from dockerlab.oci.reference import Reference
 from dockerlab.runtime.generate import MASKED, READONLY
+from dockerlab.store.volumes import volume_name
 
 __all__ = ["container", "image", "inspect"]
 
@@ -112,9 +113,10 @@ def _policy(text: str) -> dict[str, Any]:
 def _mount(mount: dict[str, Any]) -> dict[str, Any]:
     source, readonly = Path(mount["source"]), mount["readonly"]
     place = {"Source": str(source), "Destination": mount["target"]}
-    if source.name != "_data" or source.parent.parent.name != "volumes":
+    name = volume_name(source)
+    if not name:
         return Struct({"Type": "bind", **place, "Mode": mount.get("mode", ""), "RW": not readonly, "Propagation": mount.get("propagation") or "rprivate"}, Name="", Driver="")
-    return Struct({"Type": "volume", "Name": source.parent.name, **place, "Driver": "local", "Mode": mount.get("mode", ""), "RW": not readonly, "Propagation": ""})
+    return Struct({"Type": "volume", "Name": name, **place, "Driver": "local", "Mode": mount.get("mode", ""), "RW": not readonly, "Propagation": ""})
 
 
 def _tmpfs(word: dict[str, Any]) -> dict[str, Any]:

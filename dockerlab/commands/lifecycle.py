@@ -44,18 +44,14 @@ def _each(call: Call, deed: Callable[[Container], object], *, at_once: bool = Tr
     def do(name: str) -> None:
         deed(call.engine.containers.get(name))
 
-    if not at_once or len(call.args) == 1:
-
-        def one(name: str) -> None:
-            do(name)
-            call.out(name)
-
-        return Outcome(exit_code=told(call, attempts(one, call.args)))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        begun = [(name, pool.submit(do, name)) for name in call.args]
+        begun = iter([pool.submit(do, name) for name in call.args] if at_once and len(call.args) > 1 else [])
 
         def ended(name: str) -> None:
-            begun.pop(0)[1].result()
+            if waited := next(begun, None):
+                waited.result()
+            else:
+                do(name)
             call.out(name)
 
         return Outcome(exit_code=told(call, attempts(ended, call.args)))

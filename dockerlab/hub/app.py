@@ -170,10 +170,11 @@ class Hub:
         with self.state.reading() as db:
             return list(db.scalars(select(Audit).where(*conditions).order_by(Audit.id.desc()).limit(limit)))
 
-    def note(self, actor: str, address: str, action: str, what: str) -> None:
-        """Writes a line into the audit log."""
+    def note(self, actor: str, address: str, action: str, *about: str) -> None:
+        """Writes a line into the audit log for each thing that it is about."""
         with self.state.writing() as db:
-            audited(db, actor, address, action, what)
+            for what in about:
+                audited(db, actor, address, action, what)
 
     def remove(self, identity: Identity, path: str, *, address: str = "") -> None:
         """Takes a repository away, with its images and its Git; raises NotFound."""

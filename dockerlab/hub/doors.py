@@ -135,8 +135,7 @@ class Doors:
 
     def _moved(self, identity: Identity, path: str, changes: list[Change], address: str) -> None:
         """Sends what GitHub would send, through the same door: a webhook of our own gets no other treatment."""
-        for change in changes:
-            self._hub.note(identity.name, address, "git push", f"{path} {change.ref} {(change.after or 'removed')[:12]}")
+        self._hub.note(identity.name, address, "git push", *(f"{path} {change.ref} {(change.after or 'removed')[:12]}" for change in changes))
         automation, rules, _ = self._hub.automations.get(self._hub.repositories.get(identity, path).id)
         if automation is None:
             return

@@ -30,6 +30,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 ANONYMOUS = {"com.docker.volume.anonymous": ""}
 
 
+def volume_name(source: Path) -> str:
+    """Gives the name of the volume whose files lie in a folder, "" for a folder of the host."""
+    return source.parent.name if source.name == "_data" and source.parent.parent.name == "volumes" else ""
+
+
 class VolumeStore:
     """Folders that outlive containers."""
 

@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -151,25 +151,34 @@ def test_slow_readers_keep_nobody_waiting(storage: Storage) -> None:
             assert reply.status == 200
 
 
-def test_tokens_and_notifications_by_the_command_line(tmp_path: Path, tls: tuple[str, ...]) -> None:
-    heard: queue.Queue[dict[str, object]] = queue.Queue()
+@contextlib.contextmanager
+def listening(answer: Callable[[str, bytes], int]) -> Iterator[str]:
+    """Serves at the address that it gives: `answer` is told each body with its Content-Type, and gives the status."""
 
     class Ear(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            assert self.headers["Content-Type"] == EVENTS
-            for event in json.loads(self.rfile.read(int(self.headers["Content-Length"])))["events"]:
-                heard.put(event)
-            self.send_response(200)
+            self.send_response(answer(self.headers["Content-Type"], self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    ear = ThreadingHTTPServer(("127.0.0.1", 0), Ear)
-    threading.Thread(target=ear.serve_forever, daemon=True).start()
-    words = ["--token-realm", "http://auth.example/token", "--token-service", "here", "--token-issuer", "me", "--token-cert", tls[1], "--notify", f"http://127.0.0.1:{ear.server_port}/"]
-    with served(tmp_path, "--processes", "2", *words) as (address, _):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ear) as ear:
+        threading.Thread(target=ear.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{ear.server_port}/"
+        ear.shutdown()
+
+
+def test_tokens_and_notifications_by_the_command_line(tmp_path: Path, tls: tuple[str, ...]) -> None:
+    heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
+
+    def hear(kind: str, body: bytes) -> int:
+        heard.put((kind, body))
+        return 200
+
+    words = ["--token-realm", "http://auth.example/token", "--token-service", "here", "--token-issuer", "me", "--token-cert", tls[1]]
+    with listening(hear) as ear, served(tmp_path, "--processes", "2", *words, "--notify", ear) as (address, _):
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"http://{address}/v2/", timeout=5)
         assert refused.value.headers["WWW-Authenticate"] == 'Bearer realm="http://auth.example/token",service="here"'
@@ -178,38 +187,29 @@ def test_tokens_and_notifications_by_the_command_line(tmp_path: Path, tls: tuple
         headers = {"Authorization": "Bearer " + granted(key, issuer="me", service="here", user="olga", access=access), "User-Agent": "test"}
         begun = urllib.request.urlopen(urllib.request.Request(f"http://{address}/v2/a/blobs/uploads/?digest={sha(b'x')}", b"x", headers, method="POST"), timeout=5)
         assert begun.status == 201
-        event = heard.get(timeout=10)
-        told = event["action"], event["target"]["digest"], event["target"]["url"], event["actor"], event["request"]["useragent"], event["request"]["addr"]  # type: ignore[index]
+        kind, body = heard.get(timeout=10)
+        (event,) = json.loads(body)["events"]
+        assert kind == EVENTS
+        told = event["action"], event["target"]["digest"], event["target"]["url"], event["actor"], event["request"]["useragent"], event["request"]["addr"]
         assert told == ("push", sha(b"x"), f"http://{address}/v2/a/blobs/{sha(b'x')}", {"name": "olga"}, "test", "127.0.0.1")
-    ear.shutdown()
-    ear.server_close()
 
 
 def test_who_is_told_nothing_is_told_again(capsys: pytest.CaptureFixture[str]) -> None:
     tries: list[bytes] = []
 
-    class Busy(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            tries.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(503 if len(tries) < 3 else 200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def hesitate(_: str, body: bytes) -> int:
+        tries.append(body)
+        return 503 if len(tries) < 3 else 200
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    busy = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
-    threading.Thread(target=busy.serve_forever, daemon=True).start()
-    tell = Notifier([Endpoint.checked(f"http://127.0.0.1:{busy.server_port}/"), Endpoint.checked("http://127.0.0.1:1/")], pause=0.01)
-    for name in ("a", "b"):
-        tell(Notice("push", name, sha(b"x")))
-    deadline = time.monotonic() + 10
-    while (told := capsys.readouterr().err) == "" and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert "127.0.0.1 took none: NewConnectionError" in told
-    assert [json.loads(each)["events"][0]["target"]["repository"] for each in tries[:3]] == ["a", "a", "a"]
-    busy.shutdown()
-    busy.server_close()
+    with listening(hesitate) as busy:
+        tell = Notifier([Endpoint.checked(busy), Endpoint.checked("http://127.0.0.1:1/")], pause=0.01)
+        for name in ("a", "b"):
+            tell(Notice("push", name, sha(b"x")))
+        deadline = time.monotonic() + 10
+        while (told := capsys.readouterr().err) == "" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert "127.0.0.1 took none: NewConnectionError" in told
+        assert [json.loads(each)["events"][0]["target"]["repository"] for each in tries[:3]] == ["a", "a", "a"]
     with pytest.raises(InvalidArgument, match="no address"):
         Endpoint.checked("ftp://x/")
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import NoReturn
 
 from dockerlab import commands
 from dockerlab.cli import client
@@ -32,6 +31,7 @@ from dockerlab.commands.run import perform
 from dockerlab.engine import Engine
 from dockerlab.errors import DockerlabError
 from dockerlab.linux import syscalls
+from dockerlab.linux.pages import Copies
 from dockerlab.linux.probe import situation
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import wire
@@ -156,6 +156,7 @@ class _Server:
         self._files = {m.__file__: os.stat(m.__file__).st_mtime_ns for n, m in sys.modules.items() if n.startswith("dockerlab") and m.__file__}
         self._jobs: dict[int, _Job] = {}
         self._stale = False
+        self._copies = Copies()
         self._next = self._forked()
 
     def serve(self) -> None:
@@ -225,10 +226,16 @@ class _Server:
             held.close()
         if not select.select([theirs], [], [], _BREATH)[0]:  # the command line that has just begun needs the processors more
             self._rehearsal.short()
+            self._copies.ahead(lambda: bool(select.select([theirs], [], [], 0)[0]))
         data, descriptors = wire.receive_bytes(theirs)
         if data is None:
             os._exit(0)
-        _work(data.split(b"\0")[:-1], descriptors[:3], socket.socket(fileno=descriptors[3]))
+        code = 1
+        try:
+            code = _work(data.split(b"\0")[:-1], descriptors[:3], socket.socket(fileno=descriptors[3]))
+            self._copies.note()
+        finally:
+            os._exit(code)
 
     def _understood(self, line: socket.socket, descriptors: list[int]) -> bytes:
         """Gives the message, and its descriptors into the list; raises OSError where this server is not the one to do it."""
@@ -273,8 +280,8 @@ class _Server:
         os.close(job.ended)
 
 
-def _work(words: list[bytes], descriptors: list[int], line: socket.socket) -> NoReturn:
-    """Becomes the client: does its command line, tells the exit code, and ends."""
+def _work(words: list[bytes], descriptors: list[int], line: socket.socket) -> int:
+    """Becomes the client: does its command line, tells the exit code, and gives it."""
     for wanted, descriptor in enumerate(descriptors):
         os.dup2(descriptor, wanted)
     for descriptor in descriptors:
@@ -302,4 +309,4 @@ def _work(words: list[bytes], descriptors: list[int], line: socket.socket) -> No
         sys.stderr.flush()
     with contextlib.suppress(OSError):
         line.send(b"exit" + bytes([code & 0xFF]))
-    os._exit(code & 0xFF)
+    return code & 0xFF

@@ -19,7 +19,7 @@ __all__ = [
     "MNT_DETACH", "MS_BIND", "MS_MOVE", "MS_NOATIME", "MS_NODEV", "MS_NODIRATIME", "MS_NOEXEC", "MS_NOSUID", "MS_PRIVATE", "MS_RDONLY",
     "MS_REC", "MS_RELATIME", "MS_REMOUNT", "MS_SHARED", "MS_SLAVE", "MS_STRICTATIME", "NUMBERS", "PR_SET_CHILD_SUBREAPER", "PR_SET_DUMPABLE", "PR_SET_KEEPCAPS", "PR_SET_PDEATHSIG",
     "RESOLVE_BENEATH", "RESOLVE_IN_ROOT", "RESOLVE_NO_MAGICLINKS", "RESOLVE_NO_SYMLINKS",
-    "close_on_exec", "landlock_abi", "mount", "mount_setattr_readonly", "move_mount", "open_tree", "openat2", "pidfd_open", "pivot_root", "prctl", "process_vm_readv", "raw",
+    "close_on_exec", "landlock_abi", "mount", "mount_setattr_readonly", "move_mount", "open_tree", "openat2", "pidfd_open", "pivot_root", "populate", "prctl", "process_vm_readv", "raw",
     "setdomainname", "sethostname", "setns", "umount2", "unshare",
 ]  # fmt: skip
 
@@ -40,13 +40,15 @@ NUMBERS: dict[str, int] = {
                 "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446, "keyctl": 219},
 }.get(MACHINE, {})  # fmt: skip
 
-_TRIES = 1000
+_TRIES, _POPULATE_WRITE = 1000, 23
 _libc = ctypes.CDLL(None, use_errno=True)
 # These two are called for every call that a filter reports: with their types said once they take half the time.
 _openat2 = _libc["syscall"]
 _openat2.argtypes, _openat2.restype = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t), ctypes.c_long
 _readv = _libc["process_vm_readv"]
 _readv.argtypes, _readv.restype = (ctypes.c_int, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_ulong), ctypes.c_ssize_t
+_madvise = _libc["madvise"]
+_madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 def _check(result: int, what: str) -> int:
@@ -133,6 +135,11 @@ def process_vm_readv(pid: int, address: int, size: int) -> bytes:
     local, remote = struct.pack("NN", ctypes.addressof(buffer), size), struct.pack("NN", address, size)
     count = _check(_readv(pid, local, 1, remote, 1, 0), "process_vm_readv")
     return buffer.raw[:count]
+
+
+def populate(address: int, size: int) -> None:
+    """Has the kernel copy private pages of this process as if it wrote to them, where it can; madvise(2), MADV_POPULATE_WRITE."""
+    _madvise(address, size, _POPULATE_WRITE)
 
 
 def close_on_exec(first: int) -> None:

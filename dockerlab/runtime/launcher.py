@@ -15,10 +15,12 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dockerlab.linux import syscalls
+from dockerlab.linux.pages import Copies
 from dockerlab.oci.runtime import Process, Spec
 from dockerlab.runtime import assembling, sandbox, wire
 from dockerlab.runtime.monitor import Monitor
@@ -29,6 +31,21 @@ from dockerlab.store import work
 __all__ = ["main"]
 
 _IDLE_SECONDS, _BREATH = 600, 0.012
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a child does while it waits: `stage` is the folder of a container that there is not, the copies are those of monitors and of programs' parents."""
+
+    stage: Path
+    monitors: Copies
+    parents: Copies
+
+    def rehearse(self) -> None:
+        """Does once what each monitor does first of all: a decoder is made at its first use."""
+        request = {"folder": str(self.stage), "about": {"name": "none"}, "mounts": [{"source": "/"}], "attach": [], "detach": True}
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as nobody:
+            Monitor(request, nobody, []).note_networks()
 
 
 def main() -> None:
@@ -48,17 +65,17 @@ def main() -> None:
         listener.bind(place)
     listener.listen(64)
     os.rename(draft, path)
-    stage = _stage(Path(path), settings["tier"])
-    _rehearse(stage)
+    ahead = Ahead(_stage(Path(path), settings["tier"]), Copies(), Copies())
+    ahead.rehearse()
     gc.freeze()
-    while _served(listener, stage):
+    while _served(listener, ahead):
         pass
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
 
 def _stage(path: Path, tier: str) -> Path:
-    """Gives the folder of a container that there is not, for rehearsals."""
+    """Makes the folder of a container that there is not, for rehearsals, and gives it."""
     folder = path.with_name(f"rehearsal-{tier}") / "containers" / "none"
     with contextlib.suppress(OSError):
         (folder / "bundle").mkdir(parents=True, exist_ok=True)
@@ -66,14 +83,7 @@ def _stage(path: Path, tier: str) -> Path:
     return folder
 
 
-def _rehearse(stage: Path) -> None:
-    """Does once what each monitor does first of all: a decoder is made at its first use, and what is written to for the first time after a fork has to be copied."""
-    request = {"folder": str(stage), "about": {"name": "none"}, "mounts": [{"source": "/"}], "attach": [], "detach": True}
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as nobody:
-        Monitor(request, nobody, []).note_networks()
-
-
-def _served(listener: socket.socket, stage: Path) -> bool:
+def _served(listener: socket.socket, ahead: Ahead) -> bool:
     """Lets a child that was forked ahead serve whoever comes next, and gives True once it does; False where nobody came in ten minutes."""
     told, taken = os.pipe()
     launcher = os.getpid()
@@ -88,7 +98,7 @@ def _served(listener: socket.socket, stage: Path) -> bool:
         return True
     if child == 0:
         os.close(told)
-        _child(listener, taken, launcher, stage)
+        _child(listener, taken, launcher, ahead)
     os.close(taken)
     ready, _, _ = select.select([told], [], [], _IDLE_SECONDS)
     if ready and not os.read(told, 1):  # it was killed while it waited: not again at once, something may kill every one
@@ -99,15 +109,16 @@ def _served(listener: socket.socket, stage: Path) -> bool:
     return bool(ready)
 
 
-def _child(listener: socket.socket, taken: int, launcher: int, stage: Path) -> None:
+def _child(listener: socket.socket, taken: int, launcher: int, ahead: Ahead) -> None:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != launcher:  # it went before that was asked for
         os._exit(0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     busy, _, _ = select.select([listener], [], [], _BREATH)  # the container that is begun at this moment needs the processors more
-    spare = _spare(listener.fileno(), taken)
+    spare = _spare(ahead, listener.fileno(), taken)
     if not busy:
-        _rehearse(stage)
+        ahead.rehearse()
+        ahead.monitors.ahead(lambda: bool(select.select([listener], [], [], 0)[0]))
     try:
         connection, _ = listener.accept()
     except OSError:
@@ -120,6 +131,7 @@ def _child(listener: socket.socket, taken: int, launcher: int, stage: Path) -> N
         request, descriptors = wire.receive(connection)
         if request and request["op"] == "run":
             _monitor(request, connection, descriptors, spare).run()
+            ahead.monitors.note()
         elif request and request["op"] == "stop":
             os.kill(launcher, signal.SIGTERM)
         elif request and request["op"] == "later":
@@ -148,10 +160,10 @@ def _monitor(request: dict[str, Any], connection: socket.socket, descriptors: li
     return monitor
 
 
-def _spare(*foreign: int) -> Spare | None:
+def _spare(ahead: Ahead, *foreign: int) -> Spare | None:
     """Forks a process that will be a container's parent, if a container is what is asked for next; None where there can be none."""
     try:
-        return Spare(lambda request: Monitor({**request, "attach": []}, socket.socket(socket.AF_UNIX), []), foreign)
+        return Spare(lambda request: Monitor({**request, "attach": []}, socket.socket(socket.AF_UNIX), []), foreign, ahead.parents)
     except OSError:
         return None
 

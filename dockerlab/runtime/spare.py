@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from dockerlab.linux import syscalls
+from dockerlab.linux.pages import Copies
 from dockerlab.runtime import wire
 
 __all__ = ["Parent", "Spare"]
 
 
 class Parent(Protocol):
-    """What a spare process becomes: `supervisor.Supervisor`, as far as it is one."""
+    """What a spare process becomes: `supervisor.Supervisor`, as far as it is one. `parting` is done at its end."""
+
+    parting: Callable[[], object]
 
     def stand_in(self, supervisor: int) -> None:
         """Makes ready to be the parent of a program that the process `supervisor` sees through."""
@@ -30,9 +34,12 @@ class Parent(Protocol):
 
 
 class Spare:
-    """A child of the process that makes this; `made` gives the parent for a request, `foreign` descriptors are none of its business. It ends with that process, and when this is closed."""
+    """A child of the process that makes this; `made` gives the parent for a request, `foreign` descriptors are none of its business, `copies` are those of parents.
 
-    def __init__(self, made: Callable[[dict[str, Any]], Parent], foreign: Sequence[int]) -> None:
+    It ends with that process, and when this is closed.
+    """
+
+    def __init__(self, made: Callable[[dict[str, Any]], Parent], foreign: Sequence[int], copies: Copies) -> None:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._ours, owner = True, os.getpid()
         self._pid = os.fork()
@@ -41,7 +48,7 @@ class Spare:
             for descriptor in foreign:
                 os.close(descriptor)
             try:
-                _wait(theirs, owner, made)
+                _wait(theirs, owner, made, copies)
             finally:
                 os._exit(0)
         theirs.close()
@@ -71,14 +78,17 @@ class Spare:
                 os.waitpid(self._pid, 0)
 
 
-def _wait(line: socket.socket, owner: int, made: Callable[[dict[str, Any]], Parent]) -> None:
+def _wait(line: socket.socket, owner: int, made: Callable[[dict[str, Any]], Parent], copies: Copies) -> None:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != owner:
         return
+    copies.prepare()
+    copies.ahead(lambda: bool(select.select([line], [], [], 0)[0]))
     request, _ = wire.receive(line)
     if request is None:
         return
     parent = made(request)
+    parent.parting = copies.note
     parent.stand_in(owner)
     wanted, descriptors = wire.receive(line)
     line.close()

@@ -60,6 +60,7 @@ class Supervisor:
         self.own = self.parent = self.first = 0
         self.grace = float(request.get("grace", 1.0))
         self.spare: Spare | None = None
+        self.parting: Callable[[], object] = lambda: None
         self.prepare(connection, person)
 
     def prepare(self, connection: socket.socket, person: Person) -> None:
@@ -204,6 +205,7 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 sync.send(json.dumps({"message": told(f"{error.filename}: {error.strerror}"), "code": 125}).encode())
         os.write(status_out, str(code).encode())
+        self.parting()
         os._exit(0)
 
     def _guard(self, child: int, supervisor: int) -> int:

@@ -168,6 +168,11 @@ class Rules:
         self._chain(_POSTROUTING, "nat", 100)
         self._rule(_POSTROUTING, _address(subnet, 12), _link(_OUT, link, _OTHER), masq())
 
+    def stand_in(self, bridge: str, host: str) -> None:
+        """What the address `host` sends into a bridge bears the bridge's own, as docker's host has it there: who has no way out could not answer another."""
+        self._chain(_POSTROUTING, "nat", 100)
+        self._rule(_POSTROUTING, _address(f"{host}/32", 12), _link(_OUT, bridge, _EQUAL), masq())
+
     def lead(self, bridge: str, address: str, to: str) -> None:
         """What comes from a bridge and is meant for an address of this namespace goes to another machine's, or another namespace's."""
         self._chain(_PREROUTING, "nat", -100)

@@ -132,6 +132,8 @@ class Hub:
             rules.separate(network.device, network.subnet, host=way.host, link=way.link, internal=network.internal)
             if network.internal:
                 rules.closed(network.device, network.subnet)
+                if way.host:
+                    rules.stand_in(network.device, way.host)
         else:
             rules.separate(network.device, network.subnet, internal=network.internal)
             (rules.closed if network.internal else rules.unanswered)(network.device, network.subnet)

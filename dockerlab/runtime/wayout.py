@@ -102,7 +102,7 @@ class Tied(WayOut):
 
     async def tell(self, subnet: str, *, internal: bool) -> None:
         """The host reaches the network's containers, as docker's root does, unless it reaches something else at these addresses."""
-        if self._links and not internal:
+        if self._links:
             links = self._links
             await self._outside(lambda: links.route_beside(subnet, self._gateway, _LAST))
 

@@ -40,7 +40,7 @@ class Streams:
     def __init__(self, people: list[Person], log: Log | None, *, terminal: bool, stdin: bool, once: bool = True) -> None:
         self.people, self.terminal, self._stdin, self._once = people, terminal, stdin, once
         self.log = log
-        self.full = False
+        self.full = self._redraw = False
         self.pending = b""
         self.ours: dict[str, int] = {}
         self.sources: dict[int, str] = {}
@@ -77,8 +77,9 @@ class Streams:
         self._settle()
 
     def add(self, person: Person) -> None:
-        """Lets one more look, and type."""
+        """Lets one more look, and type; a shell that waits at its prompt draws it anew once they tell their size."""
         self.people.append(person)
+        self._redraw = True
         self._settle()
 
     def carry(self, descriptor: int) -> None:
@@ -116,8 +117,10 @@ class Streams:
     def resize(self, rows: int, columns: int) -> None:
         """Tells the terminal its size."""
         if "pty" in self.ours:
-            with contextlib.suppress(OSError):
-                fcntl.ioctl(self.ours["pty"], termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            with contextlib.suppress(OSError, struct.error):
+                for more in (1, 0) if self._redraw else (0,):  # the same size once more is no news; TIOCSWINSZ(2const)
+                    fcntl.ioctl(self.ours["pty"], termios.TIOCSWINSZ, struct.pack("HHHH", rows + more, columns, 0, 0))
+                self._redraw = False
 
     def _settle(self) -> None:
         """Waits for what can be carried now, and for nothing else."""

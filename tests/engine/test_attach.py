@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 
@@ -45,6 +46,26 @@ def test_several_look_and_type_until_the_end(engine: Engine) -> None:
     assert b"".join(data for _, _, data in container.logs()) == b"got first\nand second\n"
     for descriptor in (type_two, read_one, read_two):
         os.close(descriptor)
+
+
+def test_a_prompt_is_drawn_anew(engine: Engine) -> None:
+    """Whoever comes to a shell that waits sees its prompt, though their window is as large as the last one's was."""
+    container = begun(engine, "exec sh", interactive=True, tty=True, env={"PS1": "here> "})
+    for _ in range(2):
+        session, feed, source = looking(container)
+        session.resize(24, 80)
+        seen = b""
+        while b"here> " not in seen:
+            assert select.select([source], [], [], 5)[0], seen
+            seen += os.read(source, 1000)
+        os.write(feed, b"stty size\n")
+        while b"24 80" not in seen:
+            assert select.select([source], [], [], 5)[0], seen
+            seen += os.read(source, 1000)
+        session.close()
+        os.close(feed)
+        os.close(source)
+    container.kill()
 
 
 def test_who_looks_and_goes_away_ends_nothing(engine: Engine) -> None:

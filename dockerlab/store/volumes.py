@@ -57,6 +57,8 @@ class VolumeStore:
         folder = self.place(name)
         with explain(folder):
             if not folder.exists():
+                if len(name) == 1:
+                    raise InvalidRequest(f"create {name}: volume name is too short, names should be at least two alphanumeric characters", hint=f"call it {name}1, say")
                 folder.parent.mkdir(exist_ok=True)
                 if labels is not None:  # before the folder that makes it a volume: who reads now sees it with its labels or not at all
                     publish(folder.parent / "volume.json", msgspec.json.encode({"labels": labels}))

@@ -45,7 +45,7 @@ AFTER = 'rm "$DOCKERLAB_HOME/ballast"; docker system check; docker run --rm --ne
         "docker run --rm busybox true",
         "printf 'FROM busybox\\nRUN echo x > /x\\nCOPY . /y\\n' > D; docker build -f D .",
         "docker export one | docker import - full",
-        "docker run --name two -v v:/v busybox true",
+        "docker run --name two -v vol:/v busybox true",
     ],
 )
 def test_a_full_disk_is_said_and_the_store_stays_sound(small_disk: Play, deed: str) -> None:

@@ -39,8 +39,8 @@ RIGHTS = [
          "docker run --rm --mount type=bind,src=$PWD/s,dst=/x,bind-propagation=rslave busybox sh -c 'grep \" /x \" /proc/self/mountinfo | grep -c shared'",
          "docker run --rm -v $PWD/p:/x:private busybox sh -c 'grep \" /x \" /proc/self/mountinfo | grep -c master'", "docker run --rm -v $PWD/p:/x:rslave busybox true",
          *(f"docker create --name m -v {word} busybox | wc -c; docker inspect -f '{{{{range .Mounts}}}}{{{{.Mode}}}} {{{{.Propagation}}}} {{{{.RW}}}} {{{{end}}}}' m; docker rm m" for word in (
-             "$PWD/s:/x:slave", "$PWD/s:/x:rprivate,ro", "$PWD/s:/x:ro,rslave", "$PWD/s:/x:rw", "$PWD/s:/x", "v:/x:ro", "v:/x", "/x", "v:/x:rshared", "v:/x:private", "$PWD/s:/x:shared,slave")),
-         "docker create --name m --mount type=bind,src=$PWD/s,dst=/x,bind-propagation=slave,readonly --mount type=volume,src=v,dst=/v,readonly --mount type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700 "
+             "$PWD/s:/x:slave", "$PWD/s:/x:rprivate,ro", "$PWD/s:/x:ro,rslave", "$PWD/s:/x:rw", "$PWD/s:/x", "vo:/x:ro", "vo:/x", "/x", "vo:/x:rshared", "vo:/x:private", "$PWD/s:/x:shared,slave")),
+         "docker create --name m --mount type=bind,src=$PWD/s,dst=/x,bind-propagation=slave,readonly --mount type=volume,src=vo,dst=/v,readonly --mount type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700 "
          "--mount dst=/e,volume-nocopy,volume-label=a=b busybox | wc -c", "docker inspect -f '{{json .HostConfig.Mounts}}' m",
          "docker inspect -f '{{range .Mounts}}{{.Type}} {{.Destination}} {{.Mode}} {{.RW}} {{.Propagation}}|{{end}}' m | tr '|' '\n' | sort",
          "docker run --rm --mount type=bind,src=$PWD/s,dst=/x,bind-propagation=wrong busybox true", "umount s p"),

@@ -212,13 +212,13 @@ def test_a_new_volume_takes_nothing_of_the_kernels(engine: Engine) -> None:
     if not engine.capabilities.mounts:
         pytest.skip("there is no /proc where mount(2) is refused")
     run(engine, "ln", "-s", "/", "/all")[0].commit("linked")
-    _, text = run(engine, "ls", "/proc", image="linked", volume=("v:/proc",))
+    _, text = run(engine, "ls", "/proc", image="linked", volume=("one:/proc",))
     assert text == ""
-    container = engine.containers.create("linked", ("true",), RunOptions(volume=("w:/all",)))
+    container = engine.containers.create("linked", ("true",), RunOptions(volume=("two:/all",)))
     with contextlib.suppress(ContainerError):
         container.start(detach=True)
         container.wait(timeout=10)
-    _, text = run(engine, "sh", "-c", "ls /w /w/proc /w/sys", volume=("w:/w",))
+    _, text = run(engine, "sh", "-c", "ls /w /w/proc /w/sys", volume=("two:/w",))
     assert "bin" in text and text.endswith("/w/proc:\n\n/w/sys:\n")
 
 

@@ -63,7 +63,7 @@ def test_mounts_that_travel(engine: Engine, tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest, match=f"invalid mode: {wrong}"):
             said(engine, "true", volume=(f"{here}:/x:{wrong}",))
     with pytest.raises(InvalidRequest, match="field BindOptions must not be specified"):
-        said(engine, "true", volume=("v:/x:private",))
+        said(engine, "true", volume=("vol:/x:private",))
     with pytest.raises(InvalidRequest, match="invalid propagation mode: wrong"):
         said(engine, "true", mount=(MountWord("bind", here, "/x", propagation="wrong"),))
 
@@ -132,6 +132,6 @@ def test_mounts_by_word(engine: Engine, tmp_path: Path) -> None:
     assert said(engine, "cat /h/mine; echo x > /h/mine; echo v > /bin2/f; ls /etc/init.d", mount=words) == "m\n"
     assert (tmp_path / "mine").read_text() == "m\n" and said(engine, "cat /x/f", volume=("fresh:/x",)) == "v\n"
     with pytest.raises(InvalidRequest, match="Duplicate mount point: /h"):
-        said(engine, "true", mount=words, volume=("x:/h",))
+        said(engine, "true", mount=words, volume=("vol:/h",))
     engine.containers.create("busybox", ["true"], RunOptions(mount=(MountWord("volume", "tagged", "/v", labels={"a": "b"}),)))
     assert engine.volumes.get("tagged").labels == {"a": "b"}

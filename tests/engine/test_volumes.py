@@ -27,12 +27,12 @@ def test_a_volume_outlives_its_containers_and_is_kept_for_them(engine: Engine) -
 def test_volumes_are_listed_by_name(engine: Engine) -> None:
     engine.containers.create("busybox", ["true"], RunOptions(volume=("by-mount:/x",)))
     unnamed = engine.volumes.create()
-    engine.volumes.create("a")
-    assert [volume.name for volume in engine.volumes.list()] == sorted(["a", "by-mount", unnamed.name])
+    engine.volumes.create("ab")
+    assert [volume.name for volume in engine.volumes.list()] == sorted(["ab", "by-mount", unnamed.name])
     assert engine.volumes.get("by-mount").labels is None and len(unnamed.name) == 64
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", ".", "..", "-a", "ü", "a\n"])
+@pytest.mark.parametrize("name", ["../x", "a/b", ".", "..", "-a", "a", "ü", "a\n"])
 def test_names_that_are_none(engine: Engine, name: str) -> None:
     with pytest.raises(InvalidRequest):
         engine.volumes.create(name)

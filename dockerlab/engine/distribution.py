@@ -25,6 +25,7 @@ from dockerlab.oci.reference import DEFAULT_REGISTRY, Reference
 from dockerlab.oci.visible import visible
 from dockerlab.registry.client import Fetched, Registry, Tell, about
 from dockerlab.registry.keychain import Keychain, Login
+from dockerlab.registry.replies import is_local
 from dockerlab.registry.transfer import Cargo, Parcel, fetched_layers, push
 from dockerlab.registry.transport import Sockets, Transport
 from dockerlab.store.work import read_index
@@ -70,7 +71,14 @@ class Distribution:
         settings, known = self.settings, self.host(host) != host
         host = self.host(host)
         carrier = self.transport or Sockets(authorities=settings.authorities(host), agent=f"dockerlab/{__version__}")
-        return Registry(host, carrier, login=login or self.keychain.get(host), insecure=insecure or settings.insecure(host), tell=tell, schemes=(settings.hub.partition("://")[0],) if known else ())
+        schemes: tuple[str, ...] = (settings.hub.partition("://")[0],) if known else ()
+        insecure = insecure or settings.insecure(host)
+        if (insecure or is_local(host)) and self._engine.places.of(f"registry {host}")[:1] == ("http",):
+            schemes = schemes or ("http", "https")  # as it answered last time
+        return Registry(host, carrier, login=login or self.keychain.get(host), insecure=insecure, tell=tell, schemes=schemes)
+
+    def _remember(self, registry: Registry) -> None:
+        self._engine.places.note(registry.base.partition("://")[0], [f"registry {registry.host}"])
 
     # Push.
 
@@ -82,6 +90,7 @@ class Distribution:
             for event in push(registry, reference.repository, tag, self.cargo(image, reference)):
                 yield event
                 if isinstance(event, TransferEnded):
+                    self._remember(registry)
                     repository = f"{reference.registry}/{reference.repository}"
                     self._engine.places.note(repository, [event.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers)])
                     self._engine.places.note(f"{repository}@{event.digest}", [f"image {image.id}"])
@@ -117,7 +126,8 @@ class Distribution:
         pairs = zip(manifest.layers, image.config.rootfs.diff_ids, strict=True)
         layers = tuple(parcel(layer, short(diff_id)) for layer, diff_id in pairs)
         raw = content.read(image.record.manifest.digest)
-        return Cargo(raw, image.record.manifest.media_type, parcel(manifest.config, ""), layers[::-1])
+        known = f"{own}@{image.record.manifest.digest}" in self._engine.places.of(f"image {image.id}")
+        return Cargo(raw, image.record.manifest.media_type, parcel(manifest.config, ""), layers[::-1], known)
 
     # Pull.
 

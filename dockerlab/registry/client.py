@@ -82,7 +82,7 @@ class Registry:
         self.host, self._transport, self._login, self._tell, self._first_pause = host, transport, login, tell, pause
         self.stopped = threading.Event()  # whoever sets it wants nothing to be tried again
         self._insecure = insecure or is_local(host)
-        self._schemes = schemes or (("https", "http") if self._insecure else ("https",))  # docker's order; what is told is the last failure
+        self._schemes = schemes or (("https", "http") if self._insecure else ("https",))  # docker's order
         self._base = ""
         self.near = False  # it answers at once: threads would take longer than asking it one thing after another
         self._told: list[Any] = []  # the challenges of the last refusal: the next request answers them at once
@@ -106,18 +106,21 @@ class Registry:
 
     def _found(self) -> str:
         host = _HUB_HOST if self.host == DEFAULT_REGISTRY else self.host
+        failures: dict[str, ConnectionError] = {}
         for scheme in self._schemes:
             began = time.perf_counter()
             try:
                 # Some servers of http wait for the end of what they take for a line.
                 with self._sent("GET", f"{scheme}://{host}/v2/", {}, None, timeout=_GREETING if len(self._schemes) > 1 else 0) as reply:
+                    if reply.status == 400 and scheme == "http" != self._schemes[-1]:
+                        continue  # a server of TLS that was spoken to in the clear
                     self._told = challenges(reply.headers.get("WWW-Authenticate", ""))
                     self.near = time.perf_counter() - began < _NEAR
                     return f"{scheme}://{host}"
             except ConnectionError as error:
-                if scheme == self._schemes[-1]:
-                    raise unreachable("GET", f"{scheme}://{host}/v2/", error) from error
-        raise AssertionError("one of them is the last")
+                failures[scheme] = error
+        scheme = min(failures)  # docker tries http at last, and tells the last failure
+        raise unreachable("GET", f"{scheme}://{host}/v2/", failures[scheme]) from failures[scheme]
 
     def _lenient(self, url: str) -> bool:
         """Whether any certificate will do: only the registry's own, if it was said of it, or one of this machine."""
@@ -220,9 +223,9 @@ class Registry:
         """Finds out where the registry is and what it wants to know, once, before several threads ask at the same time. Raises RegistryError where nobody answers."""
         _ = self.base
 
-    def manifest(self, name: str, reference: str, *, head: bool = False, strict: bool = False) -> Fetched | None:
+    def manifest(self, name: str, reference: str, *, head: bool = False, strict: bool = False, push: bool = False) -> Fetched | None:
         """Gives a manifest, verified, or None where there is none (with `strict` the registry's refusal is raised); end-3. With `head` its bytes are left out."""
-        wish, path = Wish(name), f"/v2/{name}/manifests/{reference}"
+        wish, path = _wish(name, push=push), f"/v2/{name}/manifests/{reference}"
         with self.call("HEAD" if head else "GET", path, wish, headers={"Accept": ", ".join(MANIFESTS)}) as reply:
             if reply.status == 404 and not strict:
                 return None
@@ -254,8 +257,7 @@ class Registry:
 
     def has_blob(self, name: str, digest: str, *, push: bool = False) -> int | None:
         """Gives a blob's size there, None where it is not; end-2."""
-        wish = Wish(name, ("pull", "push")) if push else Wish(name)
-        with self.call("HEAD", f"/v2/{name}/blobs/{digest}", wish) as reply:
+        with self.call("HEAD", f"/v2/{name}/blobs/{digest}", _wish(name, push=push)) as reply:
             if reply.status == 200:
                 length = reply.headers.get("Content-Length", "")
                 return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else 0
@@ -423,6 +425,11 @@ class Registry:
                 raise self.refused(reply, "GET", path)
         fetched = self.manifest(name, digest.replace(":", "-", 1)[:104])
         return Index.decode(fetched.raw).manifests if fetched and fetched.media_type == INDEX else ()
+
+
+def _wish(name: str, *, push: bool) -> Wish:
+    """Gives the scope of a question that stands before a push, or of one by itself: a token is asked for once."""
+    return Wish(name, ("pull", "push")) if push else Wish(name)
 
 
 def _read(opened: Callable[[], BinaryIO], start: int, progress: Callable[[int], object] | None, end: int) -> Iterator[bytes]:

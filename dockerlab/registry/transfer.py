@@ -36,12 +36,23 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Cargo:
-    """An image to be sent: layers newest first, as docker tells them."""
+    """An image to be sent: layers newest first, as docker tells them. `known` tells that the registry is said to have this very manifest in the repository."""
 
     manifest: bytes
     media_type: str
     config: Parcel
     layers: tuple[Parcel, ...]
+    known: bool = False
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's."""
+        return digest_of(self.manifest)
+
+    @property
+    def blobs(self) -> tuple[Parcel, ...]:
+        """What the manifest names, each once, the config at last."""
+        return (*{parcel.digest: parcel for parcel in self.layers}.values(), self.config)
 
 
 def _progress(crew: Crew, label: str, size: int) -> Callable[[int], None]:
@@ -63,30 +74,42 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
     registry.stopped = crew.stopped
     try:
         yield TransferStarted("push", registry.host, name, tag)
-        unique = list({parcel.digest: parcel for parcel in cargo.layers}.values())
         for parcel in cargo.layers:
             yield LayerStatus(parcel.label, "Preparing", parcel.size)
-        for parcel in unique[_UPLOADS:]:
+        for parcel in cargo.blobs[_UPLOADS:-1]:
             yield LayerStatus(parcel.label, "Waiting", parcel.size)
         about.set("")
         registry.greet()
-        for parcels in (unique, [cargo.config]):
-            for parcel in parcels:
-                if not registry.near:
-                    crew.begin(_brought, registry, name, parcel, crew)
-                elif _there(registry, name, parcel):
-                    yield LayerStatus(parcel.label, _THERE, parcel.size)
-                else:
-                    crew.begin(_sent, registry, name, parcel, crew)
-            yield from (event for event in crew.heard() if not isinstance(event, Through))
         about.set("manifest")
-        told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
-        digest = digest_of(cargo.manifest)
-        if told and told.startswith("sha256:") and told != digest:
-            raise CorruptContent("the registry has kept another manifest than was sent", expected=digest, actual=told)
-        yield TransferEnded(tag, digest, len(cargo.manifest))
+        # A registry that has the manifest has all that it names: that is one question, not one for each.
+        whole = cargo.known and registry.manifest(name, cargo.digest, head=True, push=True) is not None
+        yield from (LayerStatus(parcel.label, _THERE, parcel.size) for parcel in cargo.blobs) if whole else _brought_all(registry, name, cargo, crew)
+        try:
+            told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
+        except RegistryError as error:
+            if not whole or error.code != "MANIFEST_BLOB_UNKNOWN":
+                raise
+            yield from _brought_all(registry, name, cargo, crew)  # it has lost some
+            told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
+        if told and told.startswith("sha256:") and told != cargo.digest:
+            raise CorruptContent("the registry has kept another manifest than was sent", expected=cargo.digest, actual=told)
+        yield TransferEnded(tag, cargo.digest, len(cargo.manifest))
     finally:
         crew.end()
+
+
+def _brought_all(registry: Registry, name: str, cargo: Cargo, crew: Crew) -> Iterator[Event]:
+    """Has all blobs be there, the config once the layers are, and asks for each first."""
+    for parcels in (cargo.blobs[:-1], cargo.blobs[-1:]):
+        for parcel in parcels:
+            if not registry.near:
+                crew.begin(_brought, registry, name, parcel, crew)
+            elif _there(registry, name, parcel):
+                yield LayerStatus(parcel.label, _THERE, parcel.size)
+            else:
+                crew.begin(_sent, registry, name, parcel, crew)
+        yield from (event for event in crew.heard() if not isinstance(event, Through))
+    about.set("manifest")
 
 
 def _there(registry: Registry, name: str, parcel: Parcel) -> bool:

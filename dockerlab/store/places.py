@@ -17,7 +17,7 @@ _KEPT, _EACH = 5000, 5
 
 
 class Places:
-    """The file `places.json`: digest → repositories (`registry/name`), newest first."""
+    """The file `places.json`: digest → repositories (`registry/name`), newest first; `image ID` → its names by digest; `registry HOST` → the scheme by which it answered."""
 
     def __init__(self, root: Path) -> None:
         self._path, self._lock = root / "places.json", root / "places.lock"
@@ -42,12 +42,15 @@ class Places:
 
     def note(self, repository: str, digests: Iterable[str]) -> None:
         """Remembers that a repository has these."""
+        digests, known = list(digests), self._known()
+        if len(known) < _KEPT // 2 and all(known.get(digest, [])[:1] == [repository] for digest in digests):
+            return
         with locked(self._lock):
             known, news = self._read(), False
             for digest in digests:
                 news |= known.get(digest, [])[:1] != [repository]
                 known[digest] = [repository, *(each for each in known.pop(digest, []) if each != repository)][:_EACH]
-            if news or len(known) > _KEPT // 2:  # what is used stays, once some have to go
+            if news or len(known) >= _KEPT // 2:  # what is used stays, once some have to go
                 publish(self._path, json.dumps(dict(list(known.items())[-_KEPT:])).encode())
 
     def forget(self, repository: str, digest: str) -> None:

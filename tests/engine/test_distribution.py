@@ -6,9 +6,11 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +90,30 @@ def test_push_again_mount_and_pull(shop: Engine, monkeypatch: pytest.MonkeyPatch
     assert statuses(pulled) == []  # all of it is here
     assert isinstance(pulled[-1], TransferEnded) and pulled[-1].fresh
     assert not list(shop.images.pull("localhost:5000/me/one"))[-1].fresh  # type: ignore[attr-defined]
+
+
+def test_what_is_known_is_asked_for_at_once_and_may_be_wrong(shop: Engine, app: RegistryApp) -> None:
+    """A registry that has the manifest is asked for nothing else; one that has lost a blob of it, or everything, gets it anew."""
+    shop.images.tag("busybox", "localhost:5000/bb")
+
+    def pushed() -> tuple[list[str], list[str]]:
+        told: list[Any] = []
+        events = list(shop.images.push("localhost:5000/bb", tell=told.append))
+        return [f"{each.method} {each.status} {each.url.split('/')[-2]}" for each in told], statuses(events)
+
+    assert pushed()[1] == ["Preparing", "Pushed"]
+    assert pushed() == (["GET 200 v2", "HEAD 200 manifests", "PUT 201 manifests"], ["Preparing", "Layer already exists"])
+    ask, layer = Client(app), shop.images.get("busybox").manifest.layers[0].digest
+    assert ask("DELETE", f"/v2/bb/blobs/{layer}").status == 202
+    for blob in (app.storage.root / "docker/registry/v2/blobs").rglob(layer.partition(":")[2]):
+        shutil.rmtree(blob)
+    requests, told = pushed()
+    assert requests[:3] == ["GET 200 v2", "HEAD 200 manifests", "PUT 404 manifests"] and requests[-1] == "PUT 201 manifests"
+    assert told == ["Preparing", "Layer already exists", "Pushed"]
+    assert ask("GET", f"/v2/bb/blobs/{layer}").status == 200
+    shutil.rmtree(app.storage.root / "docker")
+    requests, told = pushed()
+    assert requests[1] == "HEAD 404 manifests" and told == ["Preparing", "Pushed"]
 
 
 def test_a_pulled_image_runs(shop: Engine, app: RegistryApp) -> None:

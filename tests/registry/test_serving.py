@@ -22,7 +22,7 @@ import pytest
 from joserfc.jwk import ECKey
 
 from dockerlab import registry
-from dockerlab.errors import InvalidArgument
+from dockerlab.errors import InvalidArgument, RegistryError
 from dockerlab.oci.digest import digest_of
 from dockerlab.registry.__main__ import program
 from dockerlab.registry.access import granted
@@ -119,6 +119,10 @@ def test_tls(tmp_path: Path, tls: tuple[str, ...]) -> None:
         trusting.download("a", sha(data), len(data), tmp_path / "back")
         assert digest_of((tmp_path / "back").read_bytes()) == sha(data)
         assert trusting.base.startswith("https://")
+        assert Registry(address, Sockets(), schemes=("http", "https")).base.startswith("https://"), "it answered in the clear last time"
+    for schemes in ((), ("http", "https")):
+        with pytest.raises(RegistryError, match='Get "http://.* connection refused'):
+            Registry(address, Sockets(), schemes=schemes).greet()
 
 
 def test_who_says_nothing_or_half_of_it_keeps_nobody_waiting(tmp_path: Path, tls: tuple[str, ...]) -> None:

@@ -95,14 +95,27 @@ _RUN = (
     Flag("volume", "list", "v", help="Bind mount a volume"),
     Flag("workdir", "string", "w", help="Working directory inside the container"),
 )
-_RUN_LATER = _refused(
-    "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-count cpu-percent cpu-rt-period "
-    "cpu-rt-runtime device-cgroup-rule device-read-bps device-read-iops device-write-bps "
-    "device-write-iops disable-content-trust gpus "
-    "io-maxbandwidth io-maxiops ip6 isolation kernel-memory link-local-ip "
-    "mac-address oom-kill-disable runtime "
-    "storage-opt userns volume-driver"
-)
+# What containers here do not have, and why.
+_RUN_NEVER = {
+    "annotation": "annotations are words for other runtimes, and nothing here would read them",
+    "blkio-weight blkio-weight-device device-read-bps device-read-iops device-write-bps device-write-iops": "memory, processors and processes are limited here, disks are not",
+    "cgroup-parent": "a container's control group lies in the engine's own, where it is found again once everything was killed",
+    "cgroupns": "a container has a cgroup namespace of its own where the host gives one",
+    "cpu-count cpu-percent io-maxbandwidth io-maxiops isolation": "only containers of Windows have it",
+    "cpu-rt-period cpu-rt-runtime": "kernels that shall run containers are built without real-time groups (CONFIG_RT_GROUP_SCHED)",
+    "device-cgroup-rule": "a container has the devices that --device gives it, and makes no others that would work",
+    "disable-content-trust": "signatures of Docker Content Trust are not looked at, with or without it",
+    "gpus": "the host's graphics driver would have to come along; NVIDIA's own toolkit does that for docker",
+    "ip6 link-local-ip": "networks have IPv4 addresses",
+    "kernel-memory": "the kernel has given this limit up; --memory counts what it needs for a container as well",
+    "mac-address": "the switch of the networks chooses them, so that no two are the same",
+    "oom-kill-disable": "a container that may not be killed when its memory is used up hangs, and nothing ends it",
+    "runtime": "dockerlab is the runtime",
+    "storage-opt": "a container's layer is a folder, and has no size of its own",
+    "userns": "the host decides whether there is a user namespace; `dockerlab doctor` tells",
+    "volume-driver": "volumes are folders of the store: the driver is local",
+}
+_RUN_LATER = {name: why for names, why in _RUN_NEVER.items() for name in names.split()}
 _FORMAT = Flag("format", "string", help="Format output using a custom template")
 _FILTER = Flag("filter", "list", "f", help="Filter output based on conditions provided", meta="filter", check=checks.condition)
 _QUIET = Flag("quiet", "bool", "q", help="Only display IDs")
@@ -195,9 +208,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("exec", "docker exec [OPTIONS] CONTAINER COMMAND [ARG...]", "Execute a command in a running container",
             (Flag("detach", "bool", "d", help="Detached mode: run command in the background"), Flag("env", "list", "e", help="Set environment variables", check=checks.variable),
              Flag("env-file", "list", help="Read in a file of environment variables"), Flag("interactive", "bool", "i", help="Keep STDIN open even if not attached"), _KEYS,
-             Flag("tty", "bool", "t", help="Allocate a pseudo-TTY"), Flag("user", "string", "u", help='Username or UID (format: "<name|uid>[:<group|gid>]")'),
-             Flag("workdir", "string", "w", help="Working directory inside the container")),
-            2, None, False, aliases=("docker container exec", "docker exec"), refused=_refused("privileged")),
+             Flag("privileged", "bool", help="Give extended privileges to the command"), Flag("tty", "bool", "t", help="Allocate a pseudo-TTY"),
+             Flag("user", "string", "u", help='Username or UID (format: "<name|uid>[:<group|gid>]")'), Flag("workdir", "string", "w", help="Working directory inside the container")),
+            2, None, False, aliases=("docker container exec", "docker exec")),
     Command("ps", "docker ps [OPTIONS]", "List containers",
             (Flag("all", "bool", "a", help="Show all containers (default shows just running)"), _FILTER, _FORMAT,
              Flag("last", "int", "n", -1, "Show n last created containers (includes all states)"),

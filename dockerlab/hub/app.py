@@ -100,7 +100,7 @@ class Hub:
         self.state = State.of(folder, database)
         self.people, self.passes = People(self.state, cost=cost), Passes(self.state)
         self.repositories, self.automations = Repositories(self.state), Automations(self.state)
-        self.webhooks, self.git = Webhooks(self.state, private=private), GitServer(folder / "git")
+        self.webhooks, self.git = Webhooks(self.state, private=private), GitServer(folder / "git", quota)
         self.queue = Queue(self.state, folder, executor=executor, limits=limits, private=private, workers=workers)
         self.key, self.inside = Key(folder), ""
         self.registry = self._own(quota, log) if not registry else None

@@ -67,10 +67,10 @@ class _Bounded:
 
 
 class GitServer:
-    """The Git repositories of a folder."""
+    """The Git repositories of a folder, which may take `quota` bytes together; 0 means no bound."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, quota: int = 0) -> None:
+        self._folder, self._quota = folder, quota
 
     def place(self, path: str) -> Path:
         """Gives where a repository lies; `path` is owner/name, of names that were checked."""
@@ -132,6 +132,8 @@ class GitServer:
                     body.write(block)
             except (OSError, EOFError, zlib.error):
                 return Answer(400, _PLAIN, b"the body cannot be read\n")
+            if self._quota and _size(self._folder) + body.tell() > self._quota:
+                return Answer(403, _PLAIN, b"the hub's quota is used up\n")
             body.seek(0)
             try:
                 done = subprocess.run([sys.executable, "-m", "dockerlab.hub.receiving", str(place)], stdin=body, stdout=said, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False)
@@ -161,6 +163,15 @@ class GitServer:
             return Answer(begun[0], begun[1], Slice.of(Path(name)))
         finally:
             os.unlink(name)
+
+
+def _size(folder: Path) -> int:
+    sizes = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                sizes += os.lstat(os.path.join(place, name)).st_size
+    return sizes
 
 
 def _body(environ: Mapping[str, Any]) -> _Bounded:

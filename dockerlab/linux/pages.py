@@ -18,7 +18,7 @@ from dockerlab.linux import syscalls
 __all__ = ["Copies"]
 
 _SIZE = mmap.PAGESIZE
-_ROOM = 1 << 16  # bytes
+_ROOM, _LARGEST = 1 << 16, 1 << 26  # bytes: of the note, of pages side by side
 _PAIR = struct.Struct("=QQ")
 _OWN = 1 << 56  # the page is nobody else's; proc_pid_pagemap(5)
 _NEWS = 100  # faults
@@ -29,14 +29,14 @@ class Copies:
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, _ROOM)
-        self._before = 0
+        self._before: int | None = None
         self._files: tuple[int, int] | None = None
 
     def ahead(self, wanted: Callable[[], bool]) -> None:
         """Copies what those before this process have written to; ends early once it is `wanted`. Does nothing on kernels before 5.14; madvise(2), MADV_POPULATE_WRITE."""
         for start, end in self._known():
             if wanted():
-                break
+                return
             syscalls.populate(start, end - start)
         self._before = _faults()
 
@@ -47,20 +47,21 @@ class Copies:
 
     def note(self) -> None:
         """Has those that come later copy what this process has written to, if they would not. Does nothing where the kernel does not tell what that is."""
-        if _faults() - self._before < _NEWS:
+        known = list(self._known())
+        if known and (self._before is None or _faults() - self._before < _NEWS):
             return
         files = self._files or _opened()
         if files is None:
             return
         maps, pagemap = files
-        pages = {page for start, end in self._known() for page in range(start, end, _SIZE)}
+        pages = {page for start, end in known for page in range(start, end, _SIZE)}
         pages.update(_own(maps, pagemap))
         pairs = list(_ranges(sorted(pages)))[: _ROOM // _PAIR.size - 1]
         self._shared[:] = b"".join(_PAIR.pack(*pair) for pair in pairs).ljust(_ROOM, b"\0")
 
     def _known(self) -> Iterator[tuple[int, int]]:
         for start, end in _PAIR.iter_unpack(self._shared[:]):
-            if not start:
+            if not start or not 0 < end - start <= _LARGEST:  # half of what somebody noted who was killed
                 break
             yield start, end
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -44,6 +45,19 @@ def test_a_push_makes_the_repository_and_its_automation(town: Hub, served: str, 
     committed(repository, {"Dockerfile": "FROM busybox\n"})
     push(repository, served, "olga/app", "olga")
     assert [build.state for build in town.queue.of(found.id)] == ["queued", "superseded"]
+
+
+def test_a_quota_is_for_git_as_well(town: Hub, served: str, repository: Path) -> None:
+    push(repository, served, "olga/app", "olga")
+    before, town.git._quota = town.git.heads("olga/app"), 100_000
+    committed(repository, {"large": os.urandom(200_000).hex()})
+    with pytest.raises(GitProtocolError, match="403"):
+        push(repository, served, "olga/app", "olga")
+    assert town.git.heads("olga/app") == before
+    committed(repository, {"large": ""})
+    town.git._quota = 10_000_000
+    push(repository, served, "olga/app", "olga")
+    assert town.git.heads("olga/app") != before
 
 
 @pytest.mark.parametrize(("path", "name"), [("acme/app", "sam"), ("olga/app", "sam"), ("library/app", "olga"), ("nobody/app", "olga")])

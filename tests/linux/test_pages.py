@@ -75,5 +75,11 @@ def test_who_is_wanted_does_not_go_on() -> None:
 def test_what_is_no_address_does_no_harm() -> None:
     """A process that was killed while it noted something leaves half of it."""
     copies = Copies()
-    copies._shared[:32] = os.urandom(32)
-    copies.ahead(lambda: False)
+    copies._shared[:16] = (1 << 40).to_bytes(8, "little") + (1 << 46).to_bytes(8, "little")
+
+    def acts() -> int:
+        copies.ahead(lambda: False)
+        copies.note()
+        return 1
+
+    assert in_a_child(acts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from benchmarks.containers import lives  # noqa: E402
 from benchmarks.images import images  # noqa: E402
 from benchmarks.images import warm as warm_images  # noqa: E402
 from benchmarks.networks import networks  # noqa: E402
-from benchmarks.own import BIG, COMMIT, RUN, TEN_STEPS, looped, warm  # noqa: E402
+from benchmarks.own import BIG, COMMIT, RUN, TEN_STEPS, warm  # noqa: E402
 from benchmarks.registries import registries  # noqa: E402
 from dockerlab.commands.system import write_shim  # noqa: E402
 from dockerlab.engine import Container, Engine  # noqa: E402
@@ -36,15 +37,6 @@ SHAPES = ("ranged", "single", "no-mount", "limited-root")
 # Targets of the tiers of one id.
 ELSEWHERE = {"run": 0.5}
 ORDINARY = (sys.executable, "-m", "dockerlab.cli")
-LOOP = """
-import json, subprocess, sys, time
-times = []
-for number in range(int(sys.argv[1])):
-    begin = time.perf_counter()
-    subprocess.run([*sys.argv[2:], f"bench-{number}"], check=True, stdin=subprocess.DEVNULL)
-    times.append(time.perf_counter() - begin)
-print(json.dumps(times))
-"""
 Act = Callable[[], object]
 
 
@@ -220,7 +212,6 @@ def with_runtimes(bench: Bench) -> None:
     """A warm engine in this process against a runtime that is started for every container."""
     engine = bench.engine("home")
     place = str(bundle(engine.containers.create("busybox", ["true"]), engine, bench.folder / "bundle"))
-    ours = looped(bench.rounds * 2, warm(engine))
     for name, options in (("runc", ()), ("crun", ("--cgroup-manager=disabled",))):
         program = shutil.which(name)
         if program is None:
@@ -228,11 +219,17 @@ def with_runtimes(bench: Bench) -> None:
             continue
         words = [program, "--root", str(bench.folder / f"state-{name}"), *options, "run", "-b", place]
         try:
-            theirs = statistics.median(json.loads(timed(words, bench.rounds * 2)))
+            words = _runs(words)
         except subprocess.CalledProcessError as error:
             bench.skipped.append(f"{name}: {error.stderr.decode().strip().splitlines()[0]}")
             continue
-        bench.rows.append(Row(f"run of `true`, warm Python API, against {name} run", ours, theirs, 1 if name == "runc" else None, key="api" if name == "runc" else ""))
+        number = itertools.count()
+
+        def theirs(words: Sequence[str] = words, number: Iterator[int] = number) -> None:
+            subprocess.run([*words, f"bench-{next(number)}"], check=True, stdin=subprocess.DEVNULL)
+
+        what = f"run of `true`, warm Python API, against {name} run"
+        bench.compare(what, warm(engine), theirs, 1 if name == "runc" else None, rounds=bench.rounds * 2, key="api" if name == "runc" else "")
 
 
 def with_shapes(bench: Bench) -> None:
@@ -258,16 +255,14 @@ def with_shapes(bench: Bench) -> None:
             bench.rows.append(Row(f"apt-get install git, against the root tier; {shape}", own["install"], native["install"], 1.5 if shape in ("single", "no-mount") else None))
 
 
-def timed(words: Sequence[str], rounds: int) -> bytes:
-    """Times a runtime; where crun refuses a hybrid cgroup layout, inside a mount namespace that lacks its unified half."""
-    loop = [sys.executable, "-c", LOOP, str(rounds), *words]
-    try:
-        return subprocess.run(loop, capture_output=True, check=True, timeout=120).stdout
-    except subprocess.CalledProcessError as error:
-        if b"hybrid" not in error.stderr:
-            raise
-    hidden = ["unshare", "-m", "--propagation", "private", "sh", "-c", 'umount -l /sys/fs/cgroup/unified; exec "$@"', "sh"]
-    return subprocess.run([*hidden, *loop], capture_output=True, check=True, timeout=120).stdout
+def _runs(words: Sequence[str]) -> Sequence[str]:
+    """Gives the words with which a runtime runs here; raises CalledProcessError. Where crun refuses a hybrid cgroup layout, that is in a mount namespace without its unified half (some 2 ms)."""
+    tried = subprocess.run([*words, "tried"], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    if b"hybrid" in tried.stderr:
+        words = ["unshare", "-m", "--propagation", "private", "sh", "-c", 'umount -l /sys/fs/cgroup/unified; exec "$@"', "sh", *words]
+        tried = subprocess.run([*words, "once-more"], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    tried.check_returncode()
+    return words
 
 
 def with_tar(bench: Bench) -> None:

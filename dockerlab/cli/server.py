@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import NoReturn
 
 from dockerlab import commands
 from dockerlab.cli import client
@@ -230,12 +231,7 @@ class _Server:
         data, descriptors = wire.receive_bytes(theirs)
         if data is None:
             os._exit(0)
-        code = 1
-        try:
-            code = _work(data.split(b"\0")[:-1], descriptors[:3], socket.socket(fileno=descriptors[3]))
-            self._copies.note()
-        finally:
-            os._exit(code)
+        _work(data.split(b"\0")[:-1], descriptors[:3], socket.socket(fileno=descriptors[3]), self._copies)
 
     def _understood(self, line: socket.socket, descriptors: list[int]) -> bytes:
         """Gives the message, and its descriptors into the list; raises OSError where this server is not the one to do it."""
@@ -280,8 +276,8 @@ class _Server:
         os.close(job.ended)
 
 
-def _work(words: list[bytes], descriptors: list[int], line: socket.socket) -> int:
-    """Becomes the client: does its command line, tells the exit code, and gives it."""
+def _work(words: list[bytes], descriptors: list[int], line: socket.socket, copies: Copies) -> NoReturn:
+    """Becomes the client: does its command line, tells the exit code, and ends."""
     for wanted, descriptor in enumerate(descriptors):
         os.dup2(descriptor, wanted)
     for descriptor in descriptors:
@@ -308,5 +304,7 @@ def _work(words: list[bytes], descriptors: list[int], line: socket.socket) -> in
         sys.stdout.flush()
         sys.stderr.flush()
     with contextlib.suppress(OSError):
+        copies.note()  # now: a worker whose client has gone is killed
+    with contextlib.suppress(OSError):
         line.send(b"exit" + bytes([code & 0xFF]))
-    return code & 0xFF
+    os._exit(code & 0xFF)

@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class GitServer:
 
     def __init__(self, folder: Path, quota: int = 0) -> None:
         self._folder, self._quota = folder, quota
+        self._coming, self._counting = 0, threading.Lock()
 
     def place(self, path: str) -> Path:
         """Gives where a repository lies; `path` is owner/name, of names that were checked."""
@@ -132,16 +134,29 @@ class GitServer:
                     body.write(block)
             except (OSError, EOFError, zlib.error):
                 return Answer(400, _PLAIN, b"the body cannot be read\n")
-            if self._quota and _size(self._folder) + body.tell() > self._quota:
-                return Answer(403, _PLAIN, b"the hub's quota is used up\n")
+            size = body.tell()
             body.seek(0)
             try:
-                done = subprocess.run([sys.executable, "-m", "dockerlab.hub.receiving", str(place)], stdin=body, stdout=said, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False)
+                with self._room(size):
+                    done = subprocess.run([sys.executable, "-m", "dockerlab.hub.receiving", str(place)], stdin=body, stdout=said, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False)
             except subprocess.TimeoutExpired:
                 return Answer(400, _PLAIN, b"the push takes too long\n")
             if done.returncode:
                 return Answer(400, _PLAIN, b"this is no push, or one that becomes too large\n")
             return Answer(200, [("Content-Type", "application/x-git-receive-pack-result"), ("Cache-Control", "no-cache")], Slice.of(Path(said.name)))
+
+    @contextlib.contextmanager
+    def _room(self, size: int) -> Iterator[None]:
+        """Holds room for a push while it is unpacked; raises DENIED where there is none."""
+        with self._counting:
+            if self._quota and _size(self._folder) + self._coming + size > self._quota:
+                raise refusal("DENIED", {"quota": self._quota}, message="the hub's quota is used up")
+            self._coming += size
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._coming -= size
 
     def _spoken(self, environ: Mapping[str, Any], place: Path, door: str) -> Answer:
         words = {name: value for name, value in environ.items() if name not in ("HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_ENCODING")}  # both are undone here

@@ -137,9 +137,9 @@ def process_vm_readv(pid: int, address: int, size: int) -> bytes:
     return buffer.raw[:count]
 
 
-def populate(address: int, size: int) -> None:
-    """Has the kernel copy private pages of this process as if it wrote to them, where it can; madvise(2), MADV_POPULATE_WRITE."""
-    _madvise(address, size, _POPULATE_WRITE)
+def populate(address: int, size: int) -> bool:
+    """Has the kernel copy private pages of this process as if it wrote to them; False where it cannot. madvise(2), MADV_POPULATE_WRITE."""
+    return bool(_madvise(address, size, _POPULATE_WRITE) == 0)
 
 
 def close_on_exec(first: int) -> None:

@@ -107,18 +107,21 @@ class Registry:
     def _found(self) -> str:
         host = _HUB_HOST if self.host == DEFAULT_REGISTRY else self.host
         failures: dict[str, ConnectionError] = {}
+        answers: list[str] = []
         for scheme in self._schemes:
             began = time.perf_counter()
             try:
                 # Some servers of http wait for the end of what they take for a line.
                 with self._sent("GET", f"{scheme}://{host}/v2/", {}, None, timeout=_GREETING if len(self._schemes) > 1 else 0) as reply:
-                    if reply.status == 400 and scheme == "http" != self._schemes[-1]:
-                        continue  # a server of TLS that was spoken to in the clear
                     self._told = challenges(reply.headers.get("WWW-Authenticate", ""))
                     self.near = time.perf_counter() - began < _NEAR
-                    return f"{scheme}://{host}"
+                    answers.append(f"{scheme}://{host}")
+                    if scheme == "https" or reply.status in (200, 401):
+                        break  # else it may be a server of TLS that was spoken to in the clear, or one that leads there
             except ConnectionError as error:
                 failures[scheme] = error
+        if answers:
+            return answers[-1]
         scheme = min(failures)  # docker tries http at last, and tells the last failure
         raise unreachable("GET", f"{scheme}://{host}/v2/", failures[scheme]) from failures[scheme]
 

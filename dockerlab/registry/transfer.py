@@ -20,6 +20,7 @@ __all__ = ["Cargo", "Parcel", "fetched_layers", "push"]
 # How many layers travel at once: docker's own numbers.
 _UPLOADS, _DOWNLOADS = 5, 3
 _THERE = "Layer already exists"
+_CLOSED = (401, 403, 429)  # it knows what is asked of it, and does not want to
 _EACH = 1 << 19  # bytes between two words about progress
 
 
@@ -81,13 +82,12 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
         about.set("")
         registry.greet()
         about.set("manifest")
-        # A registry that has the manifest has all that it names: that is one question, not one for each.
-        whole = cargo.known and registry.manifest(name, cargo.digest, head=True, push=True) is not None
+        whole = cargo.known and _whole(registry, name, cargo.digest)
         yield from (LayerStatus(parcel.label, _THERE, parcel.size) for parcel in cargo.blobs) if whole else _brought_all(registry, name, cargo, crew)
         try:
             told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
         except RegistryError as error:
-            if not whole or error.code != "MANIFEST_BLOB_UNKNOWN":
+            if not whole or error.status in _CLOSED:
                 raise
             yield from _brought_all(registry, name, cargo, crew)  # it has lost some
             told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
@@ -96,6 +96,16 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
         yield TransferEnded(tag, cargo.digest, len(cargo.manifest))
     finally:
         crew.end()
+
+
+def _whole(registry: Registry, name: str, digest: Digest) -> bool:
+    """Tells whether the registry has a manifest, and so all that it names, unless it is one that takes manifests without (sparse ones): that is one question, not one for each blob."""
+    try:
+        return registry.manifest(name, digest, head=True, push=True) is not None
+    except RegistryError as error:
+        if error.status in _CLOSED:
+            raise
+        return False
 
 
 def _brought_all(registry: Registry, name: str, cargo: Cargo, crew: Crew) -> Iterator[Event]:

@@ -115,7 +115,9 @@ def _child(listener: socket.socket, taken: int, launcher: int, ahead: Ahead) -> 
         os._exit(0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     busy, _, _ = select.select([listener], [], [], _BREATH)  # the container that is begun at this moment needs the processors more
+    ahead.monitors.alone()
     spare = _spare(ahead, listener.fileno(), taken)
+    ahead.parents.alone()
     if not busy:
         ahead.rehearse()
         ahead.monitors.ahead(lambda: bool(select.select([listener], [], [], 0)[0]))

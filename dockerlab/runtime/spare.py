@@ -22,9 +22,9 @@ __all__ = ["Parent", "Spare"]
 
 
 class Parent(Protocol):
-    """What a spare process becomes: `supervisor.Supervisor`, as far as it is one. `parting` is done at its end."""
+    """What a spare process becomes: `supervisor.Supervisor`, as far as it is one. `settled` is done once the program runs."""
 
-    parting: Callable[[], object]
+    settled: Callable[[], object]
 
     def stand_in(self, supervisor: int) -> None:
         """Makes ready to be the parent of a program that the process `supervisor` sees through."""
@@ -82,13 +82,13 @@ def _wait(line: socket.socket, owner: int, made: Callable[[dict[str, Any]], Pare
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != owner:
         return
-    copies.prepare()
+    copies.alone()
     copies.ahead(lambda: bool(select.select([line], [], [], 0)[0]))
     request, _ = wire.receive(line)
     if request is None:
         return
     parent = made(request)
-    parent.parting = copies.note
+    parent.settled = copies.note
     parent.stand_in(owner)
     wanted, descriptors = wire.receive(line)
     line.close()

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Supervisor:
         self.own = self.parent = self.first = 0
         self.grace = float(request.get("grace", 1.0))
         self.spare: Spare | None = None
-        self.parting: Callable[[], object] = lambda: None
+        self.settled: Callable[[], object] = lambda: None
         self.prepare(connection, person)
 
     def prepare(self, connection: socket.socket, person: Person) -> None:
@@ -185,6 +186,7 @@ class Supervisor:
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             start, kinds = told_to_start(self.spec, self.request, self.folder, folders), 0
+            sys.meta_path.clear()  # whatever would be imported from here on, a codec too, would be looked for in the container's files, and run as root
             for namespace in self.spec.linux.namespaces:
                 kinds |= NAMESPACES[namespace.type]  # its own, and those that it shares
             if kinds:
@@ -199,13 +201,14 @@ class Supervisor:
             sync.close()
             for descriptor in (*theirs, *start.doors):
                 os.close(descriptor)
+            with contextlib.suppress(Exception):
+                self.settled()
             code = self._guard(child, supervisor)
             self.leave(abandoned=os.getppid() != self.own)
         except OSError as error:
             with contextlib.suppress(OSError):
                 sync.send(json.dumps({"message": told(f"{error.filename}: {error.strerror}"), "code": 125}).encode())
         os.write(status_out, str(code).encode())
-        self.parting()
         os._exit(0)
 
     def _guard(self, child: int, supervisor: int) -> int:

@@ -21,7 +21,7 @@ from dockerlab.cli import client
 from dockerlab.commands.system import write_shim
 from dockerlab.engine import Engine
 from dockerlab.version import __version__
-from tests.conftest import gone
+from tests.conftest import gone, notes
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,6 +99,17 @@ def test_the_first_command_leaves_a_server_behind(cold: Shim) -> None:
     assert until(cold.warm)
     second = cold("version", "--format", "{{.Client.Version}}")
     assert (first.returncode, first.stdout, first.stderr) == (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
+
+
+def test_a_worker_says_what_it_has_written_to(shim: Shim) -> None:
+    if not os.access("/proc/self/pagemap", os.R_OK) or os.geteuid():
+        pytest.skip("this user may not look into another process")
+
+    def noted() -> bool:
+        time.sleep(0.1)
+        return shim("ps", "-a").returncode == 0 and all(notes(shim.servers()[0]))
+
+    assert until(noted)
 
 
 def test_none_is_left_where_it_is_not_wanted(cold: Shim) -> None:

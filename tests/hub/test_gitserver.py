@@ -14,6 +14,7 @@ import pytest
 from dulwich.errors import GitProtocolError, NotGitRepository
 
 from dockerlab.hub.app import Hub
+from dockerlab.hub.gitserver import _size
 from dockerlab.hub.rights import ANYBODY
 from dockerlab.registry.serving import Listening, Running
 from tests.hub.conftest import PASSWORDS, SQLITE, Person, committed
@@ -49,7 +50,7 @@ def test_a_push_makes_the_repository_and_its_automation(town: Hub, served: str, 
 
 def test_a_quota_is_for_git_as_well(town: Hub, served: str, repository: Path) -> None:
     push(repository, served, "olga/app", "olga")
-    before, town.git._quota = town.git.heads("olga/app"), 100_000
+    before, town.git._quota = town.git.heads("olga/app"), _size(town.git._folder) + 100_000
     committed(repository, {"large": os.urandom(200_000).hex()})
     with pytest.raises(GitProtocolError, match="403"):
         push(repository, served, "olga/app", "olga")

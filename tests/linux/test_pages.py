@@ -72,14 +72,29 @@ def test_who_is_wanted_does_not_go_on() -> None:
     assert in_a_child(hurried) < 200
 
 
-def test_what_is_no_address_does_no_harm() -> None:
+@pytest.mark.parametrize("pair", [(1 << 40, 1 << 46), (1 << 40, (1 << 40) + (1 << 20)), (1 << 41, 1 << 40), ((1 << 64) - 4096, 4096)])
+def test_what_is_no_address_does_no_harm(pair: tuple[int, int]) -> None:
     """A process that was killed while it noted something leaves half of it."""
     copies = Copies()
-    copies._shared[:16] = (1 << 40).to_bytes(8, "little") + (1 << 46).to_bytes(8, "little")
+    copies._shared[:16] = b"".join(word.to_bytes(8, "little") for word in pair)
+    assert sum(end - start for start, end in copies._known()) <= 2048 * 4096
 
     def acts() -> int:
         copies.ahead(lambda: False)
+        memory = bytearray(b"\1" * (PAGES * 4096))
         copies.note()
-        return 1
+        return len(memory)
 
     assert in_a_child(acts)
+
+
+def test_who_is_alone_leaves_nothing_to_its_children() -> None:
+    copies = Copies()
+
+    def mapped() -> int:
+        with open("/proc/self/maps", encoding="ascii") as file:
+            return sum(" rw-s " in line for line in file)
+
+    before = in_a_child(mapped)
+    copies.alone()
+    assert in_a_child(mapped) == before - 1

@@ -279,8 +279,7 @@ class Monitor(Supervisor):
 
     def _obey(self) -> None:
         """Does what another process asks for, and answers."""
-        question = control.put(self.asked) if self.asked else None
-        if question is None:
+        if (question := control.put(self.asked) if self.asked else None) is None:
             return
         message, connection, descriptors = question
         if "exec" in message:
@@ -440,6 +439,7 @@ class Monitor(Supervisor):
             with contextlib.suppress(Exception):
                 gone.append(self.store.forget(self.folder.name, self.about["name"]))
                 self.tell("destroy")
+        self.streams.close()  # whoever reads to the end of what was written need not wait for the rest either
         self.say({"exit": code})
         self.connection.close()  # what is left to do nobody waits for
         if self._fleeting and self.parent:

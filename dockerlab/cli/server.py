@@ -41,7 +41,7 @@ from dockerlab.store.files import locked
 
 __all__ = ["leave_one", "main"]
 
-_IDLE_SECONDS, _LOOK_SECONDS, _BREATH = 600, 30, 0.02
+_IDLE_SECONDS, _LOOK_SECONDS, _BREATH = 600, 30, 0.04
 # What commands import when they need it, beside each other.
 _LATER = (
     "dockerlab.engine.current", "dockerlab.engine.distribution", "dockerlab.recipes.busybox", "dockerlab.runtime.chroot", "dockerlab.runtime.proot", "dockerlab.runtime.root",
@@ -112,8 +112,9 @@ class Rehearsal:
         context = self._folder / "context"
         context.mkdir(parents=True)
         (context / "Dockerfile").write_text('FROM scratch AS one\nARG A=1\nENV B=$A\nCOPY . /\nWORKDIR /w\nLABEL a=b\nCMD ["c"]\n')
-        self._do("build -t a context", "images", "history a", "inspect a", "ps -a")
+        self._do("build -t a context", "images", "history a", "inspect a", "ps -a", "network ls", "volume ls")
         self._create()
+        _ = self._engine().world
 
     def short(self) -> None:
         """What each worker does."""

@@ -335,11 +335,12 @@ def find(commands: Sequence[Command], argv: Sequence[str], *, program: str = "do
     words = list(argv)
     if words[:1] == ["help"]:
         return _topic(commands, words[1:], program)
-    known = forms(commands)
     for length in (2, 1):
-        found = known.get(" ".join(words[:length]))
-        if found and found.name and not any(" " in word for word in words[:length]):
-            return found, words[length:]
+        form = " ".join(words[:length])
+        found = next((command for command in commands if form == command.name or f"docker {form}" in command.aliases), None)
+        if found and form and not any(" " in word for word in words[:length]):
+            return _forms(found)[form], words[length:]
+    known = forms(commands)
     groups = {form.partition(" ")[0] for form in known if " " in form}
     inside = words[:1] if words and words[0] in groups else []
     prefix, rest = "".join(inside), words[len(inside) :]
@@ -375,14 +376,20 @@ def forms(commands: Sequence[Command]) -> dict[str, Command]:
     """Every way to call a command. Of the aliases under one group the first is the name that docker goes on to use."""
     found: dict[str, Command] = {}
     for command in commands:
-        shown_as: dict[str, str] = {}
-        for form in dict.fromkeys([*(alias.partition(" ")[2] for alias in command.aliases), command.name]):
-            group = form.rpartition(" ")[0]
-            name = shown_as.setdefault(group, form)
-            found.setdefault(form, command if name == command.name else _renamed(command, name))
+        found = {**_forms(command), **found}
+    return found
+
+
+def _forms(command: Command) -> dict[str, Command]:
+    found: dict[str, Command] = {}
+    shown_as: dict[str, str] = {}
+    for form in dict.fromkeys([*(alias.partition(" ")[2] for alias in command.aliases), command.name]):
+        name = shown_as.setdefault(form.rpartition(" ")[0], form)
+        found[form] = command if name == command.name else _renamed(command, name)
     return found
 
 
 def _renamed(command: Command, name: str) -> Command:
-    usage = re.sub(rf"\Adocker {re.escape(command.name)}(?![\w-])", f"docker {name}", command.usage)
+    head, rest = command.usage[: len(f"docker {command.name}")], command.usage[len(f"docker {command.name}") :]
+    usage = f"docker {name}{rest}" if head == f"docker {command.name}" and not rest[:1].isalnum() and rest[:1] not in ("_", "-") else command.usage
     return replace(command, name=name, usage=usage)

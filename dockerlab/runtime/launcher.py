@@ -30,7 +30,7 @@ from dockerlab.store import work
 
 __all__ = ["main"]
 
-_IDLE_SECONDS, _BREATH = 600, 0.012
+_IDLE_SECONDS, _BREATH = 600, 0.030
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import encodings
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def test_monitors_and_parents_say_what_they_have_written_to(engine: Engine) -> N
     place = next(iter(engine.settings.runtime.glob("launcher-*")), None)
 
     def noted() -> bool:
+        time.sleep(0.2)  # who is asked for at once makes nothing ready
         engine.containers.run("busybox", ["true"], RM)
         return all(notes(place or next(engine.settings.runtime.glob("launcher-root-????????"))))
 

@@ -149,7 +149,8 @@ class Registry:
     def _note(self, method: str, url: str, headers: Mapping[str, str], reply: Reply | None, seconds: float, body: Any, received: int, error: str) -> None:
         assert self._tell
         sent = len(body) if isinstance(body, bytes) else int(headers.get("Content-Length", 0)) if body is not None else 0
-        shown = tuple((name, told_header(name, reply.headers[name])) for name in _SHOWN if reply is not None and name in reply.headers)
+        answered = {name.lower(): value for name, value in reply.headers.items()} if reply else {}
+        shown = tuple((name, told_header(name, answered[name.lower()])) for name in _SHOWN if name.lower() in answered)
         self._tell(HttpExchange(method, hidden(url), reply.status if reply else 0, seconds, sent, received, redacted(headers), shown, error, about.get()))
 
     @contextlib.contextmanager

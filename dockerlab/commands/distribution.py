@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
+from dockerlab import recipes
 from dockerlab.commands.call import Call, Outcome
 from dockerlab.commands.following import Screen, closing
 from dockerlab.engine.transferring import Transfer
-from dockerlab.errors import InvalidArgument, RegistryError
+from dockerlab.errors import InvalidArgument, NotFound, RegistryError
 from dockerlab.events import Event, TransferEnded, TransferStarted
 from dockerlab.oci.reference import DEFAULT_REGISTRY, Reference
 from dockerlab.registry.keychain import HUB, Login
@@ -103,9 +105,23 @@ def pull(call: Call) -> Outcome:
     transfer = Transfer(reference.familiar if call.flag("all-tags") else reference.tagged().familiar, "pull")
     told = transfer.heard if call.surface.wide or call.flag("explain") else None
     events = call.engine.images.pull(call.args[0], platform=call.flag("platform"), all_tags=call.flag("all-tags"), tell=told)
-    _followed(call, events, transfer, quiet=call.flag("quiet"))
+    try:
+        _followed(call, events, transfer, quiet=call.flag("quiet"))
+    except RegistryError as error:
+        if error.status or call.flag("all-tags") or not _made_here(call, reference):
+            raise
+        call.surface.note(f"{error.message}: the image is one that can be made on this machine, and it was")
     call.out(str(reference) if call.flag("all-tags") else str(reference.tagged()))
     return _shown(call, transfer)
+
+
+def _made_here(call: Call, reference: Reference) -> bool:
+    """Makes an image of the course where Docker Hub cannot be asked for it; False where there is no recipe."""
+    with contextlib.suppress(NotFound):
+        if not recipes.find(str(reference.tagged())):
+            return False
+    call.engine.images.resolve(str(reference.tagged()))
+    return True
 
 
 def _server(call: Call) -> str:

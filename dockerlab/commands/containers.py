@@ -71,8 +71,6 @@ def run(call: Call) -> Outcome:
     named = {word.lower() for word in call.flag("attach")}
     typing = call.flag("interactive") and (not named or "stdin" in named)
     wanted = Attach(0 if typing else None, *(number if not named or name in named else None for number, name in ((1, "stdout"), (2, "stderr"))))
-    if named == {"stdin"}:
-        call.out(container.id)
     code = _begun(call, container, wanted, tty=call.flag("tty"), proxy=call.flag("sig-proxy"))
     if idle := container.record.host.get("idle"):
         call.surface.note(f"as foretold: {idle} did not act as a set-uid program here, and would have on other hosts")

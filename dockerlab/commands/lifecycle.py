@@ -63,7 +63,7 @@ def exec_(call: Call) -> Outcome:
     if tty and stdin and not call.flag("detach"):
         call.surface.check_terminal()
     env = variables(call.folder, call.flag("env-file"), call.flag("env"), host_environment())
-    options = ExecOptions(env=env, workdir=call.flag("workdir"), user=call.flag("user"), tty=tty, privileged=call.flag("privileged"), detach_keys=call.flag("detach-keys") or DEFAULT)
+    options = ExecOptions(env=env, workdir=call.flag("workdir"), user=call.flag("user"), tty=tty, detach_keys=call.flag("detach-keys") or DEFAULT)
     container, command = call.engine.containers.get(call.args[0]), call.args[1:]
     if call.flag("detach"):
         container.exec(command, options, detach=True).close()

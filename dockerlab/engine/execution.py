@@ -10,7 +10,6 @@ import msgspec
 
 from dockerlab.engine.options import Attach, detach_keys
 from dockerlab.errors import ContainerError, ExecError, InvalidRequest
-from dockerlab.linux import capabilities
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import control
 from dockerlab.runtime.detaching import DEFAULT
@@ -32,7 +31,6 @@ class ExecOptions:
     workdir: str = ""
     user: str = ""
     tty: bool = False
-    privileged: bool = False
     detach_keys: str = DEFAULT
 
 
@@ -98,8 +96,6 @@ def _wanted(container: Container, command: Sequence[str], chosen: ExecOptions, a
     except ContainerError as error:
         raise ExecError(error.message) from None
     bounding = spec.process.capabilities.bounding if spec.process.capabilities else ()
-    if chosen.privileged:  # its seccomp profile stays the container's, as docker has it
-        bounding = tuple(capabilities.available())
     return {
         "args": list(command), "env": [*environment(config, spec.hostname, terminal=chosen.tty, more=chosen.env)], "cwd": chosen.workdir or config.working_dir or "/",
         "user": user, "capabilities": msgspec.to_builtins(sets(bounding, user)), "terminal": chosen.tty, "attach": attached, "detach": detach,

@@ -110,6 +110,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "an image with a symlink where something is mounted (test_volumes)": _all("refused"),
     "`-w /proc/self/fd/N`, CVE-2024-21626 (test_engine)": _all("refused"),
     "the engine's own program by /proc/self/exe, CVE-2019-5736 (test_engine)": _all("refused"),
+    "a module or a codec in the image where the engine would look for its own (runtime/test_ahead)": _all("refused"),
     "another user's file by opening a descriptor anew, /dev/fd (test_engine)": _all("refused"),
 }
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dockerlab.engine import Engine, RunOptions
-from tests.conftest import gone, notes, until
+from tests.conftest import TIERS, gone, notes, until
 
-RM = RunOptions(rm=True, network="none")
+RM = RunOptions(rm=True)
 
 
 @pytest.fixture
@@ -36,14 +36,16 @@ def test_monitors_and_parents_say_what_they_have_written_to(engine: Engine) -> N
     until(noted)
 
 
-def test_nothing_is_imported_from_a_container(engine: Engine) -> None:
+@pytest.mark.parametrize("tier", list(TIERS))
+def test_nothing_is_imported_from_a_container(make_engine: Callable[[str], Engine], tier: str) -> None:
     """The parent of a program is root on the host, and sees the container's files: a module or a codec that it looked for would be the container's."""
+    engine = make_engine(tier)
     folder = Path(encodings.__file__).parent
     names = "encodings/ascii encodings/latin_1 encodings/idna encodings/unicode_escape traceback linecache"
     plant = f"mkdir -p {folder} && cd {folder}/.. && for n in {names}; do echo 'open(\"/planted\", \"w\")' > $n.py; done"
     engine.containers.run("busybox", ["true"], RM)
     for number in range(3):
-        container = engine.containers.create("busybox", ["sh", "-c", f"{plant}; exit {number}"], RunOptions(network="none"))
+        container = engine.containers.create("busybox", ["sh", "-c", f"{plant}; exit {number}"], RunOptions())
         container.start(detach=True).close()
         assert container.wait(timeout=20) == number
         until(lambda monitor=container.state.monitor: gone(monitor))  # type: ignore[misc]
@@ -53,7 +55,7 @@ def test_nothing_is_imported_from_a_container(engine: Engine) -> None:
 
 def test_a_first_process_shares_no_memory_with_the_engine(engine: Engine) -> None:
     """`--init` is a process of the engine's that stays: whoever may look into it finds nothing that others would read."""
-    container = engine.containers.create("busybox", ["sleep", "100"], RunOptions(network="none", init=True, cap_add=("SYS_PTRACE",)))
+    container = engine.containers.create("busybox", ["sleep", "100"], RunOptions(init=True, cap_add=("SYS_PTRACE",)))
     container.start(detach=True).close()
     maps = container.exec_run(["cat", "/proc/1/maps"]).output.decode()
     assert "[heap]" in maps and not re.search(r"^\S+ rw-s", maps, re.M), maps

@@ -77,7 +77,8 @@ class Distribution:
             schemes = schemes or ("http", "https")  # as it answered last time
         return Registry(host, carrier, login=login or self.keychain.get(host), insecure=insecure, tell=tell, schemes=schemes)
 
-    def _remember(self, registry: Registry) -> None:
+    def remember(self, registry: Registry) -> None:
+        """Keeps by which scheme a registry has answered."""
         self._engine.places.note(registry.base.partition("://")[0], [f"registry {registry.host}"])
 
     # Push.
@@ -90,7 +91,7 @@ class Distribution:
             for event in push(registry, reference.repository, tag, self.cargo(image, reference)):
                 yield event
                 if isinstance(event, TransferEnded):
-                    self._remember(registry)
+                    self.remember(registry)
                     repository = f"{reference.registry}/{reference.repository}"
                     self._engine.places.note(repository, [event.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers)])
                     self._engine.places.note(f"{repository}@{event.digest}", [f"image {image.id}"])
@@ -305,6 +306,7 @@ class _Pull:
         image = engine.image_store.add(raw_config, chosen.raw, name=name, when=now())
         repository = f"{reference.registry}/{reference.repository}"
         digest = digest_of(fetched.raw)  # the registry may have named it by another algorithm
+        engine.distribution.remember(self.registry)
         engine.places.note(repository, [digest, chosen.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)])
         engine.places.note(f"{repository}@{digest}", [f"image {image}"])
         engine.journal.note("image", "pull", image, {"name": reference.familiar_name})

@@ -15,7 +15,7 @@ from dockerlab.errors import AlreadyExists, ContainerError, Interrupted, InUse, 
 from dockerlab.oci.manifest import CONFIG, Descriptor
 from dockerlab.oci.reference import Reference
 from dockerlab.store.containers import started_at
-from tests.conftest import strongest
+from tests.conftest import strongest, until
 
 
 def run(engine: Engine, *words: str, image: str = "busybox", **options: object) -> tuple[Container, str]:
@@ -155,7 +155,7 @@ def test_rm_leaves_nothing(engine: Engine) -> None:
     container, _ = run(engine, "true", rm=True)
     assert engine.containers.list(all=True) == []
     assert engine.snapshotter.keys() == set()
-    assert not engine.container_store.folder(container.id).exists()
+    until(lambda: not engine.container_store.folder(container.id).exists())
 
 
 def test_an_interrupt_stops_the_container_within_two_seconds(make_engine: Callable[[str], Engine]) -> None:

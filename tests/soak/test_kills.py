@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -86,6 +87,8 @@ def hanging(pids: list[int]) -> str:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("served", ["1", "0"], ids=["command server", "ordinary path"])
 def test_killed_anywhere_the_store_stays_sound(tmp_path: Path, runtime: Path, served: str) -> None:
+    if os.geteuid() == 0 and not shutil.which("nft"):
+        pytest.skip("there is no nft to see with whether a table of rules was left behind: apt-get install nftables")
     home = tmp_path / "home"
     env = {**os.environ, "DOCKERLAB_HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "DOCKERLAB_SERVER": served, "DOCKERLAB_NETWORK": "bridge"}
     write_shim(tmp_path / "bin" / "docker")

@@ -77,8 +77,9 @@ class Distribution:
         return Registry(host, carrier, login=login or self.keychain.get(host), insecure=insecure or settings.insecure(host), tell=tell, schemes=schemes)
 
     def remember(self, registry: Registry) -> None:
-        """Keeps by which scheme a registry has answered."""
-        self._engine.places.note(registry.base.partition("://")[0], [f"registry {registry.host}"])
+        """Keeps by which scheme a registry of this machine has answered."""
+        if is_local(registry.host):
+            self._engine.places.note(registry.base.partition("://")[0], [f"registry {registry.host}"])
 
     # Push.
 

@@ -17,7 +17,7 @@ _KEPT, _EACH = 5000, 5
 
 
 class Places:
-    """The file `places.json`: digest → repositories (`registry/name`), newest first; `image ID` → its names by digest; `registry HOST` → the scheme by which it answered."""
+    """The file `places.json`: digest → repositories (`registry/name`), newest first; `image ID` → its names by digest; `registry HOST` → the scheme by which one of this machine answered."""
 
     def __init__(self, root: Path) -> None:
         self._path, self._lock = root / "places.json", root / "places.lock"

@@ -36,6 +36,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidReference",
     "InvalidRequest",
+    "NoTerminal",
     "NotFound",
     "NotSupportedHere",
     "RegistryError",
@@ -93,6 +94,10 @@ class InvalidReference(DockerlabError, ValueError):
 
 class InvalidArgument(DockerlabError, ValueError):
     """A value that cannot be used where it was given."""
+
+
+class NoTerminal(InvalidArgument):
+    """What wants a terminal has none."""
 
 
 class Detached(InvalidArgument):

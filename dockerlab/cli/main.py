@@ -25,6 +25,7 @@ from dockerlab.errors import (
     InUse,
     InvalidArgument,
     InvalidRequest,
+    NoTerminal,
     NotFound,
     RegistryError,
     UsageError,
@@ -114,7 +115,7 @@ class Terminal(Surface):
     def check_terminal(self) -> None:
         """Raises InvalidArgument where standard input is no terminal."""
         if not sys.stdin.isatty():
-            raise InvalidArgument("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+            raise NoTerminal("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
 
     def attached(self, start: Callable[[Attach], Session], wanted: Attach, *, interactive: bool, name: str, proxy: bool = True) -> int:
         """Gives the program our own descriptors; signals go to it."""
@@ -173,6 +174,8 @@ _DAEMONS = (NotFound, InUse, AlreadyExists, ContainerError, InvalidRequest, Dock
 
 def _of_start(error: DockerlabError, command: str) -> bool:
     """Tells whether docker reports it as what keeps a container from running: all that `run` meets, and of `create` what its client refuses before it asks its daemon."""
+    if isinstance(error, NoTerminal):  # which its client says by itself
+        return False
     refused = isinstance(error, InvalidArgument) and not isinstance(error, InvalidRequest)
     return command.endswith("run") or (refused and command in ("create", "container create"))
 

@@ -101,6 +101,11 @@ def test_the_first_command_leaves_a_server_behind(cold: Shim) -> None:
     assert (first.returncode, first.stdout, first.stderr) == (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
 
 
+def test_a_terminal_that_is_not_there(shim: Shim) -> None:
+    done = shim("run", "-it", "busybox", "true")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "the input device is not a TTY")
+
+
 def test_a_worker_says_what_it_has_written_to(shim: Shim) -> None:
     if not os.access("/proc/self/pagemap", os.R_OK) or os.geteuid():
         pytest.skip("this user may not look into another process")

@@ -192,7 +192,7 @@ FLAGS = [
           "docker inspect -f '{{.Config.StopSignal}} {{.Config.StopTimeout}}' c1", "sleep 1; docker stop c1", "docker logs c1", "docker inspect -f '{{.State.ExitCode}}' c1",
           "docker run --stop-timeout x busybox true"),
     same("what is attached", "docker run --rm -a stdout busybox sh -c 'echo o; echo e >&2'", "docker run --rm -a STDERR busybox sh -c 'echo o; echo e >&2'", "docker run -a foo busybox true",
-          "echo in | docker run --rm -a stdin -a stdout -i busybox cat", "echo in | docker run --rm -a stdin -a stdout busybox cat",
+          "echo in | docker run --rm -a stdin -a stdout -i busybox cat", "echo in | docker run --rm -a stdin -a stdout busybox cat", "docker run -it busybox true < /dev/null",
           "echo in | docker run --rm -a stdin busybox cat | wc -c", "docker volume create v", "docker create --mount type=volume,src=v,dst=/x busybox"),
     same("files of ids and labels", "docker run --cidfile cid --rm busybox true; wc -c cid", "docker run --cidfile cid busybox true", "ls",
           "printf 'a=1\\n#c\\nb\\n' > lf; docker create --name c1 --label-file lf -l a=2 busybox true", "docker inspect -f '{{json .Config.Labels}}' c1",

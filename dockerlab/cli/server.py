@@ -228,7 +228,7 @@ class _Server:
             held.close()
         if not select.select([theirs], [], [], _BREATH)[0]:  # the command line that has just begun needs the processors more
             self._rehearsal.short()
-            self._copies.ahead(lambda: bool(select.select([theirs], [], [], 0)[0]))
+            self._copies.ahead(theirs)
         data, descriptors = wire.receive_bytes(theirs)
         if data is None:
             os._exit(0)

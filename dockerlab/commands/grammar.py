@@ -390,6 +390,6 @@ def _forms(command: Command) -> dict[str, Command]:
 
 
 def _renamed(command: Command, name: str) -> Command:
-    head, rest = command.usage[: len(f"docker {command.name}")], command.usage[len(f"docker {command.name}") :]
-    usage = f"docker {name}{rest}" if head == f"docker {command.name}" and not rest[:1].isalnum() and rest[:1] not in ("_", "-") else command.usage
-    return replace(command, name=name, usage=usage)
+    head, rest = command.usage.partition(f"docker {command.name}")[::2]
+    called = not head and not rest[:1].isalnum() and rest[:1] not in ("_", "-")
+    return replace(command, name=name, usage=f"docker {name}{rest}" if called else command.usage)

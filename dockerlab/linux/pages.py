@@ -13,8 +13,10 @@ import ctypes
 import mmap
 import os
 import resource
+import select
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 from dockerlab.linux import syscalls
 
@@ -26,6 +28,13 @@ _ROOM = 1 << 16  # bytes
 _MOST = 2048  # pages that are copied ahead
 _NEWS = 100  # faults
 _OWN = 1 << 56  # the page is nobody else's; proc_pid_pagemap(5)
+
+
+class HasFileno(Protocol):
+    """A socket, say."""
+
+    def fileno(self) -> int:
+        """Gives its descriptor."""
 
 
 class Copies:
@@ -40,16 +49,16 @@ class Copies:
         self._files: tuple[int, int] | None = None
         self._before: int | None = None
 
-    def ahead(self, wanted: Callable[[], bool]) -> None:
-        """Copies what those before this process have written to; ends early once it is `wanted`. After that it may `note`, also where it sees another /proc by then."""
-        if not self._able or wanted():
+    def ahead(self, door: HasFileno) -> None:
+        """Copies what those before this process have written to; ends early once somebody asks at `door`. After that it may `note`, also where it sees another /proc by then."""
+        if not self._able or _asked(door):
             return
         self._files = _opened()
         for start, end in self._known():
-            if wanted():
+            if _asked(door):
                 return
             syscalls.populate(start, end - start)
-        self._before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        self._before = _faults()
 
     def alone(self) -> None:
         """Has what this process forks from now on no part in it: who gets at a container's first process shall not write what others read."""
@@ -65,7 +74,7 @@ class Copies:
             stack.callback(os.close, maps)
             stack.callback(os.close, pagemap)
             known = list(self._known())
-            if known and (self._before is None or resource.getrusage(resource.RUSAGE_SELF).ru_minflt - self._before < _NEWS):
+            if known and (self._before is None or _faults() - self._before < _NEWS):
                 return
             regions = _regions(maps)
             pages = set(_own(regions, pagemap))
@@ -82,6 +91,14 @@ class Copies:
             if not start or end <= start or left < 0:  # half of what somebody noted who was killed
                 break
             yield start, end
+
+
+def _asked(door: HasFileno) -> bool:
+    return bool(select.select([door], [], [], 0)[0])
+
+
+def _faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _opened() -> tuple[int, int] | None:

@@ -120,7 +120,7 @@ def _child(listener: socket.socket, taken: int, launcher: int, ahead: Ahead) -> 
     ahead.parents.alone()
     if not busy:
         ahead.rehearse()
-        ahead.monitors.ahead(lambda: bool(select.select([listener], [], [], 0)[0]))
+        ahead.monitors.ahead(listener)
     try:
         connection, _ = listener.accept()
     except OSError:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -83,7 +82,7 @@ def _wait(line: socket.socket, owner: int, made: Callable[[dict[str, Any]], Pare
     if os.getppid() != owner:
         return
     copies.alone()
-    copies.ahead(lambda: bool(select.select([line], [], [], 0)[0]))
+    copies.ahead(line)
     request, _ = wire.receive(line)
     if request is None:
         return

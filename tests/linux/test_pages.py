@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import traceback
 from collections.abc import Callable
 
@@ -10,10 +11,19 @@ import pytest
 from dockerlab.linux.pages import Copies
 
 PAGES = 1000
+_OTHER_ENDS: list[socket.socket] = []
 
 
 def faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def door(said: bytes = b"") -> socket.socket:
+    """Gives where somebody asks for something; without `said` nobody does."""
+    ours, theirs = socket.socketpair()
+    theirs.sendall(said)
+    _OTHER_ENDS.append(theirs)  # one that is closed is something to hear as well
+    return ours
 
 
 def in_a_child(act: Callable[[], int]) -> int:
@@ -37,7 +47,7 @@ def test_the_second_copies_ahead_what_the_first_wrote_to() -> None:
     copies, memory = Copies(), bytearray(b"\1" * (PAGES * 4096))
 
     def written(note: bool) -> int:
-        copies.ahead(lambda: False)
+        copies.ahead(door())
         before = faults()
         for page in range(PAGES):
             memory[page * 4096] = 7
@@ -57,7 +67,7 @@ def test_who_is_wanted_does_not_go_on() -> None:
     copies, memory = Copies(), bytearray(b"\1" * (PAGES * 4096))
 
     def noted() -> int:
-        copies.ahead(lambda: False)
+        copies.ahead(door())
         for page in range(PAGES):
             memory[page * 4096] = 7
         copies.note()
@@ -65,7 +75,7 @@ def test_who_is_wanted_does_not_go_on() -> None:
 
     def hurried() -> int:
         before = faults()
-        copies.ahead(lambda: True)
+        copies.ahead(door(b"now"))
         return faults() - before
 
     in_a_child(noted)
@@ -80,7 +90,7 @@ def test_what_is_no_address_does_no_harm(pair: tuple[int, int]) -> None:
     assert sum(end - start for start, end in copies._known()) <= 2048 * 4096
 
     def acts() -> int:
-        copies.ahead(lambda: False)
+        copies.ahead(door())
         memory = bytearray(b"\1" * (PAGES * 4096))
         copies.note()
         return len(memory)

@@ -132,11 +132,8 @@ static int asked(const char *python, int count, char **words)
         return -1;
     if (recv(line, answer, 1, 0) != 1 || *answer != '+')
         return -1;
-    /* From here on it is the server's to do, and nobody does it twice. */
-    ssize_t got = recv(line, answer, sizeof answer, 0);
-    if (got == 4 && !memcmp(answer, "cold", 4))
-        return -1;
-    if (got == 5)
+    /* It is being done, and nobody does it twice. */
+    if (recv(line, answer, sizeof answer, 0) == sizeof answer)
         return answer[4];
     if (write(2, LOST, sizeof LOST - 1) < 0)
         return 125;

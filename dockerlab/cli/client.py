@@ -6,7 +6,8 @@ the same for the shim, without an interpreter, where a compiler was at hand.
 
 One message goes there: four bytes of length, then fields that end in a NUL: the protocol's number, the folder, the number of arguments, the arguments, the
 environment. The three standard descriptors ride on the length (unix(7), SCM_RIGHTS). Afterwards one byte is one signal on the way there; on the way
-back `+` from a server that takes it, then `exit` and a byte; or `cold`, at any time. A line that ends before the `+` was nobody's: the server was killed with it in its queue.
+back `+` from the worker that has it, then `exit` and a byte. Anything else (`cold` from a server that cannot do it, the end of the line, a worker's `exit`) was nobody's: server or worker
+was killed before it began.
 """
 
 # The C halves of `os`, `socket` and `signal`: their other halves cost several milliseconds of every command line, for names.
@@ -100,14 +101,11 @@ def _asked() -> "int | None":
     sent = line.sendmsg([data], [(_SOL_SOCKET, _SCM_RIGHTS, descriptors)])
     while sent < len(data):
         sent += line.send(data[sent:])
-    answer = _heard(line, 1)
-    taken = answer == b"+"
-    if taken:  # from here on it is the server's to do, and nobody does it twice
-        answer = _heard(line, 5)
-    if not taken or answer == b"cold":
+    if _heard(line, 1) != b"+":
         for number in forwarded:
             _signal.signal(number, _signal.default_int_handler if number == 2 else _signal.SIG_DFL)
         return None
+    answer = _heard(line, 5)  # it is being done, and nobody does it twice
     if len(answer) > 4:
         return answer[4]
     posix.write(2, b"the command server was killed, and what it did for this command line with it\n")

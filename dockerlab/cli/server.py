@@ -200,7 +200,6 @@ class _Server:
         try:
             data = self._understood(line, descriptors)
             worker, work = self._next
-            line.send(b"+")
             with work:
                 wire.send_bytes(work, data, [*descriptors, line.fileno()])
         except OSError:
@@ -284,6 +283,8 @@ def _work(words: list[bytes], descriptors: list[int], line: socket.socket, copie
     for descriptor in descriptors:
         os.close(descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    with contextlib.suppress(OSError):
+        line.send(b"+")
     code = 125
     try:
         os.chdir(words[1])

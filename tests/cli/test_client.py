@@ -239,7 +239,7 @@ def test_a_server_that_is_killed_is_said(shim: Shim) -> None:
     assert until(lambda: shim("ps", "-aq").stdout == "")
 
 
-@pytest.mark.parametrize("told", [b"", b"cold", b"+cold"])
+@pytest.mark.parametrize("told", [b"", b"cold", b"exit\x89"])
 def test_what_no_server_has_taken_is_done_all_the_same(cold: Shim, told: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", cold.env["XDG_RUNTIME_DIR"])
@@ -261,6 +261,21 @@ def test_what_no_server_has_taken_is_done_all_the_same(cold: Shim, told: bytes) 
         done = cold("version", "--format", "{{.Client.Version}}")
         server.join()
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")
+
+
+def test_a_worker_that_is_killed_before_it_begins_is_not_missed(shim: Shim) -> None:
+    shim("version")
+    (server,) = (pid for pid in os.listdir("/proc") if pid.isdigit() and _serves(pid, shim))
+    children = Path(f"/proc/{server}/task/{server}/children")
+    assert until(lambda: len(children.read_text().split()) == 1)
+    worker = int(children.read_text())
+    os.kill(worker, signal.SIGSTOP)
+    process = shim.popen("version", "--format", "{{.Client.Version}}")
+    time.sleep(0.3)  # it has its work now, and cannot begin
+    assert process.poll() is None
+    os.kill(worker, signal.SIGKILL)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out.decode().strip(), err) == (0, __version__, b"")
 
 
 def _serves(pid: str, shim: Shim) -> bool:

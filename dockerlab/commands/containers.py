@@ -17,7 +17,7 @@ from dockerlab.commands.each import attempts, told
 from dockerlab.commands.explanation import Explanation
 from dockerlab.commands.filters import TRUTH, labelled, named, passes
 from dockerlab.commands.following import quietly
-from dockerlab.commands.go_text import quoted
+from dockerlab.commands.go_text import NIL, quoted
 from dockerlab.commands.options import noted, run_options
 from dockerlab.commands.rows import Rows, Text, ago, moment
 from dockerlab.engine.containers import Attach, Container
@@ -30,7 +30,7 @@ from dockerlab.runtime.world import Session
 from dockerlab.store.containers import State
 from dockerlab.store.volumes import volume_name
 
-__all__ = ["commit", "create", "diff", "export", "ps", "rm", "run", "start"]
+__all__ = ["CONTAINER_HEADS", "commit", "container_row", "create", "diff", "export", "ps", "rm", "run", "start"]
 
 
 def _made(call: Call) -> Container:
@@ -146,7 +146,7 @@ def _now() -> str:
     return now()
 
 
-_PS = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES",
+CONTAINER_HEADS = {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES",
        "CreatedAt": "CREATED AT", "State": "STATE", "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES"}  # fmt: skip
 
 
@@ -156,15 +156,17 @@ _RAW = (
 )
 
 
-def _row(container: Container, state: State, full: bool) -> dict[str, Any]:
+def container_row(container: Container, state: State, full: bool) -> dict[str, Any]:
+    """Gives one line of `ps`, without a size."""
     command = " ".join([container.record.path, *(f"'{word}'" if " " in word else word for word in container.record.args)])
     labels, wanted = container.record.config.get("Labels", {}), [word["name"] for word in container.record.host.get("networks", ())]
+    mounted = [(volume_name(Path(mount["source"])), mount["source"]) for mount in container.record.host["mounts"]]
     return {
         "ID": container.id if full else container.short_id, "Image": container.record.image, "Command": quoted(command if full else ellipsis(command, 20)),
         "RunningFor": ago(container.record.created), "Status": _status(state), "Ports": ports.column(container, state), "Names": container.name,
-        "CreatedAt": moment(container.record.created), "State": state.status, "Size": "", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
-        "Mounts": ",".join(volume_name(Path(m["source"])) or m["source"] for m in container.record.host["mounts"]), "Networks": ",".join(sorted({*state.networks, *wanted})),
-        "LocalVolumes": str(len(container.record.volumes)), "Label": lambda name: labels.get(name, ""),
+        "CreatedAt": moment(container.record.created), "State": state.status, "Size": "0B", "Labels": ",".join(f"{k}={v}" for k, v in labels.items()),
+        "Mounts": ",".join(name or source for name, source in mounted), "Networks": ",".join(sorted({*state.networks, *wanted})),
+        "LocalVolumes": str(sum(bool(name) for name, _ in mounted)), "Platform": NIL, "Label": lambda name: labels.get(name, ""),
     }  # fmt: skip
 
 
@@ -176,13 +178,13 @@ def ps(call: Call) -> Outcome:
     found = [c for c in found if passes(tests, partial(_passes, c))]
     count = 1 if call.flag("latest") else call.flag("last")
     found = found[:count] if count > 0 else found
-    rows = [_row(c, c.state, call.flag("no-trunc")) for c in found]
+    rows = [container_row(c, c.state, call.flag("no-trunc")) for c in found]
     if call.flag("size") or ".Size" in call.flag("format"):
         for row, container in zip(rows, found, strict=True):
             row["Size"] = _size(container)
     default = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}" + ("\t{{.Size}}" if call.flag("size") else "")
     shown = "{{.ID}}" if call.flag("quiet") else call.flag("format")
-    return Outcome(Rows(rows, _PS, default=default, format=shown, caption=f"containers: {len(rows)}", raw=_RAW + "size: {{.Size}}\n" * call.flag("size")))
+    return Outcome(Rows(rows, CONTAINER_HEADS, default=default, format=shown, caption=f"containers: {len(rows)}", raw=_RAW + "size: {{.Size}}\n" * call.flag("size")))
 
 
 def _size(container: Container) -> str:

@@ -25,14 +25,15 @@ from dockerlab.oci.config import EMPTY_TIME, RunConfig
 from dockerlab.oci.digest import short
 from dockerlab.oci.reference import Reference
 
-__all__ = ["graph", "history", "images", "import_", "layers", "rmi", "scan", "tag"]
+__all__ = ["IMAGE_HEADS", "graph", "history", "image_rows", "images", "import_", "layers", "rmi", "scan", "tag"]
 
-_IMAGES = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "Digest": "DIGEST", "CreatedAt": "CREATED AT", "Note": "NOTE",
+IMAGE_HEADS = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "Digest": "DIGEST", "CreatedAt": "CREATED AT", "Note": "NOTE",
            "Containers": "CONTAINERS", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "VirtualSize": "SIZE"}  # fmt: skip
 _HISTORY = {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY", "Size": "SIZE", "Comment": "COMMENT", "CreatedAt": "CREATED AT"}
 
 
-def _rows(image: Image, full: bool, digests: list[Reference]) -> list[dict[str, Any]]:
+def image_rows(image: Image, full: bool, digests: list[Reference]) -> list[dict[str, Any]]:
+    """Gives the lines of `images` for one image: one for each name, or one without a name."""
     size, note = human_size3(image.size), image.config.config.labels.get("dockerlab.provenance", "")
     names: list[Reference | None] = [Reference.parse(name) for name in image.record.names]
     names = names or [*digests] or [None]
@@ -55,13 +56,13 @@ def images(call: Call) -> Outcome:
     """docker images."""
     found = call.engine.images.list(intermediate=call.flag("all"))
     tests = [_test(call, word) for word in call.flag("filter")]
-    rows = [(i, row) for i in found if all(_passes(i, n, v) for n, v in tests if n != "reference") for row in _rows(i, call.flag("no-trunc"), call.engine.places.digests(i.id))]
+    rows = [(i, row) for i in found if all(_passes(i, n, v) for n, v in tests if n != "reference") for row in image_rows(i, call.flag("no-trunc"), call.engine.places.digests(i.id))]
     patterns = [v for n, v in tests if n == "reference"] + list(call.args)
     kept = [row for _, row in rows if not patterns or any(_named(row, p) for p in patterns)]
     default = "table {{.Repository}}\t{{.Tag}}" + ("\t{{.Digest}}" if call.flag("digests") else "") + "\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
     if call.flag("quiet"):
         kept = list({row["ID"]: row for row in kept}.values())
-    return Outcome(Rows(kept, _IMAGES, default=default, format="{{.ID}}" if call.flag("quiet") else call.flag("format"), caption=f"images: {len(kept)}"))
+    return Outcome(Rows(kept, IMAGE_HEADS, default=default, format="{{.ID}}" if call.flag("quiet") else call.flag("format"), caption=f"images: {len(kept)}"))
 
 
 def _test(call: Call, word: str) -> tuple[str, str]:

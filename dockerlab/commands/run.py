@@ -32,7 +32,7 @@ _VERBS = {
     "rmi": "images:rmi", "tag": "images:tag", "history": "images:history", "import": "images:import_", "layers": "images:layers", "graph": "images:graph",
     "scan": "images:scan", "inspect": "inspect:inspect",
     "image inspect": "inspect:image", "container inspect": "inspect:container",
-    "info": "system:info", "doctor": "doctor:doctor", "version": "system:version", "system check": "system:check", "system df": "system:df", "system prune": "pruning:system",
+    "info": "system:info", "doctor": "doctor:doctor", "version": "system:version", "system check": "system:check", "system df": "usage:df", "system prune": "pruning:system",
     "system resume": "system:resume",
     "container prune": "pruning:containers", "image prune": "pruning:images", "volume prune": "pruning:volumes", "builder prune": "pruning:builder",
     "exec": "lifecycle:exec_", **{name: f"lifecycle:{name}" for name in ("attach", "pause", "unpause", "stop", "kill", "wait", "restart", "rename", "top", "update")},

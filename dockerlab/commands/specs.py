@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dockerlab.commands import checks, networking
 from dockerlab.commands.grammar import Command, Flag
 from dockerlab.commands.mounting import mount
@@ -116,12 +118,17 @@ _RUN_NEVER = {
     "volume-driver": "volumes are folders of the store: the driver is local",
 }
 _RUN_LATER = {name: why for names, why in _RUN_NEVER.items() for name in names.split()}
-_FORMAT = Flag("format", "string", help="Format output using a custom template")
+_FORMATS = (
+    "'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\n"
+    "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates"
+)
+_TABLES = "'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n"
+_FORMAT = Flag("format", "string", help=f"Format output using a custom template:\n{_TABLES}{_FORMATS}")
 _FILTER = Flag("filter", "list", "f", help="Filter output based on conditions provided", meta="filter", check=checks.condition)
 _QUIET = Flag("quiet", "bool", "q", help="Only display IDs")
 _NO_TRUNC = Flag("no-trunc", "bool", help="Don't truncate output")
 _INSECURE = Flag("insecure", "bool", help="Allow communication with an insecure registry")
-_TEMPLATE = Flag("format", "string", "f", help="Format output using a custom template")
+_TEMPLATE = Flag("format", "string", "f", help=f"Format output using a custom template:\n{_FORMATS}")
 _SIGNAL = Flag("signal", "string", "s", help="Signal to send to the container")
 _TIMEOUT = Flag("timeout", "int", "t", 0, "Seconds to wait before killing the container")
 _TIME = Flag("time", "int", help="Seconds to wait before killing the container", hidden=True)  # the word of docker before 28
@@ -281,7 +288,8 @@ COMMANDS: tuple[Command, ...] = (
              Flag("username", "string", "u", help="Username")), 0, 1),
     Command("logout", "docker logout [SERVER]", "Log out from a registry", (), 0, 1),
     Command("search", "docker search [OPTIONS] TERM", "Search Docker Hub, or the hub that stands in its place, for images",
-            (_FILTER, _FORMAT, Flag("limit", "int", "", 25, "Max number of search results"), Flag("no-trunc", "bool", help="Don't truncate output")), 1, 1),
+            (_FILTER, Flag("format", "string", help="Pretty-print search using a Go template"),
+             Flag("limit", "int", "", 25, "Max number of search results"), Flag("no-trunc", "bool", help="Don't truncate output")), 1, 1),
     Command("manifest create", "docker manifest create MANIFEST_LIST MANIFEST [MANIFEST...]", "Create a local manifest list for annotating and pushing to a registry",
             (Flag("amend", "bool", "a", help="Amend an existing manifest list"), _INSECURE), 2, None),
     Command("manifest annotate", "docker manifest annotate [OPTIONS] MANIFEST_LIST MANIFEST", "Add additional information to a local image manifest",
@@ -316,11 +324,11 @@ COMMANDS: tuple[Command, ...] = (
             aliases=("docker system info", "docker info")),
     Command("doctor", "docker doctor", "Display what a container on this host can do, and what would lift each limit", (), 0, 0),
     Command("events", "docker events [OPTIONS]", "Get real time events from the server",
-            (_FILTER, _FORMAT, Flag("since", "string", help="Show all events created since timestamp"), Flag("until", "string", help="Stream events until this timestamp")), 0, 0,
+            (_FILTER, replace(_TEMPLATE, short=""), Flag("since", "string", help="Show all events created since timestamp"), Flag("until", "string", help="Stream events until this timestamp")), 0, 0,
             aliases=("docker system events", "docker events")),
     Command("version", "docker version [OPTIONS]", "Show the version information", (_TEMPLATE,), 0, 0),
     Command("system check", "docker system check [OPTIONS]", "Verify that the store is sound", (Flag("repair", "bool", help="Mend what can be mended"),), 0, 0),
-    Command("system df", "docker system df [OPTIONS]", "Show docker disk usage", (_FORMAT,), 0, 0, refused=_refused("verbose v")),
+    Command("system df", "docker system df [OPTIONS]", "Show docker disk usage", (_FORMAT, Flag("verbose", "bool", "v", help="Show detailed information on space usage")), 0, 0),
     Command("system resume", "docker system resume", "Start the containers that their restart policy wants to run, as after a reboot", (), 0, 0),
     Command("system prune", "docker system prune [OPTIONS]", "Remove unused data",
             (Flag("all", "bool", "a", help="Remove all unused images not just dangling ones"), _pruned('Provide filter values (e.g. "label=<key>=<value>")'), _FORCE,

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
-from dockerlab.commands.columns import human_size, table
+from dockerlab.commands.columns import table
 from dockerlab.commands.each import told
 from dockerlab.commands.go_text import NilList, Struct, compact_json
-from dockerlab.commands.rows import Rows, Text
+from dockerlab.commands.rows import Text
 from dockerlab.commands.template import Template
 from dockerlab.errors import InvalidArgument, NotSupportedHere
 from dockerlab.linux.probe import Finding
@@ -24,7 +24,7 @@ from dockerlab.registry.keychain import HUB
 from dockerlab.version import __version__
 from dockerlab.widgets import html
 
-__all__ = ["check", "df", "info", "resume", "shim_install", "shim_remove", "version"]
+__all__ = ["check", "info", "resume", "shim_install", "shim_remove", "version"]
 
 
 class Report:
@@ -120,17 +120,6 @@ def resume(call: Call) -> Outcome:
     for container in begun:
         call.out(container.name)
     return Outcome(exit_code=told(call, {container.name: error for container, error in failed}))
-
-
-def df(call: Call) -> Outcome:
-    """docker system df."""
-    rows = []
-    for usage in call.engine.system.usage():
-        share = f" ({100 * usage.reclaimable // usage.size}%)" if usage.size else ""
-        rows.append({"Type": usage.type, "TotalCount": str(usage.total), "Active": str(usage.active), "Size": human_size(usage.size), "Reclaimable": human_size(usage.reclaimable) + share})
-    headers = {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"}
-    default = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"
-    return Outcome(Rows(rows, headers, default=default, format=call.flag("format"), caption="disk usage"))
 
 
 # Installed packages are looked for (site) only when the command server cannot help.

@@ -15,9 +15,9 @@ from dockerlab.engine.volumes import VolumeInfo
 from dockerlab.errors import NotFound
 from dockerlab.oci.config import env_map
 
-__all__ = ["create", "inspect", "look", "ls", "rm", "volume_facts"]
+__all__ = ["VOLUME_HEADS", "create", "inspect", "look", "ls", "rm", "volume_facts", "volume_row"]
 
-_VOLUMES = {"Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Links": "LINKS", "Size": "SIZE",
+VOLUME_HEADS = {"Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Links": "LINKS", "Size": "SIZE",
             "Availability": "AVAILABILITY", "Group": "GROUP", "Status": "STATUS"}  # fmt: skip
 _TESTS = ("dangling", "driver", "label", "name")
 
@@ -33,12 +33,13 @@ def ls(call: Call) -> Outcome:
     """docker volume ls."""
     tests = [condition(word, _TESTS) for word in call.flag("filter")]
     found = [volume for volume in call.engine.volumes.list() if passes(tests, partial(_fits, volume))]
-    rows = [_row(volume) for volume in found]
+    rows = [volume_row(volume) for volume in found]
     shown_as = "{{.Name}}" if call.flag("quiet") else call.flag("format")
-    return Outcome(Rows(rows, _VOLUMES, default="table {{.Driver}}\t{{.Name}}", format=shown_as, caption=f"volumes: {len(rows)}"))
+    return Outcome(Rows(rows, VOLUME_HEADS, default="table {{.Driver}}\t{{.Name}}", format=shown_as, caption=f"volumes: {len(rows)}"))
 
 
-def _row(volume: VolumeInfo) -> dict[str, Any]:
+def volume_row(volume: VolumeInfo) -> dict[str, Any]:
+    """Gives one line of `volume ls`, without a size."""
     labels = volume.labels or {}
     return {
         "Driver": "local", "Name": volume.name, "Scope": "local", "Mountpoint": str(volume.mountpoint), "Labels": ",".join(f"{k}={v}" for k, v in sorted(labels.items())),

@@ -99,13 +99,18 @@ class Image:
         return next((entry.created_by or entry.comment for entry in self.made[layer : layer + 1]), "")
 
     @cached_property
+    def layer_sizes(self) -> list[int]:
+        """The bytes of each layer's files, the lowest first."""
+        return list(self._engine.images.layers.sizes(self.record))
+
+    @property
     def size(self) -> int:
         """The bytes of all layers' files."""
-        return sum(self._engine.images.layers.sizes(self.record))
+        return sum(self.layer_sizes)
 
     def history(self) -> list[HistoryLine]:
         """Gives the image's history, newest first."""
-        sizes = iter(self._engine.images.layers.sizes(self.record))
+        sizes = iter(self.layer_sizes)
         steps = [(entry, 0 if entry.empty_layer else next(sizes, 0)) for entry in self.config.history]
         ids = self._engine.images.ancestry(self)
         missing = ["<missing>"] * max(len(steps) - len(ids), 0)
@@ -280,5 +285,3 @@ class Images:
         image = self.create(None, [(draft, facts)], changes or RunConfig(), entry, name=reference)
         self._engine.journal.note("image", "import", image.id, {"name": image.id})
         return image
-
-

@@ -40,5 +40,5 @@ def prune(engine: Engine, known: set[str], made: Callable[[float], bool], keep: 
 def _own(engine: Engine, images: list[Image]) -> dict[str, int]:
     """Gives the sizes of the layers that none but these images have, by their chain ids."""
     holders, own = (Counter(str(chain) for image in group for chain in image.config.chain) for group in (engine.images.list(), images))
-    sizes = {str(chain): size for image in images for chain, size in zip(image.config.chain, engine.images.layers.sizes(image.record), strict=True)}
+    sizes = {str(chain): size for image in images for chain, size in zip(image.config.chain, image.layer_sizes, strict=True)}
     return {chain: size for chain, size in sizes.items() if own[chain] == holders[chain]}

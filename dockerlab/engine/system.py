@@ -20,8 +20,9 @@ from dockerlab.store.files import locked
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.container import Container
+    from dockerlab.engine.images import Image
 
-__all__ = ["Problem", "System", "Usage", "Wanted"]
+__all__ = ["Problem", "Share", "System", "Usage", "Wanted"]
 
 # Tells of labels and time of making whether something is meant.
 Wanted = Callable[[Mapping[str, str], str], bool]
@@ -48,6 +49,16 @@ class Usage:
     active: int
     size: int
     reclaimable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """An image beside the others; bytes of layers that others have too, and of those that it alone has."""
+
+    image: Image
+    shared: int
+    own: int
+    containers: int
 
 
 class System:
@@ -95,18 +106,24 @@ class System:
         """Gives what images, containers and volumes take."""
         return [self._of_images(), self._of_containers(), self._of_volumes(), self._of_builds()]
 
+    def shares(self) -> list[Share]:
+        """Gives what each image shares with others, and what it has for itself: the lines of `docker system df -v`."""
+        images = self._engine.images.list()
+        holders = Counter(chain for image in images for chain in image.config.chain)
+        users = Counter(c.image_id for c in self._engine.container_store.records())
+        found = []
+        for image in images:
+            sizes = list(zip(image.config.chain, image.layer_sizes, strict=True))
+            found.append(Share(image, sum(size for chain, size in sizes if holders[chain] > 1), sum(size for chain, size in sizes if holders[chain] == 1), users[image.id]))
+        return found
+
     def _of_images(self) -> Usage:
         # A layer that images share is on disk once; what an image in use has for itself alone cannot be reclaimed.
-        images = self._engine.images.list()
-        sizes: dict[ChainId, int] = {}
-        holders: Counter[ChainId] = Counter()
-        for image in images:
-            sizes |= zip(image.config.chain, self._engine.images.layers.sizes(image.record), strict=True)
-            holders.update(image.config.chain)
-        users = {c.image_id for c in self._engine.container_store.records()}
-        used = [image for image in images if image.id in users]
-        total, kept = sum(sizes.values()), sum(sizes[c] for image in used for c in image.config.chain if holders[c] == 1)
-        return Usage("Images", len(images), len(used), total, total - kept)
+        shares = self.shares()
+        layers = {chain: size for share in shares for chain, size in zip(share.image.config.chain, share.image.layer_sizes, strict=True)}
+        used = [share for share in shares if share.containers]
+        total = sum(layers.values())
+        return Usage("Images", len(shares), len(used), total, total - sum(share.own for share in used))
 
     def _of_containers(self) -> Usage:
         containers = self._engine.containers.list(all=True)
@@ -119,8 +136,7 @@ class System:
         return Usage("Containers", len(containers), len(running), sum(sizes.values()), sum(sizes.values()) - sum(sizes[c] for c in running))
 
     def _of_volumes(self) -> Usage:
-        store = self._engine.volume_store
-        sizes = {name: self._engine.world.call("usage", path=str(store.place(name)))[0] for name in store.names() if store.place(name).is_dir()}
+        sizes = self._engine.volumes.sizes()
         mounted = self._engine.volumes.users()
         used = [name for name in sizes if name in mounted]
         return Usage("Local Volumes", len(sizes), len(used), sum(sizes.values()), sum(sizes.values()) - sum(sizes[name] for name in used))

@@ -75,6 +75,11 @@ class Volumes:
                 found.setdefault(name, []).append(record.id)
         return found
 
+    def sizes(self) -> dict[str, int]:
+        """Gives the bytes that each volume takes."""
+        store = self._engine.volume_store
+        return {name: self._engine.world.call("usage", path=str(store.place(name)))[0] for name in store.names() if store.place(name).is_dir()}
+
     def list(self) -> list[VolumeInfo]:
         """Gives all volumes, by name."""
         return [VolumeInfo(self._engine, name, facts) for name in self._engine.volume_store.names() if (facts := self._engine.volume_store.facts(name))]

@@ -1,7 +1,8 @@
 """What nobody names any more, taken off a registry's disk while it serves.
 
-Marked is what manifests reach: their blobs, the manifests of their index. What is young stays: an upload that ended, or a blob that somebody asked for to
-mount it, may be about to be named. Each blob is taken under the writers' lock, looked at once more, so that none is lost between the look and the removal.
+Marked is what manifests reach: their blobs, the manifests of their index. What is young stays, and with it whatever else its repository has
+without a name: an upload that ended, or a blob that somebody asked for, may be about to be named, together with what the same push brought
+before. Each blob is taken under the writers' lock, looked at once more, so that none is lost between the look and the removal.
 """
 
 from __future__ import annotations
@@ -44,12 +45,15 @@ def collect(storage: Storage, *, untagged: bool = False, young: float = _YOUNG, 
             marked |= set(repository.layers()) | set(repository.revisions())
             continue
         marked |= reached
-        for digest in list(repository.layers()):
-            if digest not in reached and _older(storage, digest, before):
-                with locked(storage.lock):
-                    again = _reached(repository)
-                    if again is not None and digest not in again and _older(storage, digest, before):
-                        told.links += repository.forget_blob(digest)
+        unnamed = [digest for digest in repository.layers() if digest not in reached]
+        if repository.uploading(before) or any(not _older(storage, digest, before) for digest in unnamed):
+            marked |= set(unnamed)  # a push is under way, and what it brought first may have come long ago
+            continue
+        for digest in unnamed:
+            with locked(storage.lock):
+                again = _reached(repository)
+                if again is not None and digest not in again and _older(storage, digest, before):
+                    told.links += repository.forget_blob(digest)
     for digest in list(storage.digests()):
         if digest in marked or not _older(storage, digest, before):
             continue

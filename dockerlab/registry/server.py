@@ -215,7 +215,7 @@ class RegistryApp:
         """end-3."""
         digest = repository.digest_of(_reference(reference))
         raw = repository.manifest(digest) if digest else None
-        if raw is None:
+        if raw is None or (":" in reference and repository.asked(digest) is None):
             raise refusal("MANIFEST_UNKNOWN" if repository.exists() else "NAME_UNKNOWN", {"name": repository.name, "reference": reference})
         headers = [("Content-Type", media_type(raw)), ("Docker-Content-Digest", digest), ("ETag", f'"{digest}"')]
         if request.has(f'"{digest}"'):
@@ -282,7 +282,7 @@ class RegistryApp:
 
     def get_blob(self, request: Request, repository: Repository, digest: str) -> Answer:
         """end-2, with ranges (RFC 9110, section 14)."""
-        place = repository.has(_digest(digest))
+        place = repository.asked(_digest(digest))
         headers = [("Content-Type", "application/octet-stream"), ("Docker-Content-Digest", digest), ("ETag", f'"{digest}"')]
         headers += [("Accept-Ranges", "bytes"), ("Cache-Control", "max-age=31536000, immutable")]
         try:

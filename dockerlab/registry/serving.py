@@ -161,8 +161,11 @@ def serve(app: Callable[..., Any], listening: Listening, ready: Callable[[str, i
 
 
 def _until_told(server: _Server, ready: Callable[[], object] = lambda: None) -> None:
+    enders: list[threading.Thread] = []
+
     def end(*_: object) -> None:
-        threading.Thread(target=server.stop).start()  # not in the thread that serves: it waits for that one
+        enders.append(threading.Thread(target=server.stop))  # not in the thread that serves: it waits for that one
+        enders[-1].start()
 
     server.prepare()
     for number in _ENDING:
@@ -170,6 +173,8 @@ def _until_told(server: _Server, ready: Callable[[], object] = lambda: None) -> 
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     ready()
     server.serve()
+    for ender in enders:  # it lets the requests under way end
+        ender.join()
 
 
 class _Crew:

@@ -29,12 +29,13 @@ from dockerlab.errors import StoreError
 from dockerlab.oci.digest import Digest
 from dockerlab.oci.manifest import MANIFEST
 from dockerlab.registry.protocol import DIGEST, TAG, media_type, refusal
+from dockerlab.registry.quota import Tally
 from dockerlab.store.files import locked, publish, scratch_name
 
 __all__ = ["Pointer", "Referrer", "Repository", "Storage", "descriptors", "holding", "subject_of"]
 
 _DIGEST = re.compile(DIGEST)
-_USED_FOR = 5.0  # seconds that a count of all bytes is believed
+_FRESH = 60.0  # seconds for which a blob is not touched again
 _IDLE = 600.0  # seconds after which an upload makes room for others
 
 
@@ -95,7 +96,8 @@ class Storage:
         self.root, self.quota = root, quota
         self.folder = root / "docker" / "registry" / "v2"
         self.lock = self.folder / "gc.lock"
-        self._used = self._coming = (-_USED_FOR, 0)
+        self._used = Tally(self.folder / "quota.used", quota, self._held)
+        self._coming = Tally(self.folder / "quota.coming", quota, self._pending)
         for name in ("blobs", "repositories"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
@@ -150,30 +152,22 @@ class Storage:
             os.rename(place, aside)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def room(self, size: int) -> None:
-        """Raises DENIED where so many bytes more are beyond the quota."""
-        if not self.quota:
-            return
-        when, used = self._used
-        if time.monotonic() - when > _USED_FOR:
-            used = sum(self.blob(digest).stat().st_size for digest in self.digests())
-            self._used = (time.monotonic(), used)
-        if used + size > self.quota:
-            raise refusal("DENIED", {"quota": self.quota, "used": used}, message="the registry's quota is used up")
-        self._used = (self._used[0], used + size)
+    def room(self, size: int) -> contextlib.AbstractContextManager[None]:
+        """Holds so many bytes of the quota for the block in which they become a blob; raises DENIED where they are beyond it."""
+        return self._used.adding(size, "the registry's quota is used up") if self.quota else contextlib.nullcontext()
 
     def coming(self, size: int) -> None:
         """Raises DENIED where so many bytes more of uploads under way are beyond the quota."""
-        if not self.quota:
-            return
-        when, known = self._coming
-        if time.monotonic() - when > _USED_FOR or known + size > self.quota:
-            when, known = time.monotonic(), self._pending()
-        if known + size > self.quota and self.give_up(_IDLE):
-            known = self._pending()
-        if known + size > self.quota:
-            raise refusal("DENIED", {"quota": self.quota, "uploads": known}, message="uploads that have not ended use up the registry's quota")
-        self._coming = (when, known + size)
+        if self.quota:
+            with holding(), self._coming.adding(size, "uploads that have not ended use up the registry's quota", lambda: self.give_up(_IDLE)):
+                pass
+
+    def _held(self) -> int:
+        sizes = 0
+        for digest in self.digests():
+            with contextlib.suppress(FileNotFoundError):
+                sizes += self.blob(digest).stat().st_size
+        return sizes
 
     def _pending(self) -> int:
         sizes = 0
@@ -227,6 +221,17 @@ class Repository:
             return place
         return None
 
+    def asked(self, digest: str) -> Path | None:
+        """As `has`, for somebody who may build on the answer: what was asked for is no garbage for the next hour."""
+        place = self.has(digest)
+        with contextlib.suppress(OSError, StoreError):  # a read-only disk has no garbage taken from it
+            if place and time.time() - place.stat().st_mtime > _FRESH:
+                with self.storage.writing():
+                    place = self.has(digest)
+                    if place:
+                        os.utime(place)
+        return place
+
     def take(self, digest: str, draft: Path | None = None) -> bool:
         """Links a blob, which is there already or which the draft holds; False where neither is."""
         place = self.storage.blob(digest)
@@ -236,11 +241,19 @@ class Repository:
             elif draft is None:
                 return False
             else:
-                self.storage.room(draft.stat().st_size)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(draft, place)
+                with self.storage.room(draft.stat().st_size):
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(draft, place)
             _write_link(self._link("_layers", digest), digest)
         return True
+
+    def uploading(self, since: float) -> bool:
+        """Tells whether anything has come, since then in seconds since 1970, for an upload that has not ended."""
+        for folder in (self.folder / "_uploads").glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if (folder / "data").stat().st_mtime >= since:
+                    return True
+        return False
 
     def forget_blob(self, digest: str) -> bool:
         """Takes a blob out of this repository; False where it is not in it."""
@@ -274,9 +287,9 @@ class Repository:
             if place.exists():
                 os.utime(place)
             else:
-                self.storage.room(len(raw))
-                place.parent.mkdir(parents=True, exist_ok=True)
-                publish(place, raw)
+                with self.storage.room(len(raw)):
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    publish(place, raw)
             _write_link(self._link("_manifests/revisions", digest), digest)
             for tag in tags:
                 algorithm, _, digits = digest.partition(":")

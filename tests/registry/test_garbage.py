@@ -36,6 +36,30 @@ def test_what_is_young_stays(ask: Client, storage: Storage) -> None:
     assert collect(storage).blobs == 0
 
 
+def test_what_was_asked_for_stays(ask: Client, storage: Storage) -> None:
+    asked, other = ask.blob("a", b"asked"), ask.blob("b", b"other")
+    aged(storage)
+    assert ask("HEAD", f"/v2/a/blobs/{asked}").status == 200
+    assert collect(storage).blobs == 1
+    assert [ask("HEAD", f"/v2/{name}/blobs/{digest}").status for name, digest in (("a", asked), ("b", other))] == [200, 404]
+    digest = ask.image("c", "", b"layer")
+    aged(storage)
+    assert ask("HEAD", f"/v2/c/manifests/{digest}").status == 200
+    assert collect(storage, untagged=True).manifests == 0
+
+
+def test_what_a_slow_push_brought_first_stays(ask: Client, storage: Storage) -> None:
+    ask.blob("a", b"first")
+    aged(storage)
+    begun = ask("POST", "/v2/a/blobs/uploads/", b"")
+    assert collect(storage).blobs == 0  # under way
+    ask("DELETE", ask.place(begun))
+    ask.blob("a", b"second")
+    assert collect(storage).blobs == 0  # not yet named
+    aged(storage)
+    assert collect(storage).blobs == 2
+
+
 def test_a_deleted_image_frees_its_blobs(ask: Client, storage: Storage) -> None:
     digest = ask.image("a", "v1", b"layer")
     ask.image("b", "v1", b"layer")

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -356,6 +358,20 @@ def test_quota(tmp_path) -> None:  # type: ignore[no-untyped-def]
     refused: Said = ask("PUT", f"{ask.place(begun)}?digest={sha(BLOB[1:])}", BLOB[1:])
     assert (refused.status, refused.code) == (403, "DENIED")
     assert ask.blob("b", BLOB) == sha(BLOB)  # what is there takes no more room
+
+
+def test_a_quota_is_one_for_all_processes(tmp_path: Path) -> None:
+    asks = [Client(RegistryApp(Storage(tmp_path, quota=10_000))) for _ in range(4)]
+
+    def push(number: int) -> int:
+        ask, data = asks[number % 4], bytes([number]) * 1000
+        return ask("POST", f"/v2/r{number}/blobs/uploads/?digest={sha(data)}", data).status
+
+    with ThreadPoolExecutor(8) as threads:
+        assert Counter(threads.map(push, range(24))) == {201: 10, 403: 14}
+    gone = next(number for number in range(24) if asks[0]("DELETE", f"/v2/r{number}/blobs/{sha(bytes([number]) * 1000)}").status == 202)
+    collect(Storage(tmp_path), young=-1)
+    assert push(24 + gone % 4) == 201  # what was freed is counted at once
 
 
 def test_quota_bounds_uploads_that_have_not_ended(tmp_path: Path) -> None:

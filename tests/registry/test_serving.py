@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import queue
@@ -60,7 +61,7 @@ def test_a_push_to_it_and_its_end(tmp_path: Path, processes: int) -> None:
         registry = Registry(address, Sockets())
         data = os.urandom(3 << 20)
         for name in ("a", "b", "c"):  # chunks of one upload may come to several processes
-            registry.upload(name, sha(data), len(data), lambda: __import__("io").BytesIO(data))
+            registry.upload(name, sha(data), len(data), lambda: io.BytesIO(data))
             assert registry.has_blob(name, sha(data)) == len(data)
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=40)
@@ -68,6 +69,25 @@ def test_a_push_to_it_and_its_end(tmp_path: Path, processes: int) -> None:
         lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
         assert {"GET", "HEAD", "POST", "PATCH", "PUT"} <= {line["method"] for line in lines}
         assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_what_is_under_way_ends_before_the_server_does(tmp_path: Path, processes: int) -> None:
+    with served(tmp_path, "--processes", str(processes)) as (address, process):
+        registry, data = Registry(address, Sockets()), os.urandom(24 << 20)
+        registry.upload("a", sha(data), len(data), lambda: io.BytesIO(data))
+        other, said = os.urandom(3 << 20), b""
+        host, _, port = address.partition(":")
+        with urllib.request.urlopen(f"http://{address}/v2/a/blobs/{sha(data)}", timeout=20) as reply, socket.create_connection((host, int(port)), timeout=20) as line:
+            line.sendall(f"POST /v2/a/blobs/uploads/?digest={sha(other)} HTTP/1.1\r\nHost: r\r\nContent-Length: {len(other)}\r\n\r\n".encode() + other[: 1 << 20])
+            got = reply.read(1 << 20)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+            line.sendall(other[1 << 20 :])
+            said = line.recv(1 << 16)
+            got += reply.read()
+        assert sha(got) == sha(data) and b" 201 " in said.partition(b"\r\n")[0]
+        assert process.wait(40) == 0
 
 
 @pytest.mark.parametrize("pause", [0, 0.002, 0.015])
@@ -115,7 +135,7 @@ def test_tls(tmp_path: Path, tls: tuple[str, ...]) -> None:
     with served(tmp_path, *tls) as (address, _):
         data = os.urandom(3 << 20)
         trusting = Registry(address, Sockets(authorities=[tmp_path / "cert"]))
-        trusting.upload("a", sha(data), len(data), lambda: __import__("io").BytesIO(data))
+        trusting.upload("a", sha(data), len(data), lambda: io.BytesIO(data))
         trusting.download("a", sha(data), len(data), tmp_path / "back")
         assert digest_of((tmp_path / "back").read_bytes()) == sha(data)
         assert trusting.base.startswith("https://")

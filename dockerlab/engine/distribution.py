@@ -136,21 +136,27 @@ class Distribution:
         """Fetches an image, or all tags of a repository; yields what happens. Raises NotFound, RegistryError, CorruptContent."""
         reference = Reference.parse(name)
         wanted = platforms.parsed(platform, platforms.architecture())
-        registry = self._nearest(reference, tell)
-        if not all_tags:
-            yield from _Pull(self._engine, registry, reference.tagged(), wanted).run()
-            return
-        for tag in registry.tags(reference.repository):
-            yield from _Pull(self._engine, registry, Reference(reference.registry, reference.repository, tag), wanted).run()
+        for near in self._mirrors(reference, tell):
+            try:
+                yield from self._pulled(near, reference, wanted, all_tags)
+                return
+            except (RegistryError, CorruptContent, NotFound):
+                continue  # it has not all of it: whom it mirrors is asked
+        yield from self._pulled(self.registry(reference.registry, tell), reference, wanted, all_tags)
 
-    def _nearest(self, reference: Reference, tell: Tell | None) -> Registry:
-        """Gives the registry, or for Docker Hub's images a mirror that has this one (docker's registry-mirrors)."""
+    def _pulled(self, registry: Registry, reference: Reference, wanted: dict[str, str], all_tags: bool) -> Iterator[Event]:
+        found = [Reference(reference.registry, reference.repository, tag) for tag in registry.tags(reference.repository)] if all_tags else [reference.tagged()]
+        for each in found:
+            yield from _Pull(self._engine, registry, each, wanted).run()
+
+    def _mirrors(self, reference: Reference, tell: Tell | None) -> Iterator[Registry]:
+        """Gives, for Docker Hub's images, the mirrors that have this one (docker's registry-mirrors)."""
         for mirror in self.settings.mirrors if reference.registry == DEFAULT_REGISTRY else ():
+            near, there = self.registry(mirror, tell), None
             with contextlib.suppress(RegistryError):
-                near = self.registry(mirror, tell)
-                if near.manifest(reference.repository, str(reference.tagged().digest or reference.tagged().tag), head=True):
-                    return near
-        return self.registry(reference.registry, tell)
+                there = near.manifest(reference.repository, str(reference.tagged().digest or reference.tagged().tag), head=True)
+            if there:
+                yield near
 
     # Login.
 

@@ -214,6 +214,17 @@ def test_a_mirror_is_asked_first(shop: Engine, app: RegistryApp) -> None:
     assert shop.images.get("hello").record.manifest.digest == digest
 
 
+def test_a_mirror_that_has_lost_a_layer_is_passed_by(shop: Engine, app: RegistryApp, tmp_path: Path) -> None:
+    digest = foreign(Client(app), "library/hello", "latest", lost := layer("f", "x"))
+    mirror = RegistryApp(Storage(tmp_path / "mirror"))
+    assert foreign(Client(mirror), "library/hello", "latest", lost) == digest
+    mirror.storage.blob(sha(lost[0])).unlink()
+    shop.distribution.transport = Direct({"mirror:5000": mirror, "registry-1.docker.io": app})
+    (shop.home / "daemon.json").write_text('{"registry-mirrors": ["http://mirror:5000"]}')
+    list(shop.images.pull("hello"))
+    assert shop.images.get("hello").record.manifest.digest == digest
+
+
 def test_a_transfer_shows_itself(shop: Engine) -> None:
     shop.images.tag("busybox", "localhost:5000/bb")
     transfers = []

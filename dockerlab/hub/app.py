@@ -34,7 +34,7 @@ from dockerlab.hub.doors import Doors
 from dockerlab.hub.gitserver import GitServer
 from dockerlab.hub.granting import ISSUER, SERVICE, Key, answer
 from dockerlab.hub.pages import Pages
-from dockerlab.hub.passes import Passes
+from dockerlab.hub.passes import OWN, Passes
 from dockerlab.hub.people import People, audited, namespace
 from dockerlab.hub.queue import Queue, local
 from dockerlab.hub.repositories import Repositories
@@ -71,7 +71,7 @@ class _Bearer(TokenAccess):
     def check(self, request: Request, name: str, action: str) -> str:
         actor = super().check(request, name, action)
         if action != "pull" and name and self.hub.repositories.gone(name):
-            raise refusal("DENIED", message="the repository was removed a moment ago")
+            raise refusal("DENIED", message="the repository was removed a moment ago: \"New repository\" on the hub makes it again at once, a push after six minutes")
         return actor
 
     def challenge(self, request: Request, name: str, action: str) -> str:
@@ -97,15 +97,16 @@ class Hub:
         if url and urlsplit(url).scheme not in ("http", "https"):
             raise InvalidArgument(f"{url!r} is no address of a hub", hint="write http://HOST:PORT or https://HOST")
         self.folder, self.url, self.signup, self._log, self._proxy = folder, url.rstrip("/"), signup, log, proxy
+        self.behind = registry if not registry or "://" in registry else f"https://{registry}"
         self.state = State.of(folder, database)
         self.people, self.passes = People(self.state, cost=cost), Passes(self.state)
         self.repositories, self.automations = Repositories(self.state), Automations(self.state)
         self.webhooks, self.git = Webhooks(self.state, private=private), GitServer(folder / "git", quota)
-        self.queue = Queue(self.state, folder, executor=executor, limits=limits, private=private, workers=workers)
+        self.queue = Queue(self.state, folder, executor=executor, limits=limits, private=private, workers=workers, registry=self.behind, front=self.url)
         self.key, self.inside = Key(folder), ""
-        self.registry = self._own(quota, log) if not registry else None
-        self.shelf = Shelf(self._behind(registry))
-        self.events_secret = _kept(folder / "events.secret") if registry else ""
+        self.registry = None if self.behind else self._own(quota, log)
+        self.shelf = Shelf(self._beheld())
+        self.events_secret = _kept(folder / "events.secret") if self.behind else ""
         self.pages, self.doors = Pages(self), Doors(self)
         self._routes = Routes(self)
 
@@ -113,12 +114,11 @@ class Hub:
         access = _Bearer(self.url, SERVICE, ISSUER, {self.key.kid: self.key.public}, self)
         return RegistryApp(Storage(self.folder / "registry", quota=quota), access=access, told=self._told, log=log)
 
-    def _behind(self, address: str) -> Registry:
+    def _beheld(self) -> Registry:
         """Gives the registry as its own hub sees it: everything may be read, and nothing of it is counted."""
         if self.registry:
             return Registry("hub", Direct({"hub": RegistryApp(self.registry.storage)}), insecure=True)
-        host = urlsplit(address).netloc or address
-        return Registry(host, Vouched(Sockets(), self._all), insecure=address.startswith("http://"))
+        return Registry(urlsplit(self.behind).netloc, Vouched(Sockets(), self._all), insecure=self.behind.startswith("http://"))
 
     def _all(self, name: str) -> str:
         granted = answer(self.key, Identity(name=_ITSELF), lambda identity, path: EVERYTHING, issuer=ISSUER, service=SERVICE, asked=[f"repository:{name}:pull,push,delete"] if name else [])
@@ -127,8 +127,12 @@ class Hub:
     # What others ask of it.
 
     def host(self, request: Request) -> str:
-        """Gives the hub's name as it stands in an image's name."""
+        """Gives the name under which the hub is asked."""
         return urlsplit(self.url).netloc if self.url else request.header("Host")
+
+    def registry_host(self, request: Request) -> str:
+        """Gives the registry's name as it stands in an image's name."""
+        return urlsplit(self.behind).netloc if self.behind else self.host(request)
 
     def base(self, request: Request) -> str:
         """Gives the hub's address."""
@@ -160,7 +164,7 @@ class Hub:
         """Gives what anybody did in a namespace, the newest first, to who decides about it; [] to others."""
         if not self.settles(identity, name):
             return []
-        return self._audited(limit, or_(Audit.what == name, *(Audit.what.startswith(f"{name}{end}", autoescape=True) for end in "/ ")))
+        return self._audited(limit, Audit.action.not_in(OWN), or_(Audit.what == name, *(Audit.what.startswith(f"{name}{end}", autoescape=True) for end in "/ ")))
 
     def audit_all(self, limit: int) -> list[Audit]:
         """Gives what anybody did, the newest first, to who runs the hub."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from dockerlab.errors import DockerlabError, NotFound
+from dockerlab.errors import DockerlabError, NotFound, RegistryError
 from dockerlab.hub.pages import Pages
 from dockerlab.hub.people import Throttled
 from dockerlab.hub.tables import Rule
@@ -155,7 +155,10 @@ class Forms:
     def untag(self, visit: Visit, path: str, tag: str) -> Answer:
         """Takes a tag away."""
         self._hub.repositories.get(visit.identity, path, "delete")
-        self._hub.shelf.forget(path, tag)
+        try:
+            self._hub.shelf.forget(path, tag)
+        except RegistryError as error:
+            return self._pages.error(visit, error.status or 409, f"{error.message}{f' ({error.hint})' if error.hint else ''}")
         self._hub.note(visit.identity.name, visit.address, "removed", f"{path}:{tag}")
         return redirect(f"/r/{path}")
 

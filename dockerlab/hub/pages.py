@@ -88,7 +88,7 @@ class Pages:
         """Gives a page of a template."""
         here = visit.request
         common: Mapping[str, Any] = {
-            "me": visit.identity, "csrf": visit.csrf if visit.session else "", "here": here.path, "host": self._hub.host(here), "base": self._hub.base(here), "signup": self._hub.signup,
+            "me": visit.identity, "csrf": visit.csrf if visit.session else "", "here": here.path, "host": self._hub.registry_host(here), "base": self._hub.base(here), "signup": self._hub.signup,
         }  # fmt: skip
         page = _templates().get_template(f"{template}.html").render({**common, **values})
         return Answer(status, [("Content-Type", "text/html; charset=utf-8"), *_SAFE, *(headers or [])], page.encode())
@@ -131,11 +131,14 @@ class Pages:
     def tag(self, visit: Visit, path: str, tag: str) -> Answer:
         """An image's steps and layers."""
         found = self._hub.repositories.get(visit.identity, path)
-        shown = self._hub.shelf.layers(path, tag)
+        platform = visit.request.one("platform")
+        shown = self._hub.shelf.layers(path, tag, platform)
         if shown is None:
             return self.error(visit, 404, "There is no such tag")
         largest = max((layer.size for layer in shown[1]), default=0)
-        return self.show(visit, "tag", repository=found, tag=shown[0], layers=shown[1], largest=largest, may=self._hub.repositories.rights(visit.identity, path))
+        may, names = self._hub.repositories.rights(visit.identity, path), shown[0].platforms
+        chosen = platform if platform in names else next(iter(names), "")
+        return self.show(visit, "tag", repository=found, tag=shown[0], layers=shown[1], largest=largest, may=may, chosen=chosen)
 
     def builds(self, visit: Visit, path: str, *, status: int = 200, said: str = "") -> Answer:
         """A repository's builds."""
@@ -146,11 +149,12 @@ class Pages:
         return self.show(visit, "builds", status=status, said=said, repository=found, builds=self._hub.queue.of(found.id), automation=automation, rules=rules, bases=bases, may=may)
 
     def build(self, visit: Visit, path: str, number: str) -> Answer:
-        """A build's log; while it runs the page loads itself again."""
+        """A build's log; while it runs the page loads itself again, unless one asks it to keep `still` (WCAG 2.2.2)."""
         found = self._hub.repositories.get(visit.identity, path)
         build, log = self._hub.queue.get(visit.identity, path, int(number))
-        running = build.state in ("queued", "running")
-        return self.show(visit, "build", headers=[("Refresh", "2")] if running else [], repository=found, build=build, log=log.replace("\r\n", "\n"), running=running)
+        running, still = build.state in ("queued", "running"), bool(visit.request.one("still"))
+        again = [("Refresh", "2")] if running and not still else []
+        return self.show(visit, "build", headers=again, repository=found, build=build, log=log.replace("\r\n", "\n"), running=running, still=still)
 
     def badge(self, visit: Visit, path: str) -> Answer:
         """The state of the last build as a picture, for a README elsewhere."""

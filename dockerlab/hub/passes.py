@@ -14,9 +14,10 @@ from dockerlab.hub.rights import PREFIX, SCOPES, Identity
 from dockerlab.hub.state import State
 from dockerlab.hub.tables import Account, Build, Session, Token, now
 
-__all__ = ["BUILDER", "Passes", "digest"]
+__all__ = ["BUILDER", "OWN", "Passes", "digest"]
 
 BUILDER = "builder"  # the name that builds log in with: too much like a person's to be one, so it is followed by a dot and a number
+OWN = ("token made", "token revoked")  # what the audit log says of nobody's business but one's own
 _SESSION = timedelta(days=14)
 _MOST = 50  # tokens of a user
 _TOUCHED = timedelta(minutes=1)
@@ -44,7 +45,7 @@ class Passes:
             if len(db.scalars(select(Token.id).where(Token.user_id == identity.user)).all()) >= _MOST:
                 raise InvalidArgument(f"nobody has more than {_MOST} tokens", hint="remove one that is not used")
             db.add(Token(user_id=identity.user, label=label.strip(), digest=digest(text), scope=scope, expires=now() + timedelta(days=days) if days else None))
-            audited(db, identity.name, address, "token made", f"{label} {scope}")
+            audited(db, identity.name, address, OWN[0], f"{label} {scope}")
         return text
 
     def tokens(self, identity: Identity) -> list[Token]:
@@ -59,7 +60,7 @@ class Passes:
             if token is None or token.user_id != identity.user:
                 raise NotFound("no such token", kind="token", name=str(ident))
             db.delete(token)
-            audited(db, identity.name, address, "token revoked", token.label)
+            audited(db, identity.name, address, OWN[1], token.label)
 
     def shown(self, name: str, text: str) -> Identity | None:
         """Gives whom a token stands for, if it is that user's and has not ended."""

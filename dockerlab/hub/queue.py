@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -25,7 +26,7 @@ from dockerlab.hub.repositories import located
 from dockerlab.hub.rights import Identity
 from dockerlab.hub.state import State
 from dockerlab.hub.tables import Audit, Automation, Build, Heard, now
-from dockerlab.hub.worker import Job, Limits, execute
+from dockerlab.hub.worker import SOURCES, Job, Limits, execute
 from dockerlab.registry.protocol import refusal
 
 __all__ = ["ENDED", "Queue", "local"]
@@ -54,12 +55,17 @@ def _watch_over(hub: int) -> None:
 
 
 class Queue:
-    """A hub's builds. `executor` makes what they run in, also again where it broke; it is given no more than `workers` at a time."""
+    """A hub's builds. `executor` makes what they run in, also again where it broke; it is given no more than `workers` at a time.
+
+    `registry` is where images go, where that is another one than the hub, and `front` where the hub grants its tokens.
+    """
 
     def __init__(
         self, state: State, folder: Path, *, executor: Callable[[], Executor] = local, limits: Limits = _LIMITS, private: bool = False, workers: int = 1,
+        registry: str = "", front: str = "",
     ) -> None:  # fmt: skip
         self._state, self._folder, self._make, self._limits, self._private, self._workers = state, folder, executor, limits, private, workers
+        self._registry, self._front = registry, front
         self._executor: Executor | None = None
         self._lock, self._hub, self._futures = threading.RLock(), "", dict[int, Future[str]]()
         self._tries: dict[int, int] = {}
@@ -72,6 +78,7 @@ class Queue:
             db.execute(delete(Heard).where(Heard.at < now() - _REMEMBERED))
             for build in db.scalars(select(Build).where(Build.state.in_(("queued", "running")))):
                 build.state, build.key = "queued", ""
+        self._cleared()
         self._hub = hub
         self.hand_out()
 
@@ -84,8 +91,13 @@ class Queue:
             future.cancel()
         for process in list((getattr(executor, "_processes", None) or {}).values()):  # a pool would wait for the end of a build
             process.terminate()
+        self._cleared()
         if executor:
             executor.shutdown(wait=False)  # not every executor knows cancel_futures
+
+    def _cleared(self) -> None:
+        """Takes away what builds that were ended have left: sources, and keys that are good for nothing any more."""
+        shutil.rmtree(self._folder / "builders" / SOURCES, ignore_errors=True)
 
     def hand_out(self) -> None:
         """Gives what waits to the executor, as far as workers are free."""
@@ -121,6 +133,7 @@ class Queue:
         return Job(
             hub=self._hub, build=build.id, user=f"{BUILDER}.{build.id}", key=key, name=f"{build.repository.path}:{build.tag}", source=source, commit=build.commit,
             dockerfile=build.dockerfile, folder=build.folder, store=str(self._folder / "builders" / build.repository.owner.name), private=self._private, limits=self._limits,
+            registry=self._registry, front=self._front,
         )  # fmt: skip
 
     def _over(self, ident: int, done: Future[str]) -> None:

@@ -21,6 +21,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -28,7 +29,9 @@ import urllib3
 from dockerlab.errors import BuildFailed
 from dockerlab.linux import syscalls
 
-__all__ = ["Job", "Limits", "execute"]
+__all__ = ["SOURCES", "Job", "Limits", "execute"]
+
+SOURCES = ".sources"  # beside the stores: what is cloned for a build, with its key, for as long as it takes
 
 _LOG = 1 << 20  # bytes of a log that are kept
 _README = 64 << 10  # bytes
@@ -65,12 +68,15 @@ class Job:
     store: str
     private: bool = False  # whether a source may be in this network
     limits: Limits = Limits()
+    registry: str = ""  # where images are, http://HOST:PORT, unless it is the hub itself
+    front: str = ""  # where the hub grants that registry's tokens
 
 
 class _Told:
     """What the hub is told: the log as it grows, and the state."""
 
     def __init__(self, job: Job) -> None:
+        self._lock, self._timer, self._trouble = threading.RLock(), cast("threading.Timer | None", None), cast("Exception | None", None)
         self._job, self._pool = job, urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=30), retries=urllib3.Retry(3, backoff_factor=0.2))
         self._waiting, self._sent, self._flushed = bytearray(), 0, 0.0
         self.hidden = ""  # where the worker keeps the source is nobody's business
@@ -81,21 +87,33 @@ class _Told:
             raise BuildFailed(f"the hub does not want this build any more ({reply.status})")
 
     def line(self, text: str) -> None:
-        """Adds a line to the log."""
+        """Adds a line to the log, which is sent soon, whether another one follows or not; raises what the last sending has met."""
+        if self._trouble:
+            raise self._trouble
         shown = (text.replace(self.hidden, "") if self.hidden else text).replace(self._job.key, "…").replace(_login(self._job), "…")
-        self._waiting += f"{shown}\n".encode(errors="replace")
-        if time.monotonic() - self._flushed > _FLUSH:
+        with self._lock:
+            self._waiting += f"{shown}\n".encode(errors="replace")
+            if self._timer is None:
+                self._timer = threading.Timer(max(_FLUSH - (time.monotonic() - self._flushed), 0), self._flushed_later)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _flushed_later(self) -> None:
+        try:
             self.flush()
+        except Exception as error:  # for who writes the next line
+            self._trouble = error
 
     def flush(self) -> None:
         """Sends what waits."""
-        block, self._flushed = bytes(self._waiting), time.monotonic()
-        self._waiting.clear()
-        if self._sent < _LOG and len(block) + self._sent >= _LOG:
-            block = block[: _LOG - self._sent] + b"\n(the rest of the log is cut)\n"
-        if block and self._sent < _LOG:
-            self._sent += len(block)
-            self._post("log", block)
+        with self._lock:
+            block, self._flushed, self._timer = bytes(self._waiting), time.monotonic(), None
+            self._waiting.clear()
+            if self._sent < _LOG and len(block) + self._sent >= _LOG:
+                block = block[: _LOG - self._sent] + b"\n(the rest of the log is cut)\n"
+            if block and self._sent < _LOG:
+                self._sent += len(block)
+                self._post("log", block)
 
     def state(self, state: str, digest: str = "", readme: str = "") -> None:
         """Says how far the build is, and what the source says about itself."""
@@ -112,7 +130,9 @@ def execute(job: Job) -> str:
     told, until = _Told(job), time.monotonic() + job.limits.seconds
     told.state("running")
     digest, readme = "", ""
-    with tempfile.TemporaryDirectory(prefix="dockerlab-build-") as scratch:
+    sources = Path(job.store).parent / SOURCES
+    sources.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{job.build}-", dir=sources) as scratch:
         try:
             digest = _built(job, Path(scratch), told, until)
             readme = _readme(Path(scratch) / "source")
@@ -169,15 +189,21 @@ def _quietly(words: list[str], variables: dict[str, str]) -> str:
 
 def _environment(job: Job, scratch: Path) -> dict[str, str]:
     """Gives what the commands see: the hub in Docker Hub's place, a login for this build, nothing of the hub's own environment that they need not have."""
-    host = urlsplit(job.hub).netloc
+    place = job.registry or job.hub
+    host = urlsplit(place).netloc
     config = scratch / "config"
     config.mkdir(mode=0o700)
     entry = {"auth": _login(job)}
     (config / "config.json").write_text(json.dumps({"auths": {host: entry}}))
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "PYTHONPATH", "DOCKERLAB_NETWORK", "DOCKERLAB_TIER")}
     if not job.private:
-        kept["DOCKERLAB_PUBLIC_ONLY"] = host  # ADD and FROM name addresses as well
-    return {**kept, "DOCKERLAB_HOME": job.store, "DOCKER_CONFIG": str(config), "DOCKERLAB_HUB": job.hub, "DOCKERLAB_SERVER": "0", "PYTHONUNBUFFERED": "1"}
+        kept["DOCKERLAB_PUBLIC_ONLY"] = ",".join(_dialled(each) for each in (job.hub, job.registry, job.front) if each)  # ADD and FROM name addresses as well
+    return {**kept, "DOCKERLAB_HOME": job.store, "DOCKER_CONFIG": str(config), "DOCKERLAB_HUB": place, "DOCKERLAB_SERVER": "0", "PYTHONUNBUFFERED": "1"}
+
+
+def _dialled(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or {'http': 80}.get(parts.scheme, 443)}"
 
 
 def _checkout(job: Job, scratch: Path, told: _Told, until: float) -> Path:

@@ -9,18 +9,23 @@ import os
 import re
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dockerlab.engine import Engine
+from dockerlab.errors import RegistryError
 from dockerlab.hub.app import Hub
+from dockerlab.hub.queue import ENDED
 from dockerlab.hub.rights import ANYBODY
 from tests.compat.conftest import Both, Transcript
 from tests.compat.registries import cncf, fronted, hub
 from tests.compat.saying import plain, same
 from tests.compat.test_tools import output, shop, tool
+from tests.hub.conftest import committed
+from tests.hub.test_gitserver import push
 
 __all__ = ["shop"]
 pytestmark = [pytest.mark.needs_docker, pytest.mark.timeout(300)]
@@ -141,6 +146,37 @@ def test_a_hubs_tokens_open_the_registry(shop: Engine, daemon: str, tmp_path: Pa
         docker("rmi", "-f", f"{address}/me/changed:1", f"{address}/me/second:1", f"{address}/you/changed:1")
         pulls = made.repositories.get(ANYBODY, "me/changed").pulls
         assert pulls >= 2 or server is fronted
+
+
+def test_a_hub_in_front_builds_and_takes_tags_away(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    with fronted(tmp_path) as (made, address):
+        made.open(made.url)
+        place = made.url.partition("://")[2]
+        source = committed(tmp_path / "base", {"Dockerfile": "FROM busybox\nRUN echo one > /base\n"})
+        push(source, place, "me/base", "me", secret="me and a long password")
+        me = made.people.login("me", "me and a long password")
+        assert me
+        made.repositories.describe(me, "me/base", description="", readme="", private=True)
+        for name, dockerfile in (("base", ""), ("app", "FROM me/base\nRUN cat /base > /x\n")):
+            if dockerfile:
+                push(committed(tmp_path / name, {"Dockerfile": dockerfile}), place, f"me/{name}", "me", secret="me and a long password")
+            found, deadline = made.repositories.get(me, f"me/{name}"), time.monotonic() + 60
+            while (build := made.queue.of(found.id)[0]).state not in ENDED and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert build.state == "success", made.queue.get(me, f"me/{name}", build.id)[1]
+            assert [(tag.name, tag.digest) for tag in made.shelf.tags(f"me/{name}")[1]] == [("latest", build.digest)]
+        with urllib.request.urlopen(f"{made.url}/r/me/app") as page:
+            assert f"docker pull {address}/me/app" in page.read().decode()
+        behind = made.shelf._registry
+        fetched = behind.manifest("me/app", "latest")
+        assert fetched
+        behind.put_manifest("me/app", "same", fetched.raw, fetched.media_type)
+        with pytest.raises(RegistryError, match="takes images away, not tags, and same is the same image as latest"):
+            made.shelf.forget("me/app", "latest")
+        behind.put_manifest("me/app", "same", behind.manifest("me/app", "latest").raw + b"\n", fetched.media_type)  # type: ignore[union-attr]
+        made.shelf.forget("me/app", "latest")
+        assert [tag.name for tag in made.shelf.tags("me/app")[1]] == ["same"]
 
 
 _M = "R=localhost:$(cat open); export DOCKER_CONFIG=$PWD/config; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from urllib.parse import quote, urlencode
@@ -132,6 +133,9 @@ def test_who_decides_sees_what_happened(town: Hub) -> None:
     assert b"What happened" in boss("GET", "/u/acme").body and b"acme/app:1.0" in boss("GET", "/u/acme").body
     assert b"What happened" not in mia("GET", "/u/acme").body and town.audit_of(who(town, "mia"), "acme") == []
     assert len(town.audit_all(3)) == 3
+    for label in ("acme owner", "acme/app:latest"):
+        town.passes.revoke(sam := who(town, "sam"), next(iter(town.passes.tokens(sam) if town.passes.issue(sam, label, "repo:read") else ())).id)
+    assert "sam" not in {each.actor for each in town.audit_of(who(town, "boss"), "acme")} and "sam" in {each.actor for each in town.audit_all(9)}
 
 
 def test_a_build_that_no_rule_is_for(town: Hub, olga: Person) -> None:
@@ -253,4 +257,19 @@ def test_a_page_of_a_build_that_runs_loads_itself_again(town: Hub, olga: Person)
     with town.state.writing() as db:
         db.add(Build(repository_id=1, cause="x", commit="x", tag="latest", dockerfile="x", folder="", state="running"))
     assert olga("GET", "/r/olga/app/builds/1").headers["Refresh"] == "2"
+    still = olga("GET", "/r/olga/app/builds/1?still=1")
+    assert "Refresh" not in still.headers and b'href="/r/olga/app/builds/1">follow it' in still.body and b"?still=1" in olga("GET", "/r/olga/app/builds/1").body
     assert "Refresh" not in olga("GET", "/r/olga/app").headers
+
+
+def test_an_image_for_several_machines(town: Hub, olga: Person) -> None:
+    digests = [olga.push("olga/app", name, layer).headers["Docker-Content-Digest"] for name, layer in (("amd64", bytes(5000)), ("arm64", bytes(9000)))]
+    kind, image = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
+    platforms = [{"os": "linux", "architecture": "amd64"}, {"os": "linux", "architecture": "arm64", "variant": "v8"}, {"os": "unknown", "architecture": "unknown"}]
+    entries = [{"mediaType": image, "digest": digest, "size": 400, "platform": platform} for digest, platform in zip([*digests, digests[0]], platforms, strict=True)]
+    raw = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": entries}).encode()
+    assert olga("PUT", "/v2/olga/app/manifests/all", raw, Content_Type=kind, **olga.bearer("repository:olga/app:pull,push")).status == 201
+    listed, first, second = (Person(town)("GET", f"/r/olga/app{rest}").body.decode() for rest in ("", "/tags/all", "/tags/all?platform=linux/arm64/v8"))
+    assert ">up to 9.21kB</td><td>2 platforms" in listed
+    assert '<strong aria-current="true">linux/amd64</strong>' in first and 'platform=linux/arm64/v8">linux/arm64/v8</a>' in first and "<dd>5.21kB, less" in first
+    assert '<strong aria-current="true">linux/arm64/v8</strong>' in second and "<dd>9.21kB, less" in second

@@ -96,6 +96,19 @@ def test_a_push_becomes_an_image(building: Opening, repository: Path, tmp_path: 
     assert hub.shelf.tags("olga/app")[1][0].digest == build.digest
 
 
+def test_a_step_that_is_silent_is_seen_to_run(building: Opening, tmp_path: Path) -> None:
+    hub, address = building()
+    push(committed(tmp_path / "slow", {"Dockerfile": FROM + "RUN echo begun; sleep 20\n"}), address, "olga/app", "olga")
+    deadline, build = time.monotonic() + 40, last(hub, states=("running",))
+    while "\nbegun\n" not in log_of(hub, build) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "\nbegun\n" in log_of(hub, build) and last(hub, states=("running",)).state == "running"
+    sources = list((hub.folder / "builders" / ".sources").iterdir())
+    assert [(each / "source" / "Dockerfile").exists() for each in sources] == [True]
+    hub.close()  # in the midst of it: neither the source nor the key stays
+    assert not (hub.folder / "builders" / ".sources").exists() or gone(*sources)
+
+
 def test_a_build_says_nothing_of_what_is_private(building: Opening, tmp_path: Path) -> None:
     hub, address = building()
     push(committed(tmp_path / "hush", {"Dockerfile": FROM + "RUN echo a > /a\n"}), address, "olga/hush", "olga")

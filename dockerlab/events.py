@@ -132,7 +132,7 @@ class ImageBuilt(Event):
 class HttpExchange(Event):
     """One request and its answer, secrets replaced by names of variables; `sent` and `received` are the bytes of the bodies, `status` is 0 where no answer came.
 
-    `about` says what it was for: a layer's label, config, manifest.
+    `about` says what it was for: a layer's label, config, manifest. `trust` says whose certificates were believed: "" is the system's word, `any`, or a file.
     """
 
     method: str
@@ -145,6 +145,7 @@ class HttpExchange(Event):
     response: tuple[tuple[str, str], ...] = ()
     error: str = ""
     about: str = ""
+    trust: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from dockerlab.oci.visible import visible
 from dockerlab.registry.authentication import Tokens, basic, challenges, scope
 from dockerlab.registry.keychain import Login
 from dockerlab.registry.protocol import DIGEST, INDEXES, MANIFESTS, MAX_MANIFEST, NAME, TAG, decode_errors, media_type
-from dockerlab.registry.replies import Counted, Page, beginning, decoded, hidden, is_local, joined, limited, place_of, redacted, same_host, told_header, too_many
+from dockerlab.registry.replies import Counted, Page, beginning, decoded, hidden, is_local, joined, limited, place_of, redacted, same_host, told_header, too_many, trusted
 from dockerlab.registry.transport import Reply, Transport, unreachable
 
 __all__ = ["Fetched", "Registry", "Wish", "about"]
@@ -151,7 +151,8 @@ class Registry:
         sent = len(body) if isinstance(body, bytes) else int(headers.get("Content-Length", 0)) if body is not None else 0
         answered = {name.lower(): value for name, value in reply.headers.items()} if reply else {}
         shown = tuple((name, told_header(name, answered[name.lower()])) for name in _SHOWN if name.lower() in answered)
-        self._tell(HttpExchange(method, hidden(url), reply.status if reply else 0, seconds, sent, received, redacted(headers), shown, error, about.get()))
+        trust = trusted(url, self._lenient(url), self._transport)
+        self._tell(HttpExchange(method, hidden(url), reply.status if reply else 0, seconds, sent, received, redacted(headers), shown, error, about.get(), trust))
 
     @contextlib.contextmanager
     def call(

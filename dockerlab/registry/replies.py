@@ -12,9 +12,9 @@ import msgspec
 
 from dockerlab.errors import CorruptContent, RegistryError
 from dockerlab.oci.visible import visible
-from dockerlab.registry.transport import Reply
+from dockerlab.registry.transport import Reply, Transport
 
-__all__ = ["Counted", "Page", "beginning", "decoded", "hidden", "is_local", "joined", "limited", "place_of", "redacted", "same_host", "told_header", "too_many"]
+__all__ = ["Counted", "Page", "beginning", "decoded", "hidden", "is_local", "joined", "limited", "place_of", "redacted", "same_host", "told_header", "too_many", "trusted"]
 
 T = TypeVar("T")
 
@@ -106,11 +106,22 @@ def too_many(headers: Mapping[str, str], message: str) -> RegistryError:
 
 
 def hidden(url: str) -> str:
-    """Gives an address without what would let its reader in: passwords, signatures, tokens."""
-    parts = urlsplit(url)
+    """Gives an address without what would let its reader in: in place of passwords, signatures and tokens stand variables, and no other `$` is left."""
+    parts = urlsplit(url.replace("$", "%24"))
     host = parts.netloc.rpartition("@")[2]
-    query = "&".join(each if re.match(r"(digest|mount|from|n|last|service|scope|account|tag|artifactType)=", each) else f"{each.partition('=')[0]}=…" for each in parts.query.split("&") if each)
+    query = "&".join(each if re.match(r"(digest|mount|from|n|last|service|scope|account|tag|artifactType)=", each) else _variable(each) for each in parts.query.split("&") if each)
     return f"{parts.scheme}://{host}{parts.path}{'?' if query else ''}{query}"
+
+
+def _variable(parameter: str) -> str:
+    name = parameter.partition("=")[0]
+    return f"{name}=${re.sub('[^A-Z0-9]+', '_', name.upper()).strip('_0123456789') or 'HIDDEN'}"
+
+
+def trusted(url: str, lenient: bool, transport: Transport) -> str:
+    """Gives whose certificates were believed, as an exchange tells it."""
+    files = getattr(transport, "authorities", ())
+    return "" if not url.startswith("https") else "any" if lenient else str(files[0]) if files else ""
 
 
 def told_header(name: str, value: str) -> str:

@@ -107,7 +107,7 @@ class Sockets:
     """HTTP/1.1 by urllib3, with the environment's proxies; `authorities` are files of certificates that are trusted besides the system's."""
 
     def __init__(self, *, timeout: float = 30.0, authorities: Sequence[Path] = (), agent: str = "dockerlab") -> None:
-        self._timeout, self._authorities, self._agent = timeout, authorities, agent
+        self._timeout, self.authorities, self._agent = timeout, authorities, agent
         self._pools: dict[tuple[str, bool, bool], urllib3.PoolManager] = {}
 
     def _pool(self, proxy: str, secure: bool, verify: bool) -> urllib3.PoolManager:
@@ -120,7 +120,7 @@ class Sockets:
             context = None  # reading the system's certificates takes longer than a whole push
             if secure or proxy:
                 context = ssl.create_default_context() if verify else ssl._create_unverified_context()
-                for path in self._authorities if verify else ():
+                for path in self.authorities if verify else ():
                     context.load_verify_locations(path)
             options: dict[str, Any] = {"ssl_context": context, "maxsize": 8, "blocksize": _BLOCK}
             if dialling.restricted():

@@ -149,7 +149,8 @@ def _shortened(text: str) -> str:
 
 def curl(exchange: HttpExchange) -> str:
     """Gives the same request as a line for a shell; a secret is a variable's name, a body a file's."""
-    words = ["curl", "-I" if exchange.method == "HEAD" else "-i"]
+    blob = exchange.method == "GET" and "/blobs/" in exchange.url
+    words = ["curl", *(["-I"] if exchange.method == "HEAD" else ["-D", "-", "-o", "blob"] if blob else ["-i"])]
     if exchange.method not in ("GET", "HEAD"):
         words += ["-X", exchange.method]
     for name, value in exchange.request:
@@ -158,9 +159,14 @@ def curl(exchange: HttpExchange) -> str:
         words += ["-H", f"{name}: {value}"]
     if exchange.sent:
         words += ["--data-binary", "@manifest.json" if "/manifests/" in exchange.url else "@blob"]
+    words += ["-k"] if exchange.trust == "any" else ["--cacert", exchange.trust] if exchange.trust else []
     words.append(exchange.url)
-    # Double quotes around what a variable stands in, single ones around all else.
-    return " ".join(f'"{word}"' if word.startswith(tuple(_SECRETS)) else shlex.quote(visible(word)) for word in words)
+    return " ".join(f'"{word}"' if word.startswith(tuple(_SECRETS)) else _quoted(visible(word)) for word in words)
+
+
+def _quoted(word: str) -> str:
+    """Gives a word for a shell: double quotes around the variables that stand for what an address hides, single ones around all else."""
+    return "".join(f'"{part}"' if part.startswith("$") else shlex.quote(part) if part else "" for part in re.split(r"(?<==)(\$[A-Z][A-Z_]*)", word)) or "''"
 
 
 def html(story: Story) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dockerlab.events import HttpExchange, LayerStatus, TransferEnded, TransferStarted
+from dockerlab.registry import replies
 from dockerlab.widgets import transfer
 from dockerlab.widgets.transfer import Row, Story
 
@@ -28,6 +29,11 @@ def test_curl_names_no_secret() -> None:
     line = transfer.curl(PUT)
     assert line == f"curl -i -X PUT -H \"Authorization: Basic $LOGIN\" --data-binary @blob 'http://localhost:5000/v2/a/blobs/uploads/1?digest={DIGEST}'"
     assert transfer.curl(HttpExchange("HEAD", "http://r/v2/", 200, 0)) == "curl -I http://r/v2/"
+    hidden = replies.hidden("https://me:pw@r/v2/a/blobs/uploads/1?_state=s3cret&digest=x$LOGIN&$(rm -rf /)=1")
+    assert transfer.curl(HttpExchange("PUT", hidden, 201, 0, sent=1, trust="/a b/ca.crt")) == (
+        "curl -i -X PUT --data-binary @blob --cacert '/a b/ca.crt' 'https://r/v2/a/blobs/uploads/1?_state='\"$STATE\"'&digest=x%24LOGIN&%24(rm -rf /)='\"$RM_RF\""
+    )
+    assert transfer.curl(HttpExchange("GET", "https://r/v2/a/blobs/x", 200, 0, trust="any")) == "curl -D - -o blob -k https://r/v2/a/blobs/x"
 
 
 def test_the_text() -> None:

@@ -80,6 +80,10 @@ class Terminal(Surface):
         self.out(question)
         return sys.stdin.readline().strip().lower() == "y"
 
+    def columns(self) -> int:
+        """Gives the terminal's width."""
+        return os.get_terminal_size(1).columns if sys.stdout.isatty() else 0
+
     def live(self) -> Callable[[list[str], bool], None] | None:
         """Draws over the lines before, with ECMA-48's cursor-up, on a terminal."""
         if not sys.stdout.isatty():
@@ -88,7 +92,7 @@ class Terminal(Surface):
 
         def draw(lines: list[str], at_once: bool) -> None:
             nonlocal drawn
-            width = os.get_terminal_size(1).columns or 80
+            width = self.columns() or 80
             up = f"\x1b[{drawn}A" if drawn else ""
             self.out(up + "".join(f"\r\x1b[2K{line[: width - 1]}\n" for line in lines))
             drawn = len(lines)

@@ -51,6 +51,10 @@ class Surface:
         """Gives what shows a view as it is now, each time in the place of the one before, for the last time when told so; where there is no room for views it does nothing."""
         return lambda last: None
 
+    def columns(self) -> int:
+        """Gives how many characters a line has, 0 where that is nobody's concern."""
+        return 0
+
     def live(self) -> Callable[[list[str], bool], None] | None:
         """Gives what shows lines in the place of the ones before, at once or else when it is worth while; None where nothing can be changed any more."""
         return None

@@ -29,11 +29,11 @@ def _followed(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet:
 
 
 def _told(call: Call, events: Iterator[Event], transfer: Transfer, *, quiet: bool) -> None:
-    screen = Screen(call.out, call.surface.live())
+    screen = Screen(call.out, call.surface.live(), call.surface.columns)
     for event in events:
         transfer.hear(event)
         if isinstance(event, TransferStarted):
-            screen = Screen(call.out, call.surface.live())
+            screen = Screen(call.out, call.surface.live(), call.surface.columns)
             if not quiet and event.way == "pull":
                 call.out(view.line(event))
         elif quiet:

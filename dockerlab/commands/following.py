@@ -12,12 +12,14 @@ from dockerlab.widgets import transfer as view
 
 __all__ = ["Screen", "closing", "followed", "quietly"]
 
+_NARROW = 110  # columns; docker's jsonmessage
+
 
 class Screen:
     """The layers' lines of one image: drawn over by `live`, else each as it comes by `out`."""
 
-    def __init__(self, out: Callable[[str], object], live: Callable[[list[str], bool], None] | None) -> None:
-        self._out, self._live = out, live
+    def __init__(self, out: Callable[[str], object], live: Callable[[list[str], bool], None] | None, columns: Callable[[], int] = lambda: 0) -> None:
+        self._out, self._live, self._columns = out, live, columns
         self._states: dict[str, tuple[str, int, int]] = {}
 
     def take(self, event: Event) -> None:
@@ -29,7 +31,7 @@ class Screen:
             doing = "Downloading" if known in ("Pulling fs layer", "Downloading") else "Pushing"
             self._states[event.layer] = (doing, event.done, event.size)
         if self._live:
-            self._live(view.meters(self._states), isinstance(event, LayerStatus))
+            self._live(view.meters(self._states, width=0 if 0 < self._columns() <= _NARROW else 50), isinstance(event, LayerStatus))
         elif line := view.line(event):
             self._out(line)
 

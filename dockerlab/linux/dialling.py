@@ -76,12 +76,10 @@ def proxy(url: str) -> str:
     Raises ConnectionError for one that is not spoken.
     """
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in ("", "localhost", "127.0.0.1", "::1"):
-        return ""
-    from urllib.request import getproxies_environment, proxy_bypass
+    host, port = parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443)
+    from urllib.request import getproxies_environment
 
-    if proxy_bypass(host) or _among(host, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
+    if host in ("", "localhost") or _loopback(host) or _excepted(host, port, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
         return ""
     found = getproxies_environment().get(parts.scheme, "")
     found = found if not found or "://" in found else f"http://{found}"
@@ -90,14 +88,31 @@ def proxy(url: str) -> str:
     return found
 
 
-def _among(host: str, words: str) -> bool:
+def _loopback(host: str) -> bool:
     with contextlib.suppress(ValueError):
-        address = ipaddress.ip_address(host)
-        for word in words.split(","):
-            with contextlib.suppress(ValueError):
-                if address in ipaddress.ip_network(word.strip(), strict=False):
-                    return True
+        return ipaddress.ip_address(host).is_loopback
     return False
+
+
+def _excepted(host: str, port: int, words: str) -> bool:
+    """Tells whether $NO_PROXY names a host, in the words of Go's golang.org/x/net/http/httpproxy: `*`, names with all below them, `.name` for these alone, addresses, networks, `:PORT` after each."""
+    for word in (each.strip().lower() for each in words.split(",")):
+        name, colon, only = word.rpartition(":")
+        if not colon or not only.isdecimal() or (":" in name and not name.startswith("[")):
+            name, only = word, ""
+        if word == "*" or (name and (not only or int(only) == port) and _named(host.lower(), name.strip("[]"))):
+            return True
+    return False
+
+
+def _named(host: str, name: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return False  # no name ends like an address
+    name = name.removeprefix("*")
+    return host.endswith(name) if name.startswith(".") else host == name or host.endswith(f".{name}")
 
 
 def through(proxy: str, **options: Any) -> urllib3.PoolManager:

@@ -27,6 +27,8 @@ OURS = ("docker.io/library/registry:2", "docker.io/library/registry:latest")
 CNCF = "docker.io/library/registry:debian"
 _LIB = f"usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
 _OWN, _CONFIG = "opt/registry", "etc/docker/registry/config.yml"
+# Where CNCF's image has it: `docker exec … registry garbage-collect /etc/docker/registry/config.yml`.
+_PROGRAM = b"#!/usr/bin/python3\nfrom dockerlab.registry.__main__ import main\n\nmain()\n"
 ENVIRONMENT = ("PYTHONHOME=/usr", f"PYTHONPATH=/{_OWN}", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1")
 _PEOPLE = {"etc/passwd": (b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", 0o644), "etc/group": (b"root:x:0:\nnogroup:x:65534:\n", 0o644)}
 # Says which files the server has loaded once it could answer; some it would only load with the first request.
@@ -84,6 +86,7 @@ def _parts() -> tuple[Files, Files, Files]:
         python[str(path).lstrip("/")] = (path.read_bytes(), 0o755)
     python["usr/bin/python3"] = (program.read_bytes(), 0o755)
     own[f"{_OWN}/dockerlab/registry/config.yml"] = (_config(), 0o644)
+    own["bin/registry"] = (_PROGRAM, 0o755)
     return python | _PEOPLE | {_CONFIG: (_config(), 0o644)}, others, own
 
 

@@ -21,10 +21,12 @@ __all__ = ["main", "program"]
 
 _DEFAULT = Path(__file__).with_name("config.yml")
 _FOLDER, _ADDRESS = "/var/lib/registry", "0.0.0.0:5000"
+# The secret is CNCF's for uploads that several processes take in: here their state is on the disk that these share.
 _KNOWN = {
     "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "REGISTRY_HTTP_ADDR", "REGISTRY_AUTH", "REGISTRY_AUTH_HTPASSWD_PATH", "REGISTRY_AUTH_HTPASSWD_REALM",
     "REGISTRY_AUTH_TOKEN_REALM", "REGISTRY_AUTH_TOKEN_SERVICE", "REGISTRY_AUTH_TOKEN_ISSUER", "REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE", "REGISTRY_NOTIFICATIONS_ENDPOINTS", "REGISTRY_LOG_LEVEL",
     "REGISTRY_HTTP_TLS_CERTIFICATE", "REGISTRY_HTTP_TLS_KEY", "REGISTRY_STORAGE_DELETE_ENABLED", "REGISTRY_STORAGE_MAINTENANCE_READONLY",
+    "REGISTRY_HTTP_SECRET", "REGISTRY_STORAGE",
 }  # fmt: skip
 
 
@@ -34,6 +36,8 @@ def program(words: list[str], variables: Mapping[str, str]) -> tuple[RegistryApp
         raise InvalidArgument(f"unknown command: {' '.join(words)}", hint="serve [FOLDER], or garbage-collect")
     if unknown := sorted(name for name in variables if name.startswith("REGISTRY_") and name not in _KNOWN):
         raise InvalidArgument(f"{unknown[0]} is not known to this registry", hint=f"known are {', '.join(sorted(_KNOWN))}")
+    if variables.get("REGISTRY_STORAGE", "filesystem") != "filesystem":
+        raise InvalidArgument(f"REGISTRY_STORAGE={variables['REGISTRY_STORAGE']} is not known to this registry", hint="it keeps what it has on a disk: filesystem")
     host, _, port = variables.get("REGISTRY_HTTP_ADDR", _ADDRESS).rpartition(":")
     if not port.isdigit():
         raise InvalidArgument(f"REGISTRY_HTTP_ADDR: {port!r} is no port", hint="HOST:PORT, or :PORT")

@@ -62,14 +62,15 @@ def line(event: Event) -> str:
 
 
 def meters(states: Mapping[str, tuple[str, int, int]], *, width: int = 50) -> list[str]:
-    """Gives docker's live lines: `states` maps a layer to (status, done, size)."""
+    """Gives docker's live lines: `states` maps a layer to (status, done, size); with a `width` of 0 without the bars, as docker has it in 110 columns or fewer."""
     lines = []
     for layer, (status, done, size) in states.items():
         if not size or not done or done >= size:
             lines.append(f"{layer}: {status}")
             continue
         filled = done * width // size
-        lines.append(f"{layer}: {status} [{'=' * filled}>{' ' * (width - filled)}]  {size_words(done)}/{size_words(size)}")
+        bar = f" [{'=' * filled}>{' ' * (width - filled)}]" if width else ""
+        lines.append(f"{layer}: {status}{bar}  {size_words(done)}/{size_words(size)}")
     return lines
 
 

@@ -80,11 +80,13 @@ def test_a_proxy_that_refuses(proxy: tuple[str, list[str]], monkeypatch: pytest.
     [
         ("https://registry.example/", "http://proxy.example:3128"), ("http://registry.example/", ""), ("https://localhost:5000/", ""), ("https://127.0.0.1/", ""),
         ("https://10.1.2.3/", ""), ("https://11.1.2.3/", "http://proxy.example:3128"), ("https://a.inside.example/", ""), ("https://192.0.2.1:5000/", ""),
+        ("https://127.9.9.9:5603/", ""), ("https://vm:5603/", ""), ("https://vm:5604/", "http://proxy.example:3128"), ("https://x.below.example/", ""), ("https://below.example/", "http://proxy.example:3128"),
+        ("https://[2001:db8::1]:5000/", ""), ("https://[2001:db8::1]:5001/", "http://proxy.example:3128"),
     ],
 )  # fmt: skip
 def test_whom_a_proxy_stands_before(monkeypatch: pytest.MonkeyPatch, url: str, wanted: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
-    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8, inside.example,192.0.2.1")
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8, inside.example,192.0.2.1,VM:5603,.below.example,[2001:db8::1]:5000")
     assert dialling.proxy(url) == wanted
 
 

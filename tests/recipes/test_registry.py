@@ -31,7 +31,7 @@ def test_the_layers_of_our_own() -> None:
     assert all(twice)
     assert "usr/bin/python3" in python and not any("dockerlab" in name for name in python)
     assert any(name.startswith("opt/registry/cheroot/") for name in others)
-    assert {"opt/registry/dockerlab/registry/server.py", "opt/registry/dockerlab/registry/__main__.py"} <= own
+    assert {"bin/registry", "opt/registry/dockerlab/registry/server.py", "opt/registry/dockerlab/registry/__main__.py"} <= own
     assert any(name.endswith(".pyc") for name in own)
 
 

@@ -245,14 +245,16 @@ def test_the_variables_of_cncf_distribution(tmp_path: Path) -> None:
     app, _ = program(["serve"], {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "b"), "REGISTRY_STORAGE_MAINTENANCE_READONLY": '{"enabled": true}'})
     assert (app.storage.root, app.read_only) == (tmp_path / "b", True)
     config = Path(registry.__file__).with_name("config.yml")
-    app, _ = program(["serve", str(config)], {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "c"), "REGISTRY_LOG_LEVEL": "error"})
+    app, _ = program(["serve", str(config)], {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "c"),
+                                          "REGISTRY_LOG_LEVEL": "error", "REGISTRY_STORAGE": "filesystem", "REGISTRY_HTTP_SECRET": "x"})
     assert app.storage.root == tmp_path / "c" and app._log is None
     (tmp_path / "mine.yml").write_text("version: 0.1\n")
     odd = {"REGISTRY_NOTIFICATIONS_ENDPOINTS": "[{]"}, {"REGISTRY_NOTIFICATIONS_ENDPOINTS": '[{"url": "file:///x"}]'}, {"REGISTRY_AUTH": "token"}
     for words, variables in [(["serve", str(tmp_path / "mine.yml")], {}), *((["serve", str(tmp_path)], each) for each in odd)]:
         with pytest.raises(InvalidArgument):
             program(words, variables)
-    for words, variables in ((["serve"], {"REGISTRY_PROXY_REMOTEURL": "x"}), (["serve"], {"REGISTRY_AUTH": "silly"}), (["help"], {}), (["serve", str(tmp_path)], {"REGISTRY_HTTP_ADDR": "x"})):
+    for words, variables in ((["serve"], {"REGISTRY_PROXY_REMOTEURL": "x"}),
+                             (["serve"], {"REGISTRY_AUTH": "silly"}), (["serve"], {"REGISTRY_STORAGE": "s3"}), (["help"], {}), (["serve", str(tmp_path)], {"REGISTRY_HTTP_ADDR": "x"})):
         with pytest.raises(InvalidArgument):
             program(words, variables)
 

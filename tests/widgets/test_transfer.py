@@ -23,6 +23,7 @@ def test_lines_as_docker_has_them() -> None:
 def test_meters() -> None:
     states = {"a": ("Pushing", 500_000, 1_000_000), "b": ("Preparing", 0, 10), "c": ("Pushed", 10, 10)}
     assert transfer.meters(states, width=10) == ["a: Pushing [=====>     ]  500kB/1MB", "b: Preparing", "c: Pushed"]
+    assert transfer.meters(states, width=0)[0] == "a: Pushing  500kB/1MB"
 
 
 def test_curl_names_no_secret() -> None:

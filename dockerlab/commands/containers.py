@@ -18,7 +18,7 @@ from dockerlab.commands.explanation import Explanation
 from dockerlab.commands.filters import TRUTH, labelled, named, passes
 from dockerlab.commands.following import quietly
 from dockerlab.commands.go_text import NIL, quoted
-from dockerlab.commands.options import noted, run_options
+from dockerlab.commands.options import noted, run_options, streams
 from dockerlab.commands.rows import Rows, Text, ago, moment
 from dockerlab.engine.containers import Attach, Container
 from dockerlab.engine.drafts import as_dockerfile
@@ -68,9 +68,7 @@ def run(call: Call) -> Outcome:
         finally:
             call.out(container.id)
         return Outcome(container)
-    named = {word.lower() for word in call.flag("attach")}
-    typing = call.flag("interactive") and (not named or "stdin" in named)
-    wanted = Attach(0 if typing else None, *(number if not named or name in named else None for number, name in ((1, "stdout"), (2, "stderr"))))
+    wanted = Attach(*(number if name in streams(call) else None for number, name in enumerate(("stdin", "stdout", "stderr"))))
     code = _begun(call, container, wanted, tty=call.flag("tty"), proxy=call.flag("sig-proxy"))
     if idle := container.record.host.get("idle"):
         call.surface.note(f"as foretold: {idle} did not act as a set-uid program here, and would have on other hosts")

@@ -153,7 +153,7 @@ def image_facts(image: Image, digests: Sequence[str] = ()) -> dict[str, Any]:
 def container_facts(container: Container) -> dict[str, Any]:
     """Gives a container's facts."""
     record, state, host = container.record, container.state, container.record.host
-    words = host.get("mount_words", [])
+    words, attached = host.get("mount_words", []), host.get("attached", ())
     running, shown = state.alive, host.get("privileged", False) or "systempaths=unconfined" in host.get("security_opt", ())
     return Struct({
         "Id": container.id, "Created": record.created, "Path": record.path, "Args": list(record.args),
@@ -182,7 +182,8 @@ def container_facts(container: Container) -> dict[str, Any]:
         }, Init=NIL, Mounts=NilList(), Tmpfs=NilMap(), StorageOpt=NilMap()),
         "Mounts": [*map(_mount, host["mounts"]), *(_tmpfs(word) for word in words if word["Type"] == "tmpfs")],
         "Config": _config(container.config, Hostname=host.get("hostname") or container.id[:12], Domainname=host.get("domainname", ""),
-                          Tty=host["tty"], OpenStdin=host["interactive"], Image=record.image,
+                          Tty=host["tty"], OpenStdin=host["interactive"], StdinOnce=host["interactive"] and "stdin" in attached, Image=record.image,
+                          **{f"Attach{name.title()}": name in attached for name in ("stdin", "stdout", "stderr")},
                           Labels=dict(sorted(container.config.labels.items())), **({"StopTimeout": host["stop_timeout"]} if host.get("stop_timeout") is not None else {})),
         "NetworkSettings": networks.settings(container, state),
     }, SizeRw=NIL, SizeRootFs=NIL)  # fmt: skip

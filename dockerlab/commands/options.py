@@ -22,7 +22,7 @@ from dockerlab.engine.settings import host_environment
 from dockerlab.errors import InvalidArgument, InvalidRequest
 from dockerlab.oci.config import Healthcheck, env_map
 
-__all__ = ["limits", "noted", "platform", "run_options"]
+__all__ = ["limits", "noted", "platform", "run_options", "streams"]
 
 
 def run_options(call: Call) -> RunOptions:
@@ -40,7 +40,7 @@ def run_options(call: Call) -> RunOptions:
         volume=tuple(_absolute(word, call.folder) for word in call.flag("volume")), label=_labels(call), hostname=call.flag("hostname"),
         entrypoint=call.flag("entrypoint") if "entrypoint" in call.parsed.given else None, networks=named, read_only=call.flag("read-only"),
         cap_add=call.flag("cap-add"), cap_drop=call.flag("cap-drop"), **security(call.folder, call.flag("security-opt")), privileged=call.flag("privileged"),
-        interactive=call.flag("interactive"), tty=call.flag("tty"), rm=call.flag("rm") and not call.parsed.values.get("explain"),
+        interactive=call.flag("interactive"), attached=streams(call), tty=call.flag("tty"), rm=call.flag("rm") and not call.parsed.values.get("explain"),
         replace=call.flag("replace"), explain=call.parsed.values.get("explain", False), stop_signal=call.flag("stop-signal"),
         stop_timeout=call.flag("stop-timeout") if "stop-timeout" in call.parsed.given else None, expose=exposed, group_add=call.flag("group-add"),
         ulimit=tuple(checks.ulimit(word) for word in call.flag("ulimit")), add_host=tuple(checks.extra_host(word) for word in call.flag("add-host")),
@@ -51,6 +51,14 @@ def run_options(call: Call) -> RunOptions:
         publish=published, publish_all=call.flag("publish-all"), link=call.flag("link"),
         dns=call.flag("dns"), dns_search=call.flag("dns-search"), dns_option=(*call.flag("dns-option"), *call.flag("dns-opt")),
     )  # fmt: skip
+
+
+def streams(call: Call) -> tuple[str, ...]:
+    """Gives the streams that whoever typed this has to do with: those of `-a`, else all, input only with `-i`; none with `-d`."""
+    if call.parsed.values.get("detach"):
+        return ()
+    named = {word.lower() for word in call.flag("attach")} or {"stdin", "stdout", "stderr"}
+    return tuple(name for name in ("stdin", "stdout", "stderr") if name in named and (name != "stdin" or call.flag("interactive")))
 
 
 _LIMITS = ("memory", "memory-swap", "memory-reservation", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems", "pids-limit")

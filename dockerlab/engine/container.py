@@ -127,7 +127,7 @@ class Container:
             "folder": str(self.folder), "about": self.record.about, "mounts": mounts, "attach": list(given), "detach": detach,
             "user": self.config.user, "groups": host.get("group_add", []), "owners": self._engine.capabilities.owners, "cgroup": host.get("cgroup", ""), "fresh": host.get("fresh", []),
             "explain": host.get("explain", False), "init": host.get("init", False), "resources": self._limits(), "health": execution.health_plan(self), "volumes": self._volumes(),
-            "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False),
+            "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False), "once": "stdin" in host.get("attached", given),
             "stop_signal": signals.number(self.config.stop_signal) if self.config.stop_signal else 0,
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
             "log": logging.limits(self.record),

@@ -197,7 +197,7 @@ def _own_architecture() -> str:
 def _host_facts(chosen: RunOptions, group: str, volumes: tuple[Volume, ...], tmpfs: Mapping[str, str]) -> dict[str, Any]:
     return {
         "explain": chosen.explain, "restart": chosen.restart, "init": chosen.init, "resources": chosen.resources.kept(), "tty": chosen.tty,
-        "interactive": chosen.interactive, "rm": chosen.rm,
+        "interactive": chosen.interactive, **({} if chosen.attached is None else {"attached": list(chosen.attached)}), "rm": chosen.rm,
         "cgroup": group,
         "hostname": chosen.hostname, "domainname": chosen.domainname, "oom_score_adj": chosen.oom_score_adj, "sysctl": dict(chosen.sysctl),
         "uts": chosen.uts, "fresh": [v.source for v in volumes if v.fresh], "binds": list(chosen.volume), "mount_words": [word.described() for word in chosen.mount],

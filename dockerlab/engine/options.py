@@ -62,6 +62,7 @@ class RunOptions:
     log_driver: str = ""
     log_opt: Mapping[str, str] = field(default_factory=dict)
     interactive: bool = False
+    attached: tuple[str, ...] | None = None
     tty: bool = False
     rm: bool = False
     replace: bool = False

@@ -70,7 +70,7 @@ class Supervisor:
         person.left = self._left
         stdin = "stdin" in person.given or bool(self.request.get("stdin"))
         log = Log(self.log, **self.request.get("log", {})) if self.log else None
-        self.streams = Streams([person] if person.given else [], log, terminal=self.spec.process.terminal, stdin=stdin, once="stdin" in person.given)
+        self.streams = Streams([person] if person.given else [], log, terminal=self.spec.process.terminal, stdin=stdin, once=bool(self.request.get("once", "stdin" in person.given)))
         self.emulation: Emulation | None = None
         self.listener = -1
         self.early: list[str] | None = []

@@ -41,6 +41,9 @@ class _End:
 
 def cp(call: Call) -> Outcome:
     """docker cp."""
+    for name, word in zip(("source", "destination"), call.args, strict=True):
+        if not word:
+            raise InvalidArgument(f"{name} can not be empty", hint="a variable that is not set, perhaps")
     source, target = _End.parse(call.args[0]), _End.parse(call.args[1])
     if source.container and target.container:
         raise InvalidArgument("copying between containers is not supported", hint="copy to this machine first")

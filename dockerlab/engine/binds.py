@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from dockerlab.errors import InvalidArgument, InvalidRequest, NotSupportedHere
@@ -12,13 +13,14 @@ from dockerlab.runtime.sandbox import Capabilities
 from dockerlab.store.containers import new_id
 from dockerlab.store.volumes import ANONYMOUS, VolumeStore
 
-__all__ = ["PROPAGATIONS", "Bind", "made", "parse", "refuse_travel", "refuse_twice"]
+__all__ = ["PROPAGATIONS", "Bind", "clean", "made", "parse", "refuse_travel", "refuse_twice"]
 
 # Which way mounts travel between host and container below a bind; mount_namespaces(7).
 PROPAGATIONS = ("shared", "rshared", "slave", "rslave", "private", "rprivate")
 
 
-_CONSISTENCY = ("cached", "consistent", "delegated")  # between a virtual machine and its host: on Linux, as docker says, all the same
+# Of each kind one, as docker has it; the last is between a virtual machine and its host: on Linux, as docker says, all the same.
+_MODES = (("ro", "rw"), ("z", "Z"), ("nocopy",), PROPAGATIONS, ("cached", "consistent", "delegated"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class Bind:
         return not self.source.startswith(("/", ".", "~"))
 
 
+def clean(target: str) -> str:
+    """Gives a place in a container without `.`, `..` and doubled slashes, as Go's path.Clean has it."""
+    return posixpath.normpath(f"/{target.lstrip('/')}")
+
+
 def parse(word: str) -> Bind:
     """Gives the meaning of `[SOURCE:]TARGET[:MODE]`; raises InvalidArgument and InvalidRequest in docker's words."""
     parts = word.split(":")
@@ -47,15 +54,16 @@ def parse(word: str) -> Bind:
     if not all(parts):
         raise InvalidArgument(f"invalid spec: {word}: empty section between colons", hint="write SOURCE:TARGET or SOURCE:TARGET:ro")
     source, target, mode = ("", *parts, "")[:3] if len(parts) == 1 else (*parts, "")[:3]
-    modes = set(mode.split(",")) - {""}
-    travels = [word for word in mode.split(",") if word in PROPAGATIONS]
-    if modes - {"ro", "rw", "z", "Z", "nocopy", *_CONSISTENCY, *PROPAGATIONS} or len(travels) > 1:
+    modes = [each for each in mode.split(",") if each]
+    travels = [each for each in modes if each in PROPAGATIONS]
+    if any(sum(each in kind for each in modes) > 1 for kind in _MODES) or not set(modes) <= {each for kind in _MODES for each in kind}:
         raise InvalidRequest(f"invalid mode: {mode}", hint="write ro or rw")
     bind = Bind(source, target, "ro" in modes, "nocopy" in modes, None, travels[0] if travels else "", mode)
     wrong = f"invalid volume specification: '{word}': invalid mount config for type \"{'volume' if bind.is_volume else 'bind'}\":"
     if not PurePosixPath(target).is_absolute():
         raise InvalidRequest(f"{wrong} invalid mount path: '{target}' mount path must be absolute", hint="begin the place in the container with a slash")
-    if PurePosixPath(target) == PurePosixPath("/"):
+    bind = replace(bind, target=clean(target))
+    if bind.target == "/":
         raise InvalidRequest(f"{wrong} invalid specification: destination can't be '/'", hint="name a folder below it")
     if bind.is_volume and travels:
         raise InvalidRequest(f"{wrong} field BindOptions must not be specified", hint="mounts travel below folders of this machine, not below volumes")
@@ -79,7 +87,7 @@ def refuse_twice(binds: Sequence[Bind]) -> None:
 def made(store: VolumeStore, binds: Sequence[Bind], targets: Iterable[str], taken: Iterable[str] = ()) -> tuple[tuple[Volume, ...], tuple[str, ...]]:
     """Gives the mounts for what was asked for and for the image's own volumes, but where something else is, and the names of those volumes that nobody named."""
     binds, taken = list(binds), {*taken, *(bind.target for bind in binds)}
-    binds += [Bind("", target) for target in targets if target not in taken]
+    binds += [Bind("", target) for target in map(clean, targets) if target not in taken]
     volumes, unnamed = [], []
     for bind in binds:
         if not bind.is_volume:

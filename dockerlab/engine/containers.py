@@ -148,6 +148,7 @@ class Containers:
         words = [mounts.checked(word) for word in chosen.mount]
         tmpfs = mounts.tmpfs_options(chosen.tmpfs)
         asked = [binds.parse(word) for word in dict.fromkeys(chosen.volume)]
+        binds.refuse_twice([*asked, *(binds.Bind("tmpfs", target) for target in tmpfs)])
         asked += [binds.Bind(word.source, word.target, word.readonly, word.nocopy, word.labels, word.propagation, "z" if word.type == "volume" else "") for word in words if word.type != "tmpfs"]
         memory = [binds.Bind("tmpfs", word.target, word.readonly) for word in words if word.type == "tmpfs"]
         binds.refuse_twice([*asked, *memory])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dockerlab.engine.binds import PROPAGATIONS
+from dockerlab.engine.binds import PROPAGATIONS, clean
 from dockerlab.errors import InvalidRequest
 
 __all__ = ["MountWord", "borrowed", "checked", "tmpfs_options"]
@@ -57,13 +57,13 @@ def checked(word: MountWord) -> MountWord:
     for path in (*([word.source] if word.type == "bind" else []), word.target):
         if not PurePosixPath(path).is_absolute():
             raise InvalidRequest(f"{wrong} invalid mount path: '{path}' mount path must be absolute", hint="begin it with a slash")
-    if PurePosixPath(word.target) == PurePosixPath("/"):
+    if clean(word.target) == "/":
         raise InvalidRequest(f"{wrong} invalid specification: destination can't be '/'", hint="name a folder below it")
     if word.type == "bind" and not Path(word.source).exists():
         raise InvalidRequest(f"{wrong} bind source path does not exist: {word.source}", hint="-v makes a folder that is missing, --mount does not")
     if word.type == "volume" and word.readonly and not word.source:
         raise InvalidRequest(f"{wrong} must not set ReadOnly mode when using anonymous volumes", hint="give the volume a name")
-    return word
+    return replace(word, target=clean(word.target))
 
 
 def tmpfs_options(words: Sequence[str]) -> dict[str, str]:
@@ -76,7 +76,7 @@ def tmpfs_options(words: Sequence[str]) -> dict[str, str]:
         for option in options.split(",") if options else []:
             if not (option in _FLAGS or ("=" in option and option.partition("=")[0] in _VALUES)):
                 raise InvalidRequest(f'invalid tmpfs option ["{option}"]', hint="write size=64m,mode=1777,exec; tmpfs(5)")
-        found[target] = options
+        found[clean(target)] = options
     return found
 
 

@@ -171,7 +171,7 @@ def container_row(container: Container, state: State, full: bool) -> dict[str, A
 def ps(call: Call) -> Outcome:
     """docker ps."""
     tests = [_test(call, word) for word in call.flag("filter")]
-    every = call.flag("all") or call.flag("last") > 0 or call.flag("latest") or any(n in ("status", "exited") for n, _ in tests)
+    every = call.flag("all") or call.flag("last") > 0 or call.flag("latest") or any(n == "status" for n, _ in tests)
     found = call.engine.containers.list(all=every)
     found = [c for c in found if passes(tests, partial(_passes, c))]
     count = 1 if call.flag("latest") else call.flag("last")

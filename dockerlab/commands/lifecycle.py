@@ -16,7 +16,7 @@ from dockerlab.engine.container import Container
 from dockerlab.engine.execution import ExecOptions
 from dockerlab.engine.options import Attach
 from dockerlab.engine.settings import host_environment
-from dockerlab.errors import AlreadyExists, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
+from dockerlab.errors import AlreadyExists, ExecError, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 from dockerlab.linux import signals
 from dockerlab.runtime.detaching import DEFAULT
 from dockerlab.runtime.world import Session
@@ -66,7 +66,10 @@ def exec_(call: Call) -> Outcome:
     options = ExecOptions(env=env, workdir=call.flag("workdir"), user=call.flag("user"), tty=tty, detach_keys=call.flag("detach-keys") or DEFAULT)
     container, command = call.engine.containers.get(call.args[0]), call.args[1:]
     if call.flag("detach"):
-        container.exec(command, options, detach=True).close()
+        try:
+            container.exec(command, options, detach=True).close()
+        except ExecError as error:  # docker's daemon starts it, and tells its client
+            raise InvalidRequest(error.message, hint=error.hint) from error
         return Outcome()
 
     def start(attach: Attach) -> Session:

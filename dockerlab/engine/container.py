@@ -396,7 +396,7 @@ class Container:
         reference = Reference.parse(name) if name else None
         layer = self.pack()
         run = config or self.config
-        entry = History(created=now(), created_by=" ".join(run.cmd or ()), author=author, comment=message)
+        entry = History(created=now(), created_by=" ".join(self.config.cmd or ()), author=author, comment=message)
         image = self._engine.images.create(self.image, [layer] if layer else [], run, entry, name=reference, author=author)
         self.note("commit", comment=message, imageID=image.id, imageRef=reference.tagged().familiar if reference else "")
         return image

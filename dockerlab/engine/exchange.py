@@ -96,6 +96,7 @@ class Files:
         container, able = self._container, self._engine.capabilities
         alive = container.state.running
         volumes = [(mount["source"], mount["target"]) for mount in container.record.host["mounts"]]
+        volumes += [(str(container.folder / name), f"/etc/{name}") for name in ("hosts", "hostname", "resolv.conf") if not alive]
         if able.mounts and not alive:
             mounts = snapshots.described(self._engine.snapshotter.mounts(container.id))
             yield path, {"mounted": {"rootfs": str(container.folder / "bundle" / "rootfs"), "mounts": mounts, "volumes": volumes}, "descriptors": {}}

@@ -124,7 +124,7 @@ def endpoint(engine: Engine, container: Container, word: Mapping[str, Any]) -> d
     found = engine.networks.get(word["name"])
     if word["ip"]:
         _check_address(found, word["ip"])
-    aliases = [] if found.built_in else [*word["aliases"], container.short_id]
+    aliases = [] if found.built_in else [*word["aliases"], container.short_id, *filter(None, [container.record.host.get("hostname", "")])]
     return {"id": found.id, "ip": word["ip"], "aliases": list(dict.fromkeys(aliases))}
 
 

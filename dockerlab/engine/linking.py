@@ -51,7 +51,7 @@ def neighbours(engine: Engine, container: Container) -> list[list[Any]]:
     for other in engine.containers.list():
         shared = [word for word in other.record.host.get("networks", ()) if word["name"] in own]
         if shared and other.id != container.id:
-            aliases = [alias for word in shared for alias in word["aliases"]]
+            aliases = [*(alias for word in shared for alias in word["aliases"]), *filter(None, [other.record.host.get("hostname", "")])]
             found.append(["127.0.0.1", list(dict.fromkeys([other.name, *aliases, other.short_id, *([linked[other.id]] if other.id in linked else [])]))])
     return found
 

@@ -36,7 +36,7 @@ class Execution(Supervisor):
         process = msgspec.structs.replace(
             monitor.spec.process, args=tuple(wanted["args"]), env=env, cwd=wanted["cwd"], capabilities=sets, terminal=wanted["terminal"]
         )
-        request = {**monitor.request, **wanted, "joins": True, "explain": False, "init": False, "fresh": (), "owned": True}
+        request = {**monitor.request, **wanted, "joins": True, "explain": False, "init": False, "fresh": (), "owned": True, "once": True}
         given = dict(zip(wanted["attach"], descriptors, strict=False))
         keys = Keys(wanted["keys"]) if wanted.get("keys") and wanted["terminal"] and "stdin" in given else None
         super().__init__(monitor.folder, msgspec.structs.replace(monitor.spec, process=process), request, connection, Person(given, keys=keys), None)

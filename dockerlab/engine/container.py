@@ -83,6 +83,10 @@ class Container:
 
         `keys` typed into its terminal let go of it.
         """
+        with execution.unless_removed(self):
+            return self._begun(attach, detach, keys)
+
+    def _begun(self, attach: Attach | None, detach: bool, keys: str) -> Session:
         before = self.state
         status = before.status
         if status == "paused":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from dockerlab.engine.options import Attach, detach_keys
-from dockerlab.errors import ContainerError, ExecError, InvalidRequest
+from dockerlab.errors import ContainerError, DockerlabError, ExecError, InvalidRequest
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import control
 from dockerlab.runtime.detaching import DEFAULT
@@ -20,7 +21,7 @@ from dockerlab.runtime.world import Session
 if TYPE_CHECKING:
     from dockerlab.engine.container import Container
 
-__all__ = ["ExecOptions", "ExecResult", "begin", "health_plan", "restarting"]
+__all__ = ["ExecOptions", "ExecResult", "begin", "health_plan", "restarting", "unless_removed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,17 @@ class ExecResult(NamedTuple):
 def restarting(container: Container) -> InvalidRequest:
     """Gives the error for a container that has no program this moment."""
     return InvalidRequest(f"Container {container.id} is restarting, wait until the container is running", hint=f"docker logs {container.name} tells why it ended")
+
+
+@contextlib.contextmanager
+def unless_removed(container: Container) -> Iterator[None]:
+    """Raises InvalidRequest for whatever goes wrong in the block where somebody removed the container meanwhile."""
+    try:
+        yield
+    except DockerlabError:
+        if container.folder.exists():
+            raise
+        raise InvalidRequest("container is marked for removal and cannot be started", hint="it was removed this moment") from None
 
 
 def begin(container: Container, command: Sequence[str], chosen: ExecOptions, attach: Attach, *, detach: bool) -> Session:

@@ -19,7 +19,7 @@ from dockerlab.errors import UnsafeArchive
 from dockerlab.layers import owners, tar
 from dockerlab.layers.index import Entry, parent_of
 from dockerlab.layers.packing import OPAQUE_NAME, WHITEOUT
-from dockerlab.layers.removal import remove_entry
+from dockerlab.layers.removal import is_mounted, remove_entry
 from dockerlab.linux import syscalls
 
 __all__ = ["safe", "Style", "apply", "as_marker", "remove_entry"]
@@ -211,6 +211,8 @@ class _Target:
     def _remove(self, folder: int, name: str, path: str) -> None:
         for known in [p for p in self._open if p == path or p.startswith(path + "/")]:
             os.close(self._open.pop(known))
+        if not self.style.whiteout and is_mounted(folder, name):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
         remove_entry(folder, name)
 
     def _make(self, folder: int, name: str, entry: Entry, body: tar.Body) -> None:

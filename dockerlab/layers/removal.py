@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-__all__ = ["remove_entry"]
+__all__ = ["is_mounted", "remove_entry"]
 
 
 def remove_entry(folder: int, name: str) -> None:
@@ -19,6 +19,20 @@ def remove_entry(folder: int, name: str) -> None:
     finally:
         os.close(top)
     os.rmdir(name, dir_fd=folder)
+
+
+def is_mounted(folder: int, name: str) -> bool:
+    """Tells whether something is mounted at a name: unlink(2) from another mount namespace would take the mount away from whoever sees it; proc_pid_fdinfo(5)."""
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        return _mount_of(descriptor) != _mount_of(folder)
+    finally:
+        os.close(descriptor)
+
+
+def _mount_of(descriptor: int) -> str:
+    with open(f"/proc/self/fdinfo/{descriptor}") as lines:
+        return next((line for line in lines if line.startswith("mnt_id:")), "")
 
 
 def _entered(folder: int, name: str) -> int:

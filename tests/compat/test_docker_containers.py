@@ -18,6 +18,19 @@ def _typed(keys: str, line: str) -> str:
 
 
 LIFECYCLE = [
+    same("whose input ends", "docker create -i --name c1 busybox cat", "docker start c1", "(sleep 0.5; echo hi) | docker attach c1", "sleep 0.5; docker inspect -f '{{.State.Status}}' c1",
+          "docker run -di --name c2 busybox cat", "docker create -a stdout --name c3 busybox", "docker create -i -a stdin --name c4 busybox",
+          "docker inspect -f '{{.Config.OpenStdin}} {{.Config.StdinOnce}} {{.Config.AttachStdin}} {{.Config.AttachStdout}} {{.Config.AttachStderr}}' c1 c2 c3 c4", "docker rm -f c2"),
+    same("places to mount on", "docker run --rm -v rel:/x/../y busybox ls -d /y", "docker run --rm -v rel:/p/./q/ busybox ls -d /p/q",
+          "docker run --rm --mount type=volume,src=rel,dst=/x/../y busybox ls -d /y",
+          "docker create --name c1 -v rel:/x/../y -v rel:/p//q/ busybox; docker inspect -f '{{range .Mounts}}{{.Destination}};{{end}}' c1 | tr ';' '\\n' | sort",
+          "docker run --rm -v rel:/x/.. busybox true", "docker run --rm -v rel:/y:ro,rw busybox true", "docker run --rm -v rel:/y:z,Z busybox true",
+          "docker run --rm -v rel:/y --tmpfs /y busybox true", "docker run --rm -v rel:/y -v rel:/x/../y busybox true"),
+    same("words that went astray", "docker create --name c1 busybox true", "docker cp '' c1:/tmp", "docker cp c1:/etc ''", "docker cp '' ''",
+          "docker run --name c2 busybox false", "docker ps --format '{{.Names}}' -f exited=1", "docker ps -a --format '{{.Names}}' -f exited=1",
+          "docker commit -c 'CMD [\"x\"]' c2 made | cut -c1-7", "docker history --format '{{.CreatedBy}}' made | head -1",
+          "docker run -d --name c3 busybox sleep 60", "docker exec -d c3 nosuch", "docker exec -d -w /nosuch c3 true",
+          "docker cp c1:/etc/hostname h; test -f h && echo there", "echo x > h; docker cp h c3:/etc/hosts 2> /dev/null", "docker exec c3 head -1 /etc/hosts", "docker rm -f c3"),
     same("volumes without labels", "docker volume create data", "docker run --rm -v data:/d busybox", "docker volume inspect -f '{{.Options}}' data"),
     same("volumes", "docker volume create data", "docker volume create data", "docker volume create --label course=yes --label v=1 other", "docker volume create | wc -c",
           "docker volume create 'a b'",

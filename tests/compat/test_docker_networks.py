@@ -13,6 +13,8 @@ _SERVER = "busybox sh -c 'mkdir /srv; echo hello > /srv/index.html; httpd -f -p 
 _INET = "grep -E ' eth|inet ' | sed 's/ *inet/inet/; s/^[0-9]*: //; s/@.*//; s/ scope.*//'"
 
 NETWORKS = [
+    same("a peer by what it calls itself", "docker network create n1 | wc -c", "docker run -d --net n1 --name c1 -h somehost busybox sleep 60 | wc -c",
+         "docker run --rm --net n1 busybox ping -c1 -W1 somehost | grep -c 'bytes from'", "docker rm -f c1; docker network rm n1"),
     same("networks", "docker network create lab | wc -c", "docker network create lab", "docker network create", "docker network create a b", "docker network create --label a=b --internal n2 | wc -c",
          "docker network create -d host n3", "docker network create -d nosuch n3", "docker network create host", "docker network create default", "docker network create ''",
          "docker network ls --format '{{.Name}} {{.Driver}} {{.Scope}} {{.IPv6}} {{.Internal}} {{.Labels}}'", "docker network ls | head -n 1", "docker network ls -f nosuch=1",

@@ -109,7 +109,7 @@ def port(call: Call) -> Outcome:
         raise InvalidArgument(f'Error: invalid port ({number}): strconv.ParseUint: parsing "{number}": invalid syntax', hint="write 80 or 53/udp")
     found = [each for each in shown if (each.port, each.protocol) == (int(number), protocol or "tcp")]
     if not found:
-        raise InvalidArgument(f"Error: No public port '{number}/{protocol or 'tcp'}' published for {call.args[0]}")
+        raise InvalidArgument(f"Error: No public port '{call.args[1]}' published for {call.args[0]}")
     for each in found:
         call.out(f"{_host(each.host)}:{each.host_port}")
     return Outcome()

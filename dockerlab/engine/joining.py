@@ -114,7 +114,7 @@ def request(engine: Engine, container: Container, linked: Sequence[linking.Targe
         return None
     return {
         "switch": switch(engine), "networks": networks if isolated else [], "ports": ports, "dns": host.get("dns", []), "resolve": isolated and hostfiles.local_only(text),
-        "links": {alias: other.name for other, _, alias in linked} if user_defined else {}, "hostname": hostname(container),
+        "links": {alias: other.name for other, _, alias in linked} if user_defined else {}, "hostname": _names(container),
         "etc": {"resolver": text, "extra": extra_hosts(container, isolated=isolated), "linked": others if user_defined else linking.lines(linked)},
     }  # fmt: skip
 
@@ -170,13 +170,17 @@ def share(engine: Engine, container: Container) -> dict[str, str]:
 def hostname(container: Container) -> str:
     """Gives the name that the container calls itself."""
     host = container.record.host
-    domain = host.get("domainname", "")
-    name = host.get("hostname") or (os.uname().nodename if host.get("uts") == "host" else container.short_id)
-    return f"{name}.{domain} {name}" if domain else name
+    return str(host.get("hostname") or (os.uname().nodename if host.get("uts") == "host" else container.short_id))
+
+
+def _names(container: Container) -> str:
+    """Gives the container's own names for /etc/hosts: the whole one, and its first word."""
+    domain, name = container.record.host.get("domainname", ""), hostname(container)
+    return f"{name}.{domain} {name}" if domain else f"{name} {name.partition('.')[0]}" if "." in name else name
 
 
 def extra_hosts(container: Container, *, isolated: bool) -> list[list[Any]]:
     """Gives the lines of /etc/hosts that a person asked for; where the container has no address of its own, also one for its name."""
     named = [word.partition(":")[::2] for word in container.record.host.get("extra_hosts", ())]
-    own = [] if isolated else [["127.0.1.1", [hostname(container)]]]
+    own = [] if isolated else [["127.0.1.1", [_names(container)]]]
     return [*own, *([address, [name]] for name, address in named)]

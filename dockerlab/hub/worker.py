@@ -21,7 +21,6 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -76,7 +75,9 @@ class _Told:
     """What the hub is told: the log as it grows, and the state."""
 
     def __init__(self, job: Job) -> None:
-        self._lock, self._timer, self._trouble = threading.RLock(), cast("threading.Timer | None", None), cast("Exception | None", None)
+        self._lock = threading.RLock()
+        self._timer: threading.Timer | None = None
+        self._trouble: Exception | None = None
         self._job, self._pool = job, urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=30), retries=urllib3.Retry(3, backoff_factor=0.2))
         self._waiting, self._sent, self._flushed = bytearray(), 0, 0.0
         self.hidden = ""  # where the worker keeps the source is nobody's business
@@ -94,11 +95,11 @@ class _Told:
         with self._lock:
             self._waiting += f"{shown}\n".encode(errors="replace")
             if self._timer is None:
-                self._timer = threading.Timer(max(_FLUSH - (time.monotonic() - self._flushed), 0), self._flushed_later)
+                self._timer = threading.Timer(max(_FLUSH - (time.monotonic() - self._flushed), 0), self._flush_later)
                 self._timer.daemon = True
                 self._timer.start()
 
-    def _flushed_later(self) -> None:
+    def _flush_later(self) -> None:
         try:
             self.flush()
         except Exception as error:  # for who writes the next line

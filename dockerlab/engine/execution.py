@@ -53,7 +53,7 @@ def unless_removed(container: Container) -> Iterator[None]:
     try:
         yield
     except DockerlabError:
-        if container.folder.exists():
+        if container.record.host.get("rm") or container.folder.exists():  # one of --rm goes with its failure, which is what has to be told
             raise
         raise InvalidRequest("container is marked for removal and cannot be started", hint="it was removed this moment") from None
 

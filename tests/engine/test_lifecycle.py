@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dockerlab.engine import Container, Engine, RunOptions
-from dockerlab.errors import AlreadyExists, InvalidRequest, NotFound
+from dockerlab.errors import AlreadyExists, ContainerError, InvalidRequest, NotFound
 from dockerlab.linux import signals
 from tests.conftest import until
 
@@ -139,3 +139,12 @@ def test_a_launcher_that_has_just_ended_is_no_failure(engine: Engine) -> None:
     for _ in range(3):
         assert engine.containers.run("busybox", ["true"]).exit_code == 0
         engine.world.stop()
+
+
+def test_a_start_says_why_it_failed_and_whether_somebody_removed_the_container(engine: Engine) -> None:
+    container = engine.containers.create("busybox", ["true"])
+    engine.containers.get(container.id).remove()
+    with pytest.raises(InvalidRequest, match="marked for removal and cannot be started"):
+        container.start(detach=True)
+    with pytest.raises(ContainerError, match="nosuch"):
+        engine.containers.create("busybox", ["nosuch"], RunOptions(rm=True)).start(detach=True)

@@ -28,7 +28,7 @@ LIFECYCLE = [
           "docker run --rm -v rel:/y --tmpfs /y busybox true", "docker run --rm -v rel:/y -v rel:/x/../y busybox true"),
     same("words that went astray", "docker create --name c1 busybox true", "docker cp '' c1:/tmp", "docker cp c1:/etc ''", "docker cp '' ''",
           "docker run --name c2 busybox false", "docker ps --format '{{.Names}}' -f exited=1", "docker ps -a --format '{{.Names}}' -f exited=1",
-          "docker commit -c 'CMD [\"x\"]' c2 made | cut -c1-7", "docker history --format '{{.CreatedBy}}' made | head -1",
+          "docker commit -c 'CMD [\"x\"]' c2 made | cut -c1-7", "docker history --format '{{.CreatedBy}}' made | sed -n 1p",
           "docker run -d --name c3 busybox sleep 60", "docker exec -d c3 nosuch", "docker exec -d -w /nosuch c3 true",
           "docker cp c1:/etc/hostname h; test -f h && echo there", "echo x > h; docker cp h c3:/etc/hosts 2> /dev/null", "docker exec c3 head -1 /etc/hosts", "docker rm -f c3"),
     same("volumes without labels", "docker volume create data", "docker run --rm -v data:/d busybox", "docker volume inspect -f '{{.Options}}' data"),

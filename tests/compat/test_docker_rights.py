@@ -45,7 +45,7 @@ RIGHTS = [
          "docker inspect -f '{{range .Mounts}}{{.Type}} {{.Destination}} {{.Mode}} {{.RW}} {{.Propagation}}|{{end}}' m | tr '|' '\n' | sort",
          "docker run --rm --mount type=bind,src=$PWD/s,dst=/x,bind-propagation=wrong busybox true", "umount s p"),
     same("sizes", "docker run --name sz busybox sh -c 'dd if=/dev/zero of=/f bs=1000 count=50' 2>/dev/null; docker ps -as --filter name=sz --format '{{.Size}}'",
-         "docker ps -as -f name=sz | head -n 1 | tr -s ' '",
+         "docker ps -as -f name=sz | sed -n 1p | tr -s ' '",
          "docker inspect -s sz -f '{{.SizeRw}} {{.SizeRootFs}}'", "docker container inspect --size sz -f '{{.SizeRw}}'", "docker inspect -s busybox -f '{{.Size}}'"),
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from dockerlab.commands.call import Call, Outcome
@@ -52,18 +53,18 @@ class _Lists:
 def _whole(call: Call) -> Outcome:
     text = call.flag("format")
     full = bool(text) and not text.startswith("table")
-    images, containers, volumes, caches = _images(call, full), _containers(call, full), _volumes(call), _caches(call)
+    kept = buildmounts.kept(call.engine)
+    images, containers, volumes, caches = _images(call, full), _containers(call, full), _volumes(call), [_cache(*each) for each in kept]
     if text not in ("", "table"):
         lists = {"Images": images, "Containers": containers, "Volumes": volumes, "BuildCache": caches}
         facts = Struct({name: [Struct({key: row[key] for key in sorted(row) if not callable(row[key])}) for row in rows] for name, rows in lists.items()})
         call.surface.out(compact_json(facts, html=True) if text == "json" else Template.typed(text.removeprefix("table").strip()).render(facts))
         return Outcome()
-    kept = sum(size for _, _, size in buildmounts.kept(call.engine))
     return Outcome(_Lists({
         "Images space usage:": _rows(images, IMAGE_HEADS, "Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers"),
         "Containers space usage:": _rows(containers, CONTAINER_HEADS, "ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names"),
         "Local Volumes space usage:": _rows(volumes, VOLUME_HEADS, "Name", "Links", "Size"),
-        f"Build cache usage: {human_size(kept)}": _rows(caches, _CACHES, *_CACHES),
+        f"Build cache usage: {human_size(sum(size for _, _, size in kept))}": _rows(caches, _CACHES, *_CACHES),
     }))  # fmt: skip
 
 
@@ -96,10 +97,6 @@ def _volumes(call: Call) -> list[dict[str, Any]]:
     return [volume_row(volume) | {"Links": str(len(users.get(volume.name, ()))), "Size": human_size(sizes[volume.name])} for volume in call.engine.volumes.list() if volume.name in sizes]
 
 
-def _caches(call: Call) -> list[dict[str, Any]]:
-    rows = []
-    for place, used, size in buildmounts.kept(call.engine):
-        made = datetime.fromtimestamp(place.stat().st_ctime, UTC).isoformat()
-        last = datetime.fromtimestamp(used, UTC).isoformat()
-        rows.append({"ID": place.name[:12], "CacheType": "exec.cachemount", "Size": human_size(size), "CreatedSince": ago(made), "LastUsedSince": ago(last), "UsageCount": "", "Shared": "true"})
-    return rows
+def _cache(place: Path, used: float, size: int) -> dict[str, Any]:
+    made, last = (ago(datetime.fromtimestamp(moment, UTC).isoformat()) for moment in (place.stat().st_ctime, used))
+    return {"ID": place.name[:12], "CacheType": "exec.cachemount", "Size": human_size(size), "CreatedSince": made, "LastUsedSince": last, "UsageCount": "", "Shared": "true"}

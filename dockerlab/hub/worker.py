@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from dockerlab.errors import BuildFailed
-from dockerlab.linux import syscalls
+from dockerlab.linux import dialling, syscalls
 
 __all__ = ["SOURCES", "Job", "Limits", "execute"]
 
@@ -204,7 +204,7 @@ def _environment(job: Job, scratch: Path) -> dict[str, str]:
 
 def _dialled(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or {'http': 80}.get(parts.scheme, 443)}"
+    return f"{parts.hostname}:{dialling.port_of(parts)}"
 
 
 def _checkout(job: Job, scratch: Path, told: _Told, until: float) -> Path:

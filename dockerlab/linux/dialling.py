@@ -14,12 +14,12 @@ import socket
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 if TYPE_CHECKING:
     import urllib3
 
-__all__ = ["guarded", "is_public", "proxy", "restrict", "restricted", "through", "why"]
+__all__ = ["guarded", "is_public", "port_of", "proxy", "restrict", "restricted", "through", "why"]
 
 # IANA's special-purpose registries (RFC 6890 and after), written out: what Python's `is_global` means changes with its release.
 _NOT_PUBLIC_4 = [
@@ -70,13 +70,18 @@ def why(error: BaseException) -> str:
     return re.sub(r"\bb'([^']*)'", r"\1", re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", said))
 
 
+def port_of(parts: SplitResult) -> int:
+    """Gives the port of an address, named or its scheme's own: of http, else of https."""
+    return parts.port or {"http": 80}.get(parts.scheme, 443)
+
+
 def proxy(url: str) -> str:
     """Gives the proxy that the environment names for an address, "" for none: $HTTP_PROXY, $HTTPS_PROXY, and $NO_PROXY with names, addresses and networks, as Go reads them.
 
     Raises ConnectionError for one that is not spoken.
     """
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443)
+    host, port = parts.hostname or "", port_of(parts)
     from urllib.request import getproxies_environment
 
     if host in ("", "localhost") or _loopback(host) or _excepted(host, port, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):

@@ -57,7 +57,7 @@ def unreachable(method: str, url: str, error: BaseException) -> RegistryError:
     """Gives docker's words for a registry that does not answer."""
     parts = urlsplit(url)
     verb = method.capitalize()
-    why = _dialled(parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443), str(error))
+    why = _dialled(parts.hostname or "", dialling.port_of(parts), str(error))
     return RegistryError(f'{verb} "{url}": {why}', hint=f"see whether a registry runs at {parts.netloc}, and whether it speaks {parts.scheme}")
 
 

@@ -17,6 +17,7 @@ from dockerlab.hub.queue import ENDED
 from dockerlab.hub.rights import Identity
 from dockerlab.hub.tables import Build
 from dockerlab.hub.worker import Limits
+from dockerlab.linux import dialling, loopback
 from dockerlab.registry.serving import Listening, Running
 from dockerlab.widgets.html import attribute, cell, escape, table, visible
 
@@ -29,7 +30,10 @@ _PATIENCE = 300.0
 
 
 class LessonHub(Hub):
-    """A hub at a port of this machine. While it runs, names without a registry mean this hub: $DOCKERLAB_HUB says so to every command of this notebook."""
+    """A hub at a port of this machine. While it runs, names without a registry mean this hub: $DOCKERLAB_HUB says so to every command of this notebook.
+
+    `web` is a urllib3.PoolManager that finds it, also where its port is a socket.
+    """
 
     def __init__(self, folder: Path, port: int) -> None:
         super().__init__(folder, cost=_COST, private=True, limits=Limits(seconds=120, memory="512m"))
@@ -40,7 +44,8 @@ class LessonHub(Hub):
         self.place = f"http://localhost:{self._running.port}"
         self.open(f"http://127.0.0.1:{self._running.port}")
         os.environ[_VARIABLE] = self.place
-        self._stopped = False
+        self.web = dialling.guarded(private=True)
+        self._stopped, self._stands_in = False, loopback.stand_in("localhost", self._running.port)
         atexit.register(self.stop)
 
     def stop(self) -> None:
@@ -100,13 +105,15 @@ class LessonHub(Hub):
         return self.builds(person, path).builds[0].state
 
     def __str__(self) -> str:
-        return f"hub at {self.place}\nwhile it runs, names without a registry mean this hub: docker push NAME/IMAGE comes here"
+        where = f"{self.place} (a socket, which docker and curl in this notebook find, and no browser)" if self._stands_in else self.place
+        return f"hub at {where}\nwhile it runs, names without a registry mean this hub: docker push NAME/IMAGE comes here"
 
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         place = attribute(self.place)
-        html = f'<p><b>hub</b> at <a href="{place}">{place}</a><br>while it runs, names without a registry mean this hub: <code>docker push NAME/IMAGE</code> comes here</p>'
+        shown = f"{place} (a socket, which docker and curl in this notebook find, and no browser)" if self._stands_in else f'<a href="{place}">{place}</a>'
+        html = f'<p><b>hub</b> at {shown}<br>while it runs, names without a registry mean this hub: <code>docker push NAME/IMAGE</code> comes here</p>'
         return {"text/plain": str(self), "text/html": html}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dockerlab.course.indoors import Indoors, indoors
 from dockerlab.engine.images import now
 from dockerlab.errors import DockerlabError, InvalidArgument, NotSupportedHere
 from dockerlab.oci.digest import digest_of
@@ -32,6 +33,10 @@ _TITLES = {
     (2, 2): ("build automation, part two", ("busybox:latest", "ubuntu:latest")),
 }
 
+# The ports at which a lesson listens, and whether others will do.
+_PORTS = {(3, 1): ((5000, 5001, 5002), False), (3, 2): ((8088,), True)}
+_indoors: Indoors | None = None
+
 
 @dataclass(slots=True)
 class Lesson:
@@ -41,6 +46,7 @@ class Lesson:
     title: str
     images: tuple[str, ...]
     engine: Engine = field(repr=False)
+    note: str = ""
     _hub: LessonHub | None = field(default=None, repr=False)
 
     def hub(self, port: int = 8088) -> LessonHub:
@@ -89,18 +95,20 @@ class Lesson:
         return {name: kept for name, kept in found.items() if str(digest_of(kept[0])) == str(store.find(name).id)}
 
     def __str__(self) -> str:
-        return f"Lesson {self.number}: {self.title}\nimages at the start: {', '.join(self.images)}\nlab.reset() brings this start back at any time"
+        note = f"\nnote: {self.note}" if self.note else ""
+        return f"Lesson {self.number}: {self.title}\nimages at the start: {', '.join(self.images)}\nlab.reset() brings this start back at any time{note}"
 
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        names = escape(", ".join(self.images))
-        html = f"<p><b>Lesson {self.number}: {escape(self.title)}</b><br>images at the start: <code>{names}</code><br><code>lab.reset()</code> brings this start back at any time</p>"
+        names, note = escape(", ".join(self.images)), f"<br>note: {escape(self.note)}" if self.note else ""
+        html = f"<p><b>Lesson {self.number}: {escape(self.title)}</b><br>images at the start: <code>{names}</code><br><code>lab.reset()</code> brings this start back at any time{note}</p>"
         return {"text/plain": str(self), "text/html": html}
 
 
 def lesson(number: int, *, part: int = 1, home: str | Path | None = None) -> Lesson:
     """Opens a lesson, or one part of it, at its start; from then on this notebook's commands speak to the lesson's own store. Raises InvalidArgument."""
+    global _indoors
     from dockerlab.engine import Engine
     from dockerlab.engine.current import use
     from dockerlab.engine.settings import Settings
@@ -112,6 +120,13 @@ def lesson(number: int, *, part: int = 1, home: str | Path | None = None) -> Les
     base = Path(home) if home else Settings.find().home
     own = f"lesson-{number}" if part == 1 else f"lesson-{number}-part-{part}"
     engine = Engine(base if base.name == own else base / "lessons" / own)
-    opened = Lesson(number, title, images, engine).reset()
+    if _indoors:
+        _indoors.close()
+    opened = Lesson(number, title, images, engine).reset()  # which frees the ports that this lesson had before
+    ports, others = _PORTS.get((number, part), ((), True))
+    _indoors = indoors(engine.settings.runtime / "ports", ports, any_port=others) if ports else None
+    if _indoors:
+        named = f"ports {', '.join(map(str, ports[:-1]))} and {ports[-1]}" if len(ports) > 1 else f"port {ports[0]}"
+        opened.note = f"nobody may listen here at the {named} ({_indoors.why}): in this lesson sockets stand for them, which docker and curl in this notebook find"
     use(engine)
     return opened

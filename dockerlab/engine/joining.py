@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dockerlab.engine import linking
 from dockerlab.engine.options import NetworkWord, RunOptions
 from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
+from dockerlab.linux import loopback
 from dockerlab.runtime import hostfiles
 from dockerlab.store.networks import Network
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.container import Container
 
-__all__ = ["donor", "endpoint", "extra_hosts", "hostname", "mode", "planned", "request", "share", "switch"]
+__all__ = ["donor", "door", "endpoint", "extra_hosts", "hostname", "mode", "planned", "request", "share", "switch"]
 
 
 def planned(engine: Engine, chosen: RunOptions) -> dict[str, Any]:
@@ -147,11 +148,24 @@ def _check_address(found: Network, address: str) -> None:
 def _ports(container: Container) -> list[list[Any]]:
     """Gives what is published, as `Publication`s; what is exposed as well with -P, the ports of which nobody names."""
     host = container.record.host
-    asked = [list(each) for each in host.get("publish", ())]
+    asked = [list(each) for each in host.get("publish", ()) if not _socket(each)]
     if host.get("publish_all"):
         named = {(each[3], each[4]) for each in asked}
         asked += [["", 0, 0, port, protocol] for port, protocol in sorted(container.config.ports, key=lambda e: (-e[0], e[1] == "tcp")) if (port, protocol) not in named]
     return asked
+
+
+def _socket(port: Sequence[Any]) -> str:
+    host, first, last, _, protocol = port
+    return loopback.stand_in(host, first) if protocol == "tcp" and first == last else ""
+
+
+def door(container: Container) -> str:
+    """Gives the socket that stands for the port that the container publishes, "" where that is a port; raises NotSupportedHere for two."""
+    found = [place for each in container.record.host.get("publish", ()) if (place := _socket(each))]
+    if len(found) > 1:
+        raise NotSupportedHere("a program has one standard input, and so one port where ports are sockets", reason="ports are sockets", hint="publish one of them")
+    return found[0] if found else ""
 
 
 def share(engine: Engine, container: Container) -> dict[str, str]:

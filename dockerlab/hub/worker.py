@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from dockerlab.errors import BuildFailed
-from dockerlab.linux import dialling, syscalls
+from dockerlab.linux import dialling, loopback, syscalls
 
 __all__ = ["SOURCES", "Job", "Limits", "execute"]
 
@@ -78,7 +78,7 @@ class _Told:
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = None
         self._trouble: Exception | None = None
-        self._job, self._pool = job, urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=30), retries=urllib3.Retry(3, backoff_factor=0.2))
+        self._job, self._pool = job, dialling.guarded(private=True, timeout=urllib3.Timeout(connect=5, read=30), retries=urllib3.Retry(3, backoff_factor=0.2))
         self._waiting, self._sent, self._flushed = bytearray(), 0, 0.0
         self.hidden = ""  # where the worker keeps the source is nobody's business
 
@@ -188,6 +188,9 @@ def _quietly(words: list[str], variables: dict[str, str]) -> str:
     return ""
 
 
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "PYTHONPATH", "DOCKERLAB_NETWORK", "DOCKERLAB_TIER", loopback.VARIABLE)
+
+
 def _environment(job: Job, scratch: Path) -> dict[str, str]:
     """Gives what the commands see: the hub in Docker Hub's place, a login for this build, nothing of the hub's own environment that they need not have."""
     place = job.registry or job.hub
@@ -196,7 +199,7 @@ def _environment(job: Job, scratch: Path) -> dict[str, str]:
     config.mkdir(mode=0o700)
     entry = {"auth": _login(job)}
     (config / "config.json").write_text(json.dumps({"auths": {host: entry}}))
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "PYTHONPATH", "DOCKERLAB_NETWORK", "DOCKERLAB_TIER")}
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT}
     if not job.private:
         kept["DOCKERLAB_PUBLIC_ONLY"] = ",".join(_dialled(each) for each in (job.hub, job.registry, job.front) if each)  # ADD and FROM name addresses as well
     return {**kept, "DOCKERLAB_HOME": job.store, "DOCKER_CONFIG": str(config), "DOCKERLAB_HUB": place, "DOCKERLAB_SERVER": "0", "PYTHONUNBUFFERED": "1"}

@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from dockerlab.linux import loopback
+
 if TYPE_CHECKING:
     import urllib3
 
@@ -139,9 +141,11 @@ def _classes(checked: bool, within: float) -> dict[str, Any]:
     class Guarded:
         def _new_conn(self: Any) -> socket.socket:
             try:
+                excepted = (self._dns_host, self.port) in (_exceptions or ())
+                if (excepted or not checked) and (place := loopback.stand_in(self._dns_host, self.port)):
+                    return loopback.connected(place, self.timeout)
                 found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
                 addresses = [str(each[4][0]) for each in found]
-                excepted = (self._dns_host, self.port) in (_exceptions or ())
                 if checked and not excepted and not all(is_public(each) for each in addresses):
                     raise OSError("an address of a private network")
                 sock = create_connection((addresses[0], self.port), self.timeout, source_address=self.source_address, socket_options=self.socket_options)
@@ -164,10 +168,10 @@ def _shut(sock: socket.socket) -> None:
 
 
 def guarded(*, private: bool = False, within: float = 0, **options: Any) -> urllib3.PoolManager:
-    """Gives a pool that reaches public addresses alone, or with `private` all; with `within` a connection lives so many seconds. It knows no proxy."""
+    """Gives a pool that reaches public addresses alone, or with `private` all, ports that are sockets (`loopback`) as well; with `within` a connection lives so many seconds. It knows no proxy."""
     import urllib3
 
     pool = urllib3.PoolManager(**{"timeout": urllib3.Timeout(connect=5, read=20), **options})
-    if not private or within:
+    if not private or within or loopback.folder():
         pool.pool_classes_by_scheme = _classes(not private, within)
     return pool

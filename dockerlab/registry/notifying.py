@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from dockerlab.errors import InvalidArgument
+from dockerlab.linux import dialling
 from dockerlab.registry.server import Notice
 
 __all__ = ["EVENTS", "Endpoint", "Notifier"]
@@ -77,7 +78,7 @@ class _Line:
     def _send(self) -> None:
         import urllib3
 
-        pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=10), retries=False)
+        pool = dialling.guarded(private=True, timeout=urllib3.Timeout(connect=5, read=10), retries=False)
         headers = urllib3.HTTPHeaderDict({"Content-Type": EVENTS})
         for name, value in self.to.headers.items():
             for each in [value] if isinstance(value, str) else value:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from cheroot import wsgi
 
 from dockerlab.errors import InvalidArgument, StoreError
-from dockerlab.linux import syscalls
+from dockerlab.linux import loopback, syscalls
 from dockerlab.registry.wire import Connection, Deadlines, Gateway, Secure
 
 __all__ = ["Listening", "Running", "access_log", "bound", "serve"]
@@ -71,7 +71,7 @@ class _Server(wsgi.Server):
 
     def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:
         self.socket = self._bound
-        self.bind_addr = self._bound.getsockname()[:2]
+        self.bind_addr = self._bound.getsockname() if self._bound.family == socket.AF_UNIX else self._bound.getsockname()[:2]
         return self._bound
 
     def prepare(self) -> None:
@@ -107,8 +107,10 @@ class _Server(wsgi.Server):
 
 
 def bound(listening: Listening, *, shared: bool = False) -> socket.socket:
-    """Gives a socket with the port; raises InvalidArgument in docker's words where it cannot be had."""
+    """Gives a socket with the port, or the one that stands for it (`loopback`); raises InvalidArgument in docker's words where it cannot be had."""
     try:
+        if place := loopback.stand_in(listening.host, listening.port):
+            return loopback.listening(place)
         family, kind, proto, _, address = socket.getaddrinfo(listening.host, listening.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         sock = socket.socket(family, kind, proto)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -123,12 +125,16 @@ def bound(listening: Listening, *, shared: bool = False) -> socket.socket:
     return sock
 
 
+def _named(sock: socket.socket, listening: Listening) -> tuple[str, int]:
+    return (listening.host, listening.port) if sock.family == socket.AF_UNIX else sock.getsockname()[:2]
+
+
 class Running:
     """A registry that answers from a thread of this process, until `stop`; for notebooks and tests."""
 
     def __init__(self, app: Callable[..., Any], listening: Listening) -> None:
         sock = bound(listening)
-        self.host, self.port = sock.getsockname()[:2]
+        self.host, self.port = _named(sock, listening)
         self._server = _Server(app, listening, sock)
         self._server.prepare()
         self._thread = threading.Thread(target=self._server.serve, name="registry", daemon=True)
@@ -147,17 +153,24 @@ class Running:
 
 
 def serve(app: Callable[..., Any], listening: Listening, ready: Callable[[str, int], object] = lambda host, port: None) -> None:
-    """Answers until SIGTERM or SIGINT, then lets the requests under way end. Raises InvalidArgument where the port cannot be had, StoreError where no process lives."""
+    """Answers until SIGTERM or SIGINT, then lets the requests under way end. A socket that came as standard input and listens is taken in the place of the port.
+
+    Raises InvalidArgument where the port cannot be had, StoreError where no process lives.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    first = bound(listening)
-    host, port = first.getsockname()[:2]
+    first = loopback.handed() or bound(listening)
+    host, port = _named(first, listening)
     listening = replace(listening, port=port)
     if listening.processes <= 1:
         _until_told(_Server(app, listening, first), lambda: ready(host, port))
         return
+    if first.family == socket.AF_UNIX:
+        sockets = [first.dup() for _ in range(listening.processes)]
+    else:
+        sockets = [bound(listening, shared=True) for _ in range(listening.processes)]
     first.close()
-    _Crew([_Server(app, listening, bound(listening, shared=True)) for _ in range(listening.processes)]).run(lambda: ready(host, port))
+    _Crew([_Server(app, listening, each) for each in sockets]).run(lambda: ready(host, port))
 
 
 def _until_told(server: _Server, ready: Callable[[], object] = lambda: None) -> None:

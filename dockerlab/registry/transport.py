@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from dockerlab.errors import RegistryError
-from dockerlab.linux import dialling
+from dockerlab.linux import dialling, loopback
 
 if TYPE_CHECKING:
     import urllib3
@@ -108,14 +108,14 @@ class Sockets:
 
     def __init__(self, *, timeout: float = 30.0, authorities: Sequence[Path] = (), agent: str = "dockerlab") -> None:
         self._timeout, self.authorities, self._agent = timeout, authorities, agent
-        self._pools: dict[tuple[str, bool, bool], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, bool, bool, str], urllib3.PoolManager] = {}
 
     def _pool(self, proxy: str, secure: bool, verify: bool) -> urllib3.PoolManager:
         import ssl
 
         import urllib3
 
-        key = proxy, secure, verify
+        key = proxy, secure, verify, loopback.folder()
         if key not in self._pools:
             context = None  # reading the system's certificates takes longer than a whole push
             if secure or proxy:
@@ -123,8 +123,8 @@ class Sockets:
                 for path in self.authorities if verify else ():
                     context.load_verify_locations(path)
             options: dict[str, Any] = {"ssl_context": context, "maxsize": 8, "blocksize": _BLOCK}
-            if dialling.restricted():
-                self._pools[key] = dialling.guarded(**options)
+            if dialling.restricted() or (loopback.folder() and not proxy):
+                self._pools[key] = dialling.guarded(private=not dialling.restricted(), **options)
                 return self._pools[key]
             self._pools[key] = dialling.through(proxy, **options) if proxy else urllib3.PoolManager(**options)
             if secure and not verify:

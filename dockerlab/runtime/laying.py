@@ -64,6 +64,9 @@ def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str], store: str 
     laid: Laid = {}
     for mount in mounts:
         _make_place(root, mount)  # again: laying a volume around it has emptied the folder
+        if stat.S_ISSOCK(os.stat(mount.source).st_mode):
+            _link(root, mount)
+            continue
         with _Place(root, mount.destination) as place:
             if not os.path.isdir(mount.source):
                 # An image may have a device there: writing to it would be writing to the host's disk.
@@ -79,6 +82,14 @@ def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str], store: str 
                 trees.copy(f"{mount.source}/.", place, store)
             laid[mount.destination] = {} if mount.source in fresh else dict(_states(place, _inner(mount, mounts)))
     return laid
+
+
+def _link(root: str, mount: Mount) -> None:
+    """Makes a socket a second name inside: whoever connects by that reaches who listens. On another file system it has none, and nobody is reached."""
+    with _Place(root, os.path.dirname(mount.destination)) as folder, contextlib.suppress(OSError):
+        draft = f"{folder}/.dockerlab-{secrets.token_hex(8)}"
+        os.link(mount.source, draft)
+        os.rename(draft, f"{folder}/{os.path.basename(mount.destination)}")
 
 
 def _make_place(root: str, mount: Mount) -> None:

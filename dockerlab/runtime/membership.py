@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from dockerlab.linux import loopback
 from dockerlab.runtime.hostfiles import hosts, with_servers
 from dockerlab.runtime.network import NetworkFailed, NetworkLease, SwitchGone
 from dockerlab.store.files import first_time
@@ -26,7 +28,7 @@ class Membership:
     """The networks of one container; nothing where it has the host's, none, or another container's."""
 
     def __init__(self, monitor: Monitor, request: dict[str, Any]) -> None:
-        self._monitor, self._launcher = monitor, -1
+        self._monitor, self._launcher, self._door = monitor, -1, request.get("door", "")
         self.plan: dict[str, Any] | None = request.get("networks")
         if self.plan:
             with contextlib.suppress(OSError):  # its number may be somebody else's by the time that a switch is needed
@@ -44,7 +46,17 @@ class Membership:
         return [*([self._lease.fileno()] if self._lease else []), *(descriptor for descriptor in (self._namespace, self._launcher) if descriptor >= 0)]
 
     def open(self) -> None:
-        """Finds the switch before the program's parent is there; raises NetworkFailed."""
+        """Finds the switch, and listens where a socket stands for the port, before the program's parent is there; raises NetworkFailed."""
+        self._find()
+        try:
+            if self._door:
+                self._monitor.streams.door = loopback.listening(self._door).detach()
+        except OSError as error:
+            why = "port is already allocated" if error.errno == errno.EADDRINUSE else (error.strerror or str(error)).lower()
+            who = f"{self._monitor.about['name']} ({self._monitor.folder.name})"
+            raise NetworkFailed(f"driver failed programming external connectivity on endpoint {who}: Bind for 0.0.0.0:{os.path.basename(self._door)} failed: {why}") from error
+
+    def _find(self) -> None:
         if self.plan and self._lease is None:
             self._lease = NetworkLease(self.plan["switch"], self._launcher)
 
@@ -83,7 +95,7 @@ class Membership:
         """Gives the switch's answer, of the next one where this one is killed meanwhile; raises NetworkFailed."""
         for attempt in range(5):
             try:
-                self.open()
+                self._find()
                 if not self._asked:
                     self._ask_for_all((self._namespace,) if self._namespace >= 0 else (), again=again or attempt > 0)
                 self._asked = False
@@ -164,7 +176,7 @@ class Membership:
         try:
             if self._lease is None and self._namespace >= 0:
                 self._lost()
-            self.open()
+            self._find()
             if self._lease is None:
                 return {}
             if "rename" in wanted:

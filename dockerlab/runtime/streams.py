@@ -41,6 +41,7 @@ class Streams:
         self.people, self.terminal, self._stdin, self._once = people, terminal, stdin, once
         self.log = log
         self.full = self._redraw = False
+        self.door = -1  # a socket that listens, which the program shall have as its input
         self.pending = b""
         self.ours: dict[str, int] = {}
         self.sources: dict[int, str] = {}
@@ -57,6 +58,8 @@ class Streams:
         if self._stdin:
             stdin, self.ours["stdin"] = os.pipe()
             os.set_blocking(self.ours["stdin"], False)
+        elif self.door >= 0:
+            stdin, self.door = self.door, -1
         else:
             stdin = os.open("/dev/null", os.O_RDONLY)
         self.ours["stdout"], stdout = os.pipe()
@@ -110,6 +113,8 @@ class Streams:
             self.poller.unregister(descriptor)
         for descriptor in {*self.ours.values(), *(d for person in self.people for d in person.given.values())}:
             os.close(descriptor)
+        if self.door >= 0:
+            os.close(self.door)
         if self.log:
             self.log.close()
         self.people, self.ours, self.sources, self.late, self._watched = [], {}, {}, {}, {}

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from dockerlab.linux import syscalls
+from tests.hosts import portless
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
 LESSONS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+LISTENING = [path for path in LESSONS if path.name.startswith("03-")]
 
 
 def normal(text: str) -> str:
     """Gives an output without what differs from run to run: ids, times, paddings."""
     text = re.sub(r"note: (no set-uid program acts on this host: .*? on others|as foretold: .*? on other hosts)", "", text)  # a difference that the host table declares
+    text = re.sub(r"note: nobody may listen here at the ports .*? in this notebook find", "", text)
     text = re.sub(r"note: this host gives containers no (way out|network of their own).*?(outside|port of this machine)", "", text)  # and these two
     text = re.sub(r"\b(sha256:)?[0-9a-f]{64}\b", "<id>", text)
     text = re.sub(r"\b[0-9a-f]{12}\b|\b[0-9a-f]{40}\b", "<id>", text)
@@ -41,16 +48,12 @@ def shown(cell: dict) -> str:  # type: ignore[type-arg]
     return normal("".join(parts))
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_runs_and_shows_what_it_promises(lesson: Path, tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKERLAB_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    monkeypatch.delenv("DOCKERLAB_NETWORK")
+def run(lesson: Path, folder: Path, **options: Any) -> None:
+    """Executes a lesson, and compares what each cell shows with what is promised."""
     book = nbformat.read(lesson, 4)
     promised = [shown(cell) for cell in book.cells if cell.cell_type == "code"]
     try:
-        nbclient.NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+        nbclient.NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, **options).execute()
     except nbclient.exceptions.CellExecutionError as error:
         if "cannot be fetched" in str(error):
             pytest.skip(f"no package mirror: {str(error).splitlines()[-1]}")
@@ -63,3 +66,34 @@ def test_a_lesson_runs_and_shows_what_it_promises(lesson: Path, tmp_path: Path, 
             assert real, f"cell {number}"
         elif "VBox" not in wanted:
             assert real == wanted, f"cell {number}"
+
+
+@pytest.fixture
+def own(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKERLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.delenv("DOCKERLAB_NETWORK")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_and_shows_what_it_promises(lesson: Path, tmp_path: Path) -> None:
+    run(lesson, tmp_path)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("own")
+@pytest.mark.skipif(syscalls.landlock_abi() < portless.ABI, reason="this kernel's Landlock has no rule on ports")
+@pytest.mark.parametrize("lesson", LISTENING, ids=lambda path: path.stem)
+def test_a_lesson_shows_the_same_where_no_port_can_be_bound(lesson: Path, tmp_path: Path, runtime: Path) -> None:
+    from jupyter_client import AsyncKernelManager
+
+    class Portless(AsyncKernelManager):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options, transport="ipc", ip=str(runtime / "kernel"))
+
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            return [sys.executable, portless.__file__, *super().format_kernel_cmd(extra_arguments)]
+
+    run(lesson, tmp_path, kernel_manager_class=Portless)

@@ -31,7 +31,7 @@ from dockerlab.commands.call import Surface
 from dockerlab.commands.run import perform
 from dockerlab.engine import Engine
 from dockerlab.errors import DockerlabError
-from dockerlab.linux import syscalls
+from dockerlab.linux import loopback, processes, syscalls
 from dockerlab.linux.pages import Copies
 from dockerlab.linux.probe import situation
 from dockerlab.oci.runtime import Spec
@@ -41,11 +41,12 @@ from dockerlab.store.files import locked
 
 __all__ = ["leave_one", "main"]
 
+_TOLD = "told"  # what a worker is called that has told how its command line ended
 _IDLE_SECONDS, _LOOK_SECONDS, _BREATH = 600, 30, 0.04
 # What commands import when they need it, beside each other.
 _LATER = (
     "dockerlab.engine.current", "dockerlab.engine.distribution", "dockerlab.recipes.busybox", "dockerlab.runtime.chroot", "dockerlab.runtime.proot", "dockerlab.runtime.root",
-    "dockerlab.runtime.userns", "platformdirs", "sqlite3", "json", "tempfile", "isal.isal_zlib", "ssl", "urllib3",
+    "dockerlab.runtime.userns", "platformdirs", "sqlite3", "json", "tempfile", "isal.isal_zlib", "ssl", "urllib3", "urllib.request", "encodings.idna",
 )  # fmt: skip
 _CODE = "import sys; sys.path[:] = {path!r}; from dockerlab.cli.server import main; main()"
 
@@ -113,6 +114,9 @@ class Rehearsal:
         context.mkdir(parents=True)
         (context / "Dockerfile").write_text('FROM scratch AS one\nARG A=1\nENV B=$A\nCOPY . /\nWORKDIR /w\nLABEL a=b\nCMD ["c"]\n')
         self._do("build -t a context", "images", "history a", "inspect a", "ps -a", "network ls", "volume ls")
+        loopback.declare(self._folder / "ports", (5000,))  # where nobody listens, and no network is asked
+        self._do("tag a localhost:5000/a", "push localhost:5000/a")
+        del os.environ[loopback.VARIABLE]
         self._create()
         _ = self._engine().world
 
@@ -263,7 +267,8 @@ class _Server:
             numbers = job.line.recv(16)
         except OSError:
             numbers = b""
-        for number in numbers or [signal.SIGKILL]:  # a client that was killed takes its worker along, as if they were one
+        # A client that was killed takes its worker along, as if they were one; not a worker that has told the end.
+        for number in numbers or ([] if processes.name(job.pid) == _TOLD else [signal.SIGKILL]):
             with contextlib.suppress(OSError):  # gone meanwhile, or no signal at all
                 os.kill(job.pid, number)
         if not numbers:
@@ -306,7 +311,9 @@ def _work(words: list[bytes], descriptors: list[int], line: socket.socket, copie
         sys.stdout.flush()
         sys.stderr.flush()
     with contextlib.suppress(OSError):
-        copies.note()  # now: a worker whose client has gone is killed
+        processes.rename(_TOLD)
     with contextlib.suppress(OSError):
         line.send(b"exit" + bytes([code & 0xFF]))
+    with contextlib.suppress(OSError):
+        copies.note()
     os._exit(code & 0xFF)

@@ -45,7 +45,8 @@ class Indoors:
         os.environ.pop(loopback.CURL, None)
         if self._before is not None:
             os.environ[loopback.CURL] = self._before
-        self._loop.call_soon_threadsafe(self._ending.set)
+        with contextlib.suppress(RuntimeError):  # it has ended already
+            self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join()
 
     def _run(self) -> None:

@@ -148,9 +148,10 @@ def _check_address(found: Network, address: str) -> None:
 def _ports(container: Container) -> list[list[Any]]:
     """Gives what is published, as `Publication`s; what is exposed as well with -P, the ports of which nobody names."""
     host = container.record.host
-    asked = [list(each) for each in host.get("publish", ()) if not _socket(each)]
+    published = [list(each) for each in host.get("publish", ())]
+    asked = [each for each in published if not _socket(each)]
     if host.get("publish_all"):
-        named = {(each[3], each[4]) for each in asked}
+        named = {(each[3], each[4]) for each in published}
         asked += [["", 0, 0, port, protocol] for port, protocol in sorted(container.config.ports, key=lambda e: (-e[0], e[1] == "tcp")) if (port, protocol) not in named]
     return asked
 
@@ -160,12 +161,12 @@ def _socket(port: Sequence[Any]) -> str:
     return loopback.stand_in(host, first) if protocol == "tcp" and first == last else ""
 
 
-def door(container: Container) -> str:
-    """Gives the socket that stands for the port that the container publishes, "" where that is a port; raises NotSupportedHere for two."""
-    found = [place for each in container.record.host.get("publish", ()) if (place := _socket(each))]
+def door(container: Container) -> dict[str, Any] | None:
+    """Gives the port that the container publishes and a socket stands for, as what is `Published`, and that socket; None where ports are ports. Raises NotSupportedHere for two."""
+    found = [{"path": place, "port": ["127.0.0.1", each[1], each[3], each[4]]} for each in container.record.host.get("publish", ()) if (place := _socket(each))]
     if len(found) > 1:
         raise NotSupportedHere("a program has one standard input, and so one port where ports are sockets", reason="ports are sockets", hint="publish one of them")
-    return found[0] if found else ""
+    return found[0] if found else None
 
 
 def share(engine: Engine, container: Container) -> dict[str, str]:

@@ -85,7 +85,7 @@ def listening(place: str) -> socket.socket:
     """Gives a socket that listens there, in place of what nobody listens at any more. Raises OSError, with EADDRINUSE where somebody does."""
     try:
         connected(place, 1.0).close()
-    except OSError:
+    except (ConnectionRefusedError, FileNotFoundError):
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         draft, folder = f"{place}.{secrets.token_hex(4)}", os.open(os.path.dirname(place), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -101,6 +101,8 @@ def listening(place: str) -> socket.socket:
         finally:
             os.close(folder)
         return made
+    except OSError as error:  # somebody who is too busy, or does not let us in
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from error
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
@@ -117,7 +119,7 @@ def connected(place: str, timeout: float | None) -> socket.socket:
 
 
 def handed() -> socket.socket | None:
-    """Gives the socket that this process was begun with as its standard input, if one listens there; inetd(8), "wait"."""
+    """Takes the socket that this process was begun with as its standard input, if one listens there; inetd(8), "wait"."""
     try:
         if not stat.S_ISSOCK(os.fstat(0).st_mode):
             return None
@@ -125,6 +127,9 @@ def handed() -> socket.socket | None:
     except OSError:
         return None
     if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)  # once what is given here is closed, nobody listens
+        os.close(nothing)
         return found
     found.close()
     return None

@@ -115,6 +115,7 @@ class Streams:
             os.close(descriptor)
         if self.door >= 0:
             os.close(self.door)
+            self.door = -1
         if self.log:
             self.log.close()
         self.people, self.ours, self.sources, self.late, self._watched = [], {}, {}, {}, {}

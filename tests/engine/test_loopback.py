@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def test_a_registry_in_a_container_is_reached_and_begins_again(engine: Engine, p
     container = engine.containers.create("registry:2", (), REGISTRY)
     container.start(detach=True)
     until(lambda: answers(ports))
+    assert container.state.ports == [("127.0.0.1", 5000, 5000, "tcp")]
     engine.images.tag(engine.images.resolve("busybox").record.id, "localhost:5000/me/box")
     assert engine.distribution.push("localhost:5000/me/box")
     other = engine.containers.create("registry:2", (), REGISTRY)
@@ -84,3 +86,15 @@ def test_who_has_the_hosts_network_is_lent_its_ports(engine: Engine, ports: Path
             said.clear()
             engine.containers.run("busybox", ["sh", "-c", "ls /run/loopback; echo $CURL_HOME"], RunOptions(network="bridge", user=user), stdout=said.append)
             assert b"".join(said) == b"\n"
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="no curl here, so no image of it")
+def test_a_socket_can_be_a_volume(engine: Engine, ports: Path) -> None:
+    with loopback.listening(str(ports / "5000")) as listens:
+        listens.settimeout(20)
+        container = engine.containers.create("dockerinaction/curl", ["-s", "--unix-socket", "/x/there", "http://any/"], RunOptions(volume=(f"{ports}/5000:/x/there",)))
+        for _ in range(2):  # at its second start the first one's is there
+            container.start(detach=True)
+            with listens.accept()[0] as made:
+                assert made.recv(100).startswith(b"GET / HTTP/1.1\r\n")
+            container.wait()

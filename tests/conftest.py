@@ -39,6 +39,23 @@ TIERS: dict[str, tuple[str, ...]] = {
     "proot": ("root", "user namespace", "chroot"),
 }
 
+# Those that differ from another one in how files are kept, and in nothing else.
+TWINS = {"copy": "single", "chroot": "single-chroot"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out, but for tests of files, what the other twin shows as well, where root has both; $DOCKERLAB_TIERS=all has all."""
+    if os.environ.get("DOCKERLAB_TIERS") == "all" or os.geteuid():
+        return
+
+    def twice(item: pytest.Item) -> bool:
+        call = getattr(item, "callspec", None)
+        return bool(call and call.params.get("tier") in TWINS and not item.get_closest_marker("files"))
+
+    if left_out := [item for item in items if twice(item)]:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not twice(item)]
+
 
 def end(engine: Engine) -> None:
     """Ends the launcher that this engine started, and removes its folder of sockets."""

@@ -46,7 +46,7 @@ def serve(call: Call) -> Outcome:
             hub.open(f"http://{near}:{inner}")
 
         try:
-            serving.serve(hub, listening, ready)
+            serving.serve(hub, listening, ready, leaving=hub.queue.close)  # a worker that finds no hub any more would tell that its build has failed
         finally:
             hub.close()
     return Outcome()

@@ -152,9 +152,12 @@ class Running:
         self.stop()
 
 
-def serve(app: Callable[..., Any], listening: Listening, ready: Callable[[str, int], object] = lambda host, port: None) -> None:
+def serve(
+    app: Callable[..., Any], listening: Listening, ready: Callable[[str, int], object] = lambda host, port: None, *, leaving: Callable[[], object] = lambda: None
+) -> None:  # fmt: skip
     """Answers until SIGTERM or SIGINT, then lets the requests under way end. A socket that came as standard input and listens is taken in the place of the port.
 
+    `leaving` is done once it was told to end, where one process serves, while it still answers.
     Raises InvalidArgument where the port cannot be had, StoreError where no process lives.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -163,21 +166,25 @@ def serve(app: Callable[..., Any], listening: Listening, ready: Callable[[str, i
     host, port = _named(first, listening)
     listening = replace(listening, port=port)
     if listening.processes <= 1:
-        _until_told(_Server(app, listening, first), lambda: ready(host, port))
+        _until_told(_Server(app, listening, first), lambda: ready(host, port), leaving)
         return
-    if first.family == socket.AF_UNIX:
-        sockets = [first.dup() for _ in range(listening.processes)]
-    else:
-        sockets = [bound(listening, shared=True) for _ in range(listening.processes)]
-    first.close()
+    same = [first.dup() for _ in range(listening.processes)] if first.family == socket.AF_UNIX else []
+    first.close()  # a port is shared by those alone who all say so
+    sockets = same or [bound(listening, shared=True) for _ in range(listening.processes)]
     _Crew([_Server(app, listening, each) for each in sockets]).run(lambda: ready(host, port))
 
 
-def _until_told(server: _Server, ready: Callable[[], object] = lambda: None) -> None:
+def _until_told(server: _Server, ready: Callable[[], object] = lambda: None, leaving: Callable[[], object] = lambda: None) -> None:
     enders: list[threading.Thread] = []
 
+    def leave() -> None:
+        try:
+            leaving()
+        finally:
+            server.stop()
+
     def end(*_: object) -> None:
-        enders.append(threading.Thread(target=server.stop))  # not in the thread that serves: it waits for that one
+        enders.append(threading.Thread(target=leave))  # not in the thread that serves: it waits for that one
         enders[-1].start()
 
     server.prepare()

@@ -20,6 +20,8 @@ from dockerlab.errors import CorruptContent, DockerlabError, InvalidReference, N
 from dockerlab.oci.platforms import architecture
 from tests.conftest import end
 
+pytestmark = pytest.mark.files
+
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[[str], Engine]:

@@ -16,6 +16,8 @@ from dockerlab.events import CacheHit
 from tests.conftest import strongest
 from tests.engine.test_builds import build, output
 
+pytestmark = pytest.mark.files
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

@@ -9,6 +9,8 @@ from dockerlab.engine import Engine
 from dockerlab.errors import InUse, NotFound
 from tests.conftest import strongest
 
+pytestmark = pytest.mark.files
+
 
 @pytest.fixture
 def shop(make_engine: Callable[[str], Engine], tmp_path: Path) -> Engine:

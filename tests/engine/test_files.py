@@ -13,6 +13,8 @@ import pytest
 from dockerlab.engine import Container, Engine, RunOptions
 from dockerlab.errors import DockerlabError, InvalidRequest, NotFound
 
+pytestmark = pytest.mark.files
+
 TREE = "mkdir -p /d/sub; echo f > /d/f; ln /d/f /d/hard; echo s > /d/sub/s; ln -s ../d/sub /d/link; ln -s /etc /d/abs; chown 12:34 /d/sub/s; chmod 4750 /d/sub/s; mkfifo /d/fifo; echo ready; sleep 500"
 
 

@@ -13,6 +13,8 @@ from dockerlab.engine import Engine
 from dockerlab.engine.imagearchive import ImageArchive
 from dockerlab.errors import InvalidRequest, NotFound
 
+pytestmark = pytest.mark.files
+
 TEXT = """FROM busybox
 RUN mkdir -p /a/b && echo one > /a/b/f && ln /a/b/f /a/g && ln -s b/f /a/s && ln -s /a /top && ln -s /top/../a/b /a/up && chmod 4750 /a/g && touch /a/gone
 RUN rm /a/gone && echo two >> /a/b/f && mkdir -m 700 /a/shut

@@ -14,6 +14,8 @@ from dockerlab.engine.imagefiles import ImageFiles
 from dockerlab.errors import BuildFailed
 from dockerlab.events import CacheHit, Event
 
+pytestmark = pytest.mark.files
+
 STAGE = "FROM busybox AS one\nRUN mkdir /d; echo 1 > /d/f; chown 7:8 /d/f; chmod 640 /d/f; ln -s f /d/l; ln -s /d /dl; ln -s /etc/group /d/out; ln /d/f /d/h; rm /etc/passwd\n"
 
 

@@ -14,6 +14,8 @@ from dockerlab.errors import ContainerError, NotSupportedHere
 from dockerlab.linux import loopback
 from tests.conftest import until
 
+pytestmark = pytest.mark.files
+
 # From a socket that listens nobody can read; read(2), EINVAL.
 READS = ["sh", "-c", "cat; exec sleep 100"]
 REGISTRY = RunOptions(publish=(Publication("", 5000, 5000, 5000, "tcp"),), restart="always")

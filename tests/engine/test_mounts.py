@@ -11,6 +11,8 @@ from dockerlab.engine import Engine, RunOptions
 from dockerlab.engine.mounts import MountWord, checked, tmpfs_options
 from dockerlab.errors import ContainerError, InvalidArgument, InvalidRequest, NotFound, NotSupportedHere
 
+pytestmark = pytest.mark.files
+
 
 @pytest.mark.parametrize(
     ("text", "word"),

@@ -12,6 +12,8 @@ from dockerlab.engine import Engine, RunOptions
 from dockerlab.layers.index import Entry
 from dockerlab.recipes import closure
 
+pytestmark = pytest.mark.files
+
 
 def run(engine: Engine, script: str, *, image: str = "busybox", name: str = "", user: str = "") -> str:
     said: list[bytes] = []

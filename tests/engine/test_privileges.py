@@ -16,6 +16,8 @@ from dockerlab.linux import capabilities, syscalls
 from dockerlab.store.containers import started_at
 from tests.conftest import until
 
+pytestmark = pytest.mark.files
+
 _NO_MKDIR = json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]})
 
 

@@ -16,6 +16,8 @@ from dockerlab.errors import InvalidArgument
 from dockerlab.widgets import setid
 from tests.conftest import strongest
 
+pytestmark = pytest.mark.files
+
 DOCKERFILE = """FROM busybox
 RUN adduser -D example; cp /bin/busybox /root-shell; chmod 4755 /root-shell; chmod 2755 /var; echo x > /note; chmod 666 /note; mkdir -m 777 /open
 RUN cp /root-shell /twice; chmod 6755 /twice; chown 0:42 /twice; chmod 4755 /twice; mkdir -m 700 /shut; cp /note /shut/f; chmod 4777 /shut/f

@@ -10,6 +10,8 @@ from dockerlab.engine import Engine, RunOptions
 from dockerlab.errors import InUse, InvalidRequest, NotFound
 from tests.conftest import until
 
+pytestmark = pytest.mark.files
+
 
 def test_a_volume_outlives_its_containers_and_is_kept_for_them(engine: Engine) -> None:
     made = engine.volumes.create("data", labels={"course": "yes"})

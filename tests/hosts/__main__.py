@@ -17,7 +17,7 @@ def inside(where: Room, shape: Shape, command: list[str]) -> int:
     uid, gid = user()
     home = where.home(shape, uid, gid)
     path = f"{where.python.parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-    environment = {"PATH": path, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8", "DOCKERLAB_SHAPE": shape.name}
+    environment = {"PATH": path, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8", "DOCKERLAB_SHAPE": shape.name, "DOCKERLAB_TIERS": "all"}
     environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     child = os.fork()
     if child == 0:

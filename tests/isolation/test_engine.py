@@ -16,6 +16,8 @@ from dockerlab.oci.runtime import Mount
 from dockerlab.runtime import laying
 from tests.isolation.closed import TOKEN, import_tools, outside, perl, said
 
+pytestmark = pytest.mark.files
+
 # Opens for reading what it may only name (O_PATH), by way of /dev/fd.
 _NAMED_THEN_READ = "my $n = sys('openat', -100, '/etc/shadow', 0x200000, 0); open(my $f, '<', \"/dev/fd/$n\"); my $t = <$f>; verdict($t =~ /TOKEN/ ? 'open' : 'refused');"
 _READ_THEN_WRITTEN = "open(my $r, '<', '/etc/passwd'); my $n = fileno $r; verdict(open(my $f, '>>', \"/dev/fd/$n\") ? 'open' : 'refused');"

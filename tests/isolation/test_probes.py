@@ -17,6 +17,8 @@ from tests.isolation import probes
 from tests.isolation.closed import TOKEN, Outside, import_tools, outside, perl, said, verdict
 from tests.isolation.probes import AS_HOST, COLUMNS, NO_NETWORK, PROBES, Probe, program
 
+pytestmark = pytest.mark.files
+
 DOCS = Path(__file__).parents[2] / "docs" / "isolation.md"
 
 

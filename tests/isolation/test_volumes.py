@@ -11,6 +11,8 @@ from dockerlab.engine import Engine, RunOptions
 from dockerlab.errors import ContainerError, DockerlabError
 from tests.isolation.closed import TOKEN, import_tools, said
 
+pytestmark = pytest.mark.files
+
 _EVERYTHING = (
     "echo x > /v/new; echo x >> /v/f; : > /v/f; rm -f /v/f; rm -rf /v/d; mv /v/f /v/g; chmod 777 /v/f /v/d; chown 33:33 /v/f /v/d; touch -d '2001-01-01' /v/f /v; ln /v/f /v/h; ln /v/f /h; "
     "echo x > /h; chmod 777 /h; ln -s x /v/l; mkdir /v/e; mkfifo /v/p; mknod /v/c c 1 3; mv /v /w; mkdir /v; echo x > /v/f"

@@ -267,7 +267,7 @@ REFUSED = refused()
 
 
 @pytest.mark.skipif(bool(REFUSED), reason=REFUSED or "-")
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STACKS)
 def test_four_ways_to_the_same_union(stack: list[list[tuple[str, str, int]]]) -> None:
     model, place = Model(), tempfile.mkdtemp()

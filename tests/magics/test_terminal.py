@@ -72,7 +72,7 @@ def test_a_program_that_cannot_be_started_is_told(engine: Engine) -> None:
 
 
 def test_a_browser_that_does_not_keep_up_makes_the_program_wait(engine: Engine) -> None:
-    made = container(engine, "sh", "-c", "yes | head -c 2500000; sleep 60")
+    made = container(engine, "sh", "-c", "dd if=/dev/zero bs=50000 count=60 2> /dev/null | tr '\\0' y; sleep 60")
     browser = Browser(made, reads=False)
     browser.terminal.hear({"type": "ready", "rows": 20, "cols": 80})
     until(lambda: len(browser.seen) >= 1 << 20)

@@ -42,7 +42,7 @@ host: $(VENV)/ready ## A shell in a host shape, as SHAPE=single (root; SHAPE=lis
 bench: $(VENV)/ready ## One table: our time against the real tools' (root, docker.io, crun, runc)
 	$(BIN)/python benchmarks/bench.py
 
-soak: $(VENV)/ready ## The long loops: kill -9 at random, many rounds
+soak: $(VENV)/ready ## All tiers, and the long loops: kill -9 at random, many rounds
 	DOCKERLAB_TIERS=all $(BIN)/python -m pytest -q -n 2 tests/engine tests/isolation tests/runtime tests/magics
 	$(BIN)/python -m pytest -q tests -m soak --timeout 3600
 	$(if $(filter 0,$(shell id -u)),$(BIN)/python -m tests.hosts $(SHAPES) python -m pytest -q -p no:cacheprovider tests/soak -m soak --timeout 3600)

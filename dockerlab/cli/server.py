@@ -114,9 +114,15 @@ class Rehearsal:
         context.mkdir(parents=True)
         (context / "Dockerfile").write_text('FROM scratch AS one\nARG A=1\nENV B=$A\nCOPY . /\nWORKDIR /w\nLABEL a=b\nCMD ["c"]\n')
         self._do("build -t a context", "images", "history a", "inspect a", "ps -a", "network ls", "volume ls")
-        loopback.declare(self._folder / "ports", (5000,))  # where nobody listens, and no network is asked
+        loopback.declare(self._folder / "ports", (5000,))
+        # Nobody listens there, no network is asked, and nobody's helper for passwords.
+        meanwhile = {loopback.VARIABLE: str(self._folder / "ports"), "DOCKER_CONFIG": str(self._folder)}
+        before = {name: os.environ.get(name) for name in meanwhile}
+        os.environ.update(meanwhile)
         self._do("tag a localhost:5000/a", "push localhost:5000/a")
-        del os.environ[loopback.VARIABLE]
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ.update({name: value} if value is not None else {})
         self._create()
         _ = self._engine().world
 
@@ -314,6 +320,8 @@ def _work(words: list[bytes], descriptors: list[int], line: socket.socket, copie
         processes.rename(_TOLD)
     with contextlib.suppress(OSError):
         line.send(b"exit" + bytes([code & 0xFF]))
+    for descriptor in (0, 1, 2):  # who reads what it wrote waits for their end
+        os.close(descriptor)
     with contextlib.suppress(OSError):
         copies.note()
     os._exit(code & 0xFF)

@@ -27,6 +27,7 @@ _VARIABLE = "DOCKERLAB_HUB"
 _COST = 8  # bcrypt's: a lesson's passwords are no secrets, and a visitor's processor is slow
 _LOOK = 0.1  # seconds
 _PATIENCE = 300.0
+_SOCKET = "a socket, which docker and curl in this notebook find, and no browser"
 
 
 class LessonHub(Hub):
@@ -56,6 +57,7 @@ class LessonHub(Hub):
         atexit.unregister(self.stop)
         if os.environ.get(_VARIABLE) == self.place:
             del os.environ[_VARIABLE]
+        self.queue.close()  # a worker that finds no hub any more would tell that its build has failed
         self._running.stop()
         self.close()
 
@@ -105,14 +107,14 @@ class LessonHub(Hub):
         return self.builds(person, path).builds[0].state
 
     def __str__(self) -> str:
-        where = f"{self.place} (a socket, which docker and curl in this notebook find, and no browser)" if self._stands_in else self.place
+        where = f"{self.place} ({_SOCKET})" if self._stands_in else self.place
         return f"hub at {where}\nwhile it runs, names without a registry mean this hub: docker push NAME/IMAGE comes here"
 
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         place = attribute(self.place)
-        shown = f"{place} (a socket, which docker and curl in this notebook find, and no browser)" if self._stands_in else f'<a href="{place}">{place}</a>'
+        shown = f"{place} ({_SOCKET})" if self._stands_in else f'<a href="{place}">{place}</a>'
         html = f'<p><b>hub</b> at {shown}<br>while it runs, names without a registry mean this hub: <code>docker push NAME/IMAGE</code> comes here</p>'
         return {"text/plain": str(self), "text/html": html}
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockerlab.course.indoors import Indoors, indoors
+from dockerlab.course.indoors import Indoors
 from dockerlab.engine.images import now
 from dockerlab.errors import DockerlabError, InvalidArgument, NotSupportedHere
 from dockerlab.oci.digest import digest_of
@@ -35,7 +36,7 @@ _TITLES = {
 
 # The ports at which a lesson listens, and whether others will do.
 _PORTS = {(3, 1): ((5000, 5001, 5002), False), (3, 2): ((8088,), True)}
-_indoors: Indoors | None = None
+_opened: Lesson | None = None
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Lesson:
     images: tuple[str, ...]
     engine: Engine = field(repr=False)
     note: str = ""
+    _indoors: Indoors | None = field(default=None, repr=False)
     _hub: LessonHub | None = field(default=None, repr=False)
 
     def hub(self, port: int = 8088) -> LessonHub:
@@ -61,6 +63,27 @@ class Lesson:
         if self._hub is None:
             self._hub = LessonHub(self.engine.home / "hub", port)
         return self._hub
+
+    def go_indoors(self, ports: tuple[int, ...], any_port: bool) -> None:
+        """Has sockets stand for the lesson's ports where these cannot be had, or once they cannot; `note` says so where it is so already."""
+        runtime = self.engine.settings.runtime
+        for left in runtime.glob("ports-*"):  # by a kernel that was killed
+            if not Path("/proc", left.name.partition("-")[2]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):  # then the lesson does as well as it can
+            self._indoors = Indoors(runtime / f"ports-{os.getpid()}", ports, any_port=any_port)
+        if self._indoors and self._indoors.why:
+            named = f"ports {', '.join(map(str, ports[:-1]))} and {ports[-1]}" if len(ports) > 1 else f"port {ports[0]}"
+            self.note = f"the {named} cannot be had here ({self._indoors.why}): in this lesson sockets stand for them, which docker and curl (by http) in this notebook find"
+
+    def close(self) -> None:
+        """Ends the lesson's hub, and gives its ports back."""
+        if self._hub:
+            self._hub.stop()
+            self._hub = None
+        if self._indoors:
+            self._indoors.close()
+            self._indoors = None
 
     def reset(self) -> Lesson:
         """Brings the lesson's start back: removes all its containers, images, volumes and networks, and its hub, and makes its images again."""
@@ -108,7 +131,7 @@ class Lesson:
 
 def lesson(number: int, *, part: int = 1, home: str | Path | None = None) -> Lesson:
     """Opens a lesson, or one part of it, at its start; from then on this notebook's commands speak to the lesson's own store. Raises InvalidArgument."""
-    global _indoors
+    global _opened
     from dockerlab.engine import Engine
     from dockerlab.engine.current import use
     from dockerlab.engine.settings import Settings
@@ -120,13 +143,11 @@ def lesson(number: int, *, part: int = 1, home: str | Path | None = None) -> Les
     base = Path(home) if home else Settings.find().home
     own = f"lesson-{number}" if part == 1 else f"lesson-{number}-part-{part}"
     engine = Engine(base if base.name == own else base / "lessons" / own)
-    if _indoors:
-        _indoors.close()
+    if _opened:
+        _opened.close()
     opened = Lesson(number, title, images, engine).reset()  # which frees the ports that this lesson had before
-    ports, others = _PORTS.get((number, part), ((), True))
-    _indoors = indoors(engine.settings.runtime / "ports", ports, any_port=others) if ports else None
-    if _indoors:
-        named = f"ports {', '.join(map(str, ports[:-1]))} and {ports[-1]}" if len(ports) > 1 else f"port {ports[0]}"
-        opened.note = f"nobody may listen here at the {named} ({_indoors.why}): in this lesson sockets stand for them, which docker and curl in this notebook find"
+    if ports := _PORTS.get((number, part)):
+        opened.go_indoors(*ports)
+    _opened = opened
     use(engine)
     return opened

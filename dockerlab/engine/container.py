@@ -26,7 +26,7 @@ from dockerlab.engine.watching import Note, Sink
 from dockerlab.errors import ContainerError, DockerlabError, InUse, InvalidArgument, InvalidRequest
 from dockerlab.layers import folders, permissions
 from dockerlab.layers.diff import Change
-from dockerlab.linux import cgroups, landlock, loopback, signals
+from dockerlab.linux import cgroups, landlock, signals
 from dockerlab.oci.config import History, RunConfig
 from dockerlab.oci.reference import Reference
 from dockerlab.runtime import control, users
@@ -134,9 +134,9 @@ class Container:
             "remove": self._removals() if host.get("rm") else [], "stdin": host.get("interactive", False), "once": "stdin" in host.get("attached", given),
             "stop_signal": signals.number(self.config.stop_signal) if self.config.stop_signal else 0,
             "no_new_privileges": host.get("no_new_privileges", False), "only_id": self.only_id(self.config.user), "owned": self._owned(), "links": self._links(),
-            "log": logging.limits(self.record), "door": joining.door(self),
+            "log": logging.limits(self.record), "activation": joining.activation(self._engine, self), "lent": joining.lent(self._engine, self),
             "networks": joining.request(self._engine, self, linked), "shares": joining.share(self._engine, self),
-            "variables": [*host.get("variables", []), *(linking.variables(self, linked) if linking.by_default(self) else [])],
+            "variables": linking.variables(self, linked) if linking.by_default(self) else [],
         }  # fmt: skip
 
     def _limits(self) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class Container:
             return None
         union = self._engine.images.layers.union(self.image.record)
         image = [(path, landlock.of_modes(rights)) for path, rights in permissions.rules(union, who.uid, (who.gid, *who.groups))]
-        kernel = [("/proc", 6), ("/sys", 4), ("/dev", 6), ("/etc/hosts", 4), ("/etc/hostname", 4), ("/etc/resolv.conf", 4), (loopback.INSIDE, 4)]
+        kernel = [("/proc", 6), ("/sys", 4), ("/dev", 6), ("/etc/hosts", 4), ("/etc/hostname", 4), ("/etc/resolv.conf", 4), *((path, 4) for path in joining.lent(self._engine, self))]
         volumes = [(mount["target"], 5 if mount["readonly"] else 7) for mount in self.record.host["mounts"]]
         volumes += [(target, 7) for target in self.record.host.get("tmpfs", {})]
         return image + [(path, landlock.of_modes(rights)) for path, rights in kernel + volumes]

@@ -16,7 +16,7 @@ from dockerlab.engine.images import Image, now
 from dockerlab.engine.names import invent, refuse_lines
 from dockerlab.engine.options import Attach, RunOptions, check_health, check_modes, check_restart, merged
 from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
-from dockerlab.linux import loopback, signals
+from dockerlab.linux import signals
 from dockerlab.oci.config import RunConfig
 from dockerlab.oci.digest import ChainId
 from dockerlab.oci.reference import Reference
@@ -101,15 +101,12 @@ class Containers:
         donor = joining.donor(engine, networks["network"])
         hostname = joining.hostname(donor) if donor else chosen.hostname or (os.uname().nodename if chosen.uts == "host" else ident[:12])
         group = f"dockerlab/{ident}" if engine.capabilities.cgroups else ""
-        network, folder = self._network(networks["network"]), donor.folder if donor else engine.container_store.folder(ident)
-        lent, variables = loopback.lent() if network == "host" else ({}, ())
-        files, networks["variables"] = {f"/etc/{name}": folder / name for name in ("resolv.conf", "hostname", "hosts")} | lent, list(variables)
         options = Options(
-            hostname=hostname, network=network, terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
+            hostname=hostname, network=self._network(networks["network"]), terminal=chosen.tty, readonly=chosen.read_only, cap_add=chosen.cap_add, cap_drop=chosen.cap_drop,
             no_new_privileges=chosen.no_new_privileges, privileged=chosen.privileged, seccomp=chosen.seccomp, unmasked=chosen.unmasked, devices=nodes,
             volumes=volumes, limits=chosen.ulimit, domainname=chosen.domainname, oom_score_adj=chosen.oom_score_adj, sysctl=chosen.sysctl, pid=pid,
             ipc=ipc, uts=chosen.uts, tmpfs=tmpfs, shm_size=chosen.shm_size or 64 << 20, cgroup=f"/{group}" if group else "",
-            resources=chosen.resources.described(), files=files,
+            resources=chosen.resources.described(), files={f"/etc/{name}": (donor.folder if donor else engine.container_store.folder(ident)) / name for name in ("resolv.conf", "hostname", "hosts")},
         )  # fmt: skip
         idle = [] if engine.capabilities.set_uid or config.user.partition(":")[0] in ("", "0", "root") else engine.images.layers.set_ids(source.record)
         names = ", ".join(idle[:3]) + (", …" if len(idle) > 3 else "")

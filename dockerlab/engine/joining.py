@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dockerlab.engine import linking
 from dockerlab.engine.options import NetworkWord, RunOptions
 from dockerlab.errors import InvalidRequest, NotFound, NotSupportedHere
-from dockerlab.linux import loopback
+from dockerlab.linux import dialling, loopback
 from dockerlab.runtime import hostfiles
 from dockerlab.store.networks import Network
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dockerlab.engine import Engine
     from dockerlab.engine.container import Container
 
-__all__ = ["donor", "door", "endpoint", "extra_hosts", "hostname", "mode", "planned", "request", "share", "switch"]
+__all__ = ["activation", "donor", "endpoint", "extra_hosts", "hostname", "lent", "mode", "planned", "request", "share", "switch"]
 
 
 def planned(engine: Engine, chosen: RunOptions) -> dict[str, Any]:
@@ -161,12 +161,34 @@ def _socket(port: Sequence[Any]) -> str:
     return loopback.stand_in(host, first) if protocol == "tcp" and first == last else ""
 
 
-def door(container: Container) -> dict[str, Any] | None:
-    """Gives the port that the container publishes and a socket stands for, as what is `Published`, and that socket; None where ports are ports. Raises NotSupportedHere for two."""
-    found = [{"path": place, "port": ["127.0.0.1", each[1], each[3], each[4]]} for each in container.record.host.get("publish", ()) if (place := _socket(each))]
+def activation(engine: Engine, container: Container) -> dict[str, Any] | None:
+    """Gives the port that the container publishes and a socket stands for, as what is `Published`, and that socket; None where ports are ports.
+
+    Raises NotSupportedHere for two, and for a program with an input of its own.
+    """
+    host = container.record.host
+    if host["network"] in ("none", "host") or host["network"].startswith("container:"):
+        return None
+    ours = {port[1] for other in engine.containers.list() for port in other.state.ports} if loopback.folder() else set()
+    for address, first, last, _, protocol in host.get("publish", ()):
+        if protocol == "tcp" and first == last and first not in ours:  # what another container of ours has is no reason to look elsewhere
+            loopback.claim(address, first)
+    found = [{"path": place, "port": ["127.0.0.1", each[1], each[3], each[4]]} for each in host.get("publish", ()) if (place := _socket(each))]
     if len(found) > 1:
         raise NotSupportedHere("a program has one standard input, and so one port where ports are sockets", reason="ports are sockets", hint="publish one of them")
+    if found and (host.get("interactive") or host.get("tty")):
+        raise NotSupportedHere("a program whose port is a socket has that as its standard input", reason="ports are sockets", hint="leave out -i and -t")
     return found[0] if found else None
+
+
+def lent(engine: Engine, container: Container) -> dict[str, str]:
+    """Gives what is mounted so that a container with this machine's network finds its ports, by its place; nothing where all ports are TCP's."""
+    able, mode = engine.capabilities, container.record.host["network"]
+    if dialling.restricted() or (mode != "host" and (able.namespaces or mode == "none")):
+        return {}
+    files = loopback.lent()
+    # Where nothing can be mounted a socket gets a second name, which it can have on its own file system alone.
+    return files if able.binds or all(os.stat(path).st_dev == os.stat(engine.home).st_dev for path in files.values()) else {}
 
 
 def share(engine: Engine, container: Container) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Where things are; the one reader of the environment."""
+"""Where things are, as the environment and `daemon.json` say."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Ways:
         return view.plain(self.weights, self.measured)
 
     def weigh(self) -> Any:
-        """Gives sliders for the weights over the table; needs ipywidgets."""
+        """Gives a number for each weight over the table; needs ipywidgets."""
         return view.widget(self.name, self.weights, self.measured, self.weights.update)
 
     def __str__(self) -> str:

@@ -32,6 +32,7 @@ __all__ = ["SOURCES", "Job", "Limits", "execute"]
 
 SOURCES = ".sources"  # beside the stores: what is cloned for a build, with its key, for as long as it takes
 
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "PYTHONPATH", "DOCKERLAB_NETWORK", "DOCKERLAB_TIER", loopback.VARIABLE)
 _LOG = 1 << 20  # bytes of a log that are kept
 _README = 64 << 10  # bytes
 _FLUSH = 0.3  # seconds
@@ -186,9 +187,6 @@ def _quietly(words: list[str], variables: dict[str, str]) -> str:
     with contextlib.suppress(subprocess.SubprocessError, OSError):
         return subprocess.run([sys.executable, "-m", *words], env=variables, capture_output=True, text=True, timeout=120, check=False).stdout
     return ""
-
-
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "PYTHONPATH", "DOCKERLAB_NETWORK", "DOCKERLAB_TIER", loopback.VARIABLE)
 
 
 def _environment(job: Job, scratch: Path) -> dict[str, str]:

@@ -131,6 +131,14 @@ def through(proxy: str, **options: Any) -> urllib3.PoolManager:
     return urllib3.ProxyManager(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), proxy_headers=urllib3.make_headers(proxy_basic_auth=login), **options)
 
 
+def _public(host: str, port: int) -> str:
+    """Gives the address to connect to; raises OSError where one that the name resolves to is not public."""
+    addresses = [str(each[4][0]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    if not all(is_public(each) for each in addresses):
+        raise OSError("an address of a private network")
+    return addresses[0]
+
+
 @functools.cache
 def _classes(checked: bool, within: float) -> dict[str, Any]:
     from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -142,13 +150,12 @@ def _classes(checked: bool, within: float) -> dict[str, Any]:
         def _new_conn(self: Any) -> socket.socket:
             try:
                 excepted = (self._dns_host, self.port) in (_exceptions or ())
-                if (excepted or not checked) and (place := loopback.stand_in(self._dns_host, self.port)):
-                    return loopback.connected(place, self.timeout)
-                found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
-                addresses = [str(each[4][0]) for each in found]
-                if checked and not excepted and not all(is_public(each) for each in addresses):
-                    raise OSError("an address of a private network")
-                sock = create_connection((addresses[0], self.port), self.timeout, source_address=self.source_address, socket_options=self.socket_options)
+                place = loopback.stand_in(self._dns_host, self.port) if excepted or not checked else ""
+                host = _public(self._dns_host, self.port) if checked and not excepted else self._dns_host
+                if place:
+                    sock = loopback.connected(place, self.timeout)
+                else:
+                    sock = create_connection((host, self.port), self.timeout, source_address=self.source_address, socket_options=self.socket_options)
             except OSError as error:
                 raise NewConnectionError(self, f"{error.strerror or error}") from error
             if within:

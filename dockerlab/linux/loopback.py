@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import ipaddress
 import os
 import secrets
@@ -15,11 +16,12 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["CURL", "INSIDE", "VARIABLE", "connected", "declare", "folder", "handed", "lend", "lent", "listening", "refusal", "stand_in"]
+__all__ = ["CURL", "VARIABLE", "activated", "claim", "connected", "declare", "folder", "lent", "listening", "refusal", "stand_in"]
 
 VARIABLE = "DOCKERLAB_LOOPBACK"
 CURL = "CURL_HOME"  # where curl looks for its file first; curl(1), --config
-INSIDE = "/run/loopback"  # where a container finds what is lent to it
+_INSIDE = "/run/loopback"  # where a container finds what is lent to it
+_WANTED = "wanted"  # the ports that become sockets as soon as one of them cannot be had
 _WAITING = 256
 
 
@@ -29,25 +31,46 @@ def folder() -> str:
 
 
 def refusal(ports: Iterable[int]) -> str:
-    """Gives why one of these ports of localhost cannot be had, in the system's words with the port; "" where all can. 0 is any port."""
+    """Gives why one of these ports cannot be had, in the system's words with the port; "" where all can. 0 is any port."""
     for port in ports:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 tried.bind(("", port))
                 tried.listen(1)  # two sockets may be bound to a port, but only one listens
-            except OSError as error:
-                return f"port {port}: {(error.strerror or str(error)).lower()}" if port else (error.strerror or str(error)).lower()
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            return f"port {port}: {why}" if port else why
     return ""
 
 
-def declare(place: Path, ports: Iterable[int]) -> None:
-    """Has these ports be sockets in a folder, which is made, for this process and those that it starts; nobody listens at them yet."""
+def declare(place: Path, ports: Iterable[int], *, wanted: Iterable[int] = ()) -> None:
+    """Has these ports be sockets in a folder, which is made; nobody listens at them yet. `wanted` may be claimed later.
+
+    `proxy`, where there is one, is a socket that leads everywhere, and `curlrc` a file that tells curl of it, `inside` the same for containers.
+    """
     place.mkdir(mode=0o700, exist_ok=True)
+    place.chmod(0o700)
+    for name, door in (("curlrc", place / "proxy"), ("inside", Path(_INSIDE, "proxy"))):
+        words = str(door).replace("\\", "\\\\").replace('"', '\\"')
+        (place / name).write_text(f'{_persons() if name == "curlrc" else ""}unix-socket = "{words}"\n')
+    (place / _WANTED).write_text(" ".join(map(str, wanted)))
+    _declare(place, ports)
+
+
+def _persons() -> str:
+    """Gives what somebody has told curl already: it reads one file."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        return Path("~/.curlrc").expanduser().read_text().rstrip("\n") + "\n"
+    return ""
+
+
+def _declare(place: Path, ports: Iterable[int]) -> None:
     for port in ports:
-        (place / str(port)).unlink(missing_ok=True)
-        (place / str(port)).touch(mode=0o600)  # whoever connects to a plain file is refused; connect(2)
-    os.environ[VARIABLE] = str(place)
+        with contextlib.suppress(FileExistsError):
+            (place / str(port)).touch(mode=0o600, exist_ok=False)  # whoever connects to a plain file is refused; connect(2)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(place / "curlrc", place / ".curlrc")  # until now curl needs no proxy
 
 
 def stand_in(host: str, port: int) -> str:
@@ -56,6 +79,17 @@ def stand_in(host: str, port: int) -> str:
         return ""
     place = os.path.join(folder(), str(port))
     return place if os.path.lexists(place) else ""
+
+
+def claim(host: str, port: int) -> str:
+    """Gives the same for whoever is about to listen: a port that was wanted and that somebody else has by now becomes a socket, and the others that were wanted with it."""
+    if (place := stand_in(host, port)) or not folder() or not _is_this_machine(host):
+        return place
+    with contextlib.suppress(OSError, ValueError):
+        wanted = [int(word) for word in Path(folder(), _WANTED).read_text().split()]
+        if port in wanted and refusal([port]):
+            _declare(Path(folder()), wanted)
+    return stand_in(host, port)
 
 
 def _is_this_machine(host: str) -> bool:
@@ -67,43 +101,43 @@ def _is_this_machine(host: str) -> bool:
     return False
 
 
-def lend(place: Path) -> None:
-    """Writes what curl needs to find the ports of a folder by its socket `door`, outside and in containers that have this machine's network; see `lent`."""
-    for where, door in ((place / ".curlrc", place / "door"), (place / "curlrc", Path(INSIDE, "door"))):
-        where.write_text(f'unix-socket = "{door}"\n')
-
-
-def lent() -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Gives what stands for this machine's ports in a container that has its network: files by their places, and words of the environment."""
-    place = Path(folder())
-    if not folder() or not (place / "door").exists():
-        return {}, ()
-    return {f"{INSIDE}/door": place / "door", f"{INSIDE}/.curlrc": place / "curlrc"}, (f"{CURL}={INSIDE}",)
+def lent() -> dict[str, str]:
+    """Gives what a container with this machine's network finds its ports by: what is mounted, by its place. Nothing while all ports are TCP's."""
+    place = Path(folder() or os.devnull)
+    return {f"{_INSIDE}/proxy": str(place / "proxy"), f"{_INSIDE}/.curlrc": str(place / "inside")} if (place / ".curlrc").exists() and (place / "proxy").is_socket() else {}
 
 
 def listening(place: str) -> socket.socket:
     """Gives a socket that listens there, in place of what nobody listens at any more. Raises OSError, with EADDRINUSE where somebody does."""
+    base = os.open(os.path.dirname(place), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        connected(place, 1.0).close()
-    except (ConnectionRefusedError, FileNotFoundError):
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        draft, folder = f"{place}.{secrets.token_hex(4)}", os.open(os.path.dirname(place), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(base, fcntl.LOCK_EX)
+        if _taken(place):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        made, draft = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC), f"{os.path.basename(place)}.{secrets.token_hex(4)}"
         try:
             # Whoever has the socket, a container as well, can ask for the name that it was bound to: not for where that lies.
-            made.bind(f"/proc/self/fd/{folder}/{os.path.basename(draft)}")
+            made.bind(f"/proc/self/fd/{base}/{draft}")
             made.listen(_WAITING)
-            os.rename(draft, place)
+            os.rename(draft, os.path.basename(place), src_dir_fd=base, dst_dir_fd=base)
         except BaseException:
             made.close()
             with contextlib.suppress(OSError):
-                os.unlink(draft)
+                os.unlink(draft, dir_fd=base)
             raise
-        finally:
-            os.close(folder)
         return made
-    except OSError as error:  # somebody who is too busy, or does not let us in
-        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from error
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    finally:
+        os.close(base)
+
+
+def _taken(place: str) -> bool:
+    try:
+        connected(place, 1.0).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except (TimeoutError, BlockingIOError):  # somebody who is too busy to accept
+        return True
+    return True
 
 
 def connected(place: str, timeout: float | None) -> socket.socket:
@@ -118,18 +152,18 @@ def connected(place: str, timeout: float | None) -> socket.socket:
     return made
 
 
-def handed() -> socket.socket | None:
-    """Takes the socket that this process was begun with as its standard input, if one listens there; inetd(8), "wait"."""
+def activated() -> socket.socket | None:
+    """Takes the listening socket that this process was begun with as its standard input, if it was; inetd(8), "wait"; systemd.socket(5), Accept=no."""
     try:
         if not stat.S_ISSOCK(os.fstat(0).st_mode):
             return None
-        found = socket.socket(fileno=os.dup(0))
-    except OSError:
-        return None
-    if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        with socket.socket(fileno=os.dup(0)) as found:
+            if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                return None
+            taken = found.dup()
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)  # once what is given here is closed, nobody listens
         os.close(nothing)
-        return found
-    found.close()
-    return None
+    except OSError:
+        return None
+    return taken

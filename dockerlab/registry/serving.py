@@ -109,7 +109,7 @@ class _Server(wsgi.Server):
 def bound(listening: Listening, *, shared: bool = False) -> socket.socket:
     """Gives a socket with the port, or the one that stands for it (`loopback`); raises InvalidArgument in docker's words where it cannot be had."""
     try:
-        if place := loopback.stand_in(listening.host, listening.port):
+        if place := loopback.claim(listening.host, listening.port):
             return loopback.listening(place)
         family, kind, proto, _, address = socket.getaddrinfo(listening.host, listening.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         sock = socket.socket(family, kind, proto)
@@ -162,13 +162,13 @@ def serve(
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    first = loopback.handed() or bound(listening)
+    first = (given := loopback.activated()) or bound(listening)
     host, port = _named(first, listening)
     listening = replace(listening, port=port)
     if listening.processes <= 1:
         _until_told(_Server(app, listening, first), lambda: ready(host, port), leaving)
         return
-    same = [first.dup() for _ in range(listening.processes)] if first.family == socket.AF_UNIX else []
+    same = [first.dup() for _ in range(listening.processes)] if given or first.family == socket.AF_UNIX else []
     first.close()  # a port is shared by those alone who all say so
     sockets = same or [bound(listening, shared=True) for _ in range(listening.processes)]
     _Crew([_Server(app, listening, each) for each in sockets]).run(lambda: ready(host, port))

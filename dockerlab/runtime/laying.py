@@ -85,11 +85,23 @@ def lay_in(root: str, mounts: Sequence[Mount], fresh: Sequence[str], store: str 
 
 
 def _link(root: str, mount: Mount) -> None:
-    """Makes a socket a second name inside: whoever connects by that reaches who listens. On another file system it has none, and nobody is reached."""
-    with _Place(root, os.path.dirname(mount.destination)) as folder, contextlib.suppress(OSError):
-        draft = f"{folder}/.dockerlab-{secrets.token_hex(8)}"
-        os.link(mount.source, draft)
-        os.rename(draft, f"{folder}/{os.path.basename(mount.destination)}")
+    """Makes a socket a second name inside: whoever connects by that reaches who listens. Raises OSError, on another file system as well."""
+    if "ro" in mount.options:
+        raise OSError(errno.EROFS, "a socket cannot be given read-only where nothing can be mounted", mount.destination)
+    draft, source = f".dockerlab-{secrets.token_hex(8)}", os.open(mount.source, os.O_PATH)
+    try:
+        with _Place(root, os.path.dirname(mount.destination)) as folder:
+            # Python follows the link to what is open only where a folder is named: then it is linkat(2), AT_SYMLINK_FOLLOW.
+            os.link(f"/proc/self/fd/{source}", f"{folder}/{draft}", src_dir_fd=source, follow_symlinks=True)
+            try:
+                os.rename(f"{folder}/{draft}", f"{folder}/{os.path.basename(mount.destination)}")
+            except OSError:
+                os.unlink(f"{folder}/{draft}")
+                raise
+    except OSError as error:
+        raise OSError(error.errno, f"a socket cannot be given here: {(error.strerror or '').lower()}", mount.destination) from error
+    finally:
+        os.close(source)
 
 
 def _make_place(root: str, mount: Mount) -> None:

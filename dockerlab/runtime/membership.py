@@ -25,10 +25,10 @@ _RETRY = 5.0  # seconds
 
 
 class Membership:
-    """The networks of one container; nothing where it has the host's, none, or another container's."""
+    """The networks of one container, and the socket that stands for its port; nothing where it has the host's, none, or another container's."""
 
     def __init__(self, monitor: Monitor, request: dict[str, Any]) -> None:
-        self._monitor, self._launcher, self._door = monitor, -1, request.get("door")
+        self._monitor, self._launcher, self._activation = monitor, -1, request.get("activation")
         self.plan: dict[str, Any] | None = request.get("networks")
         if self.plan:
             with contextlib.suppress(OSError):  # its number may be somebody else's by the time that a switch is needed
@@ -48,14 +48,14 @@ class Membership:
     def open(self) -> None:
         """Finds the switch, and listens where a socket stands for the port, before the program's parent is there; raises NetworkFailed."""
         self._find()
-        if not self._door:
+        if not self._activation:
             return
         try:
-            self._monitor.streams.door = loopback.listening(self._door["path"]).detach()
+            self._monitor.streams.activation = loopback.listening(self._activation["path"]).detach()
         except OSError as error:
             why = "port is already allocated" if error.errno == errno.EADDRINUSE else (error.strerror or str(error)).lower()
             who = f"{self._monitor.about['name']} ({self._monitor.folder.name})"
-            raise NetworkFailed(f"driver failed programming external connectivity on endpoint {who}: Bind for 0.0.0.0:{self._door['port'][1]} failed: {why}") from error
+            raise NetworkFailed(f"driver failed programming external connectivity on endpoint {who}: Bind for 0.0.0.0:{self._activation['port'][1]} failed: {why}") from error
 
     def _find(self) -> None:
         if self.plan and self._lease is None:
@@ -132,7 +132,7 @@ class Membership:
 
     def state(self) -> dict[str, Any]:
         """Gives what the container's state says of it."""
-        return {"networks": {each["name"]: each for each in self.facts.values()}, "ports": [*self.ports, *([self._door["port"]] if self._door else [])]}
+        return {"networks": {each["name"]: each for each in self.facts.values()}, "ports": [*self.ports, *([self._activation["port"]] if self._activation else [])]}
 
     def watch(self) -> None:
         """Learns from now on when the switch goes."""

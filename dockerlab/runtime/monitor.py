@@ -20,7 +20,6 @@ import msgspec
 
 from dockerlab.errors import DockerlabError
 from dockerlab.linux import cgroups, resources, syscalls
-from dockerlab.oci.config import env_map, env_words
 from dockerlab.oci.dates import moment
 from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import control, descendants, wire
@@ -34,6 +33,7 @@ from dockerlab.runtime.membership import Membership
 from dockerlab.runtime.network import NetworkFailed
 from dockerlab.runtime.restarting import Restarts
 from dockerlab.runtime.sharing import SHARED, Shared
+from dockerlab.runtime.starting import completed
 from dockerlab.runtime.streams import Person
 from dockerlab.runtime.supervisor import NAMESPACES, Begun, Supervisor
 from dockerlab.runtime.watcher import EVERY, Watcher
@@ -50,8 +50,7 @@ class Monitor(Supervisor):
     def __init__(self, request: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
         folder = Path(request["folder"])
         spec = Spec.decode((folder / "bundle" / "config.json").read_bytes())
-        if words := request.get("variables"):
-            spec = msgspec.structs.replace(spec, process=msgspec.structs.replace(spec.process, env=env_words({**env_map(words), **env_map(spec.process.env)})))
+        spec = completed(spec, request)
         given = dict(zip((name for name in ("stdin", "stdout", "stderr") if name in request["attach"]), descriptors, strict=False))
         keys = Keys(request["keys"]) if request.get("keys") and spec.process.terminal and "stdin" in given else None
         super().__init__(folder, spec, request, connection, Person(given, keys=keys), folder / "log" if request.get("log") is not None else None)

@@ -7,13 +7,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dockerlab.linux import cgroups, seccomp
-from dockerlab.oci.runtime import Spec
-from dockerlab.runtime import init
+import msgspec
+
+from dockerlab.linux import cgroups, loopback, seccomp
+from dockerlab.oci.config import env_map, env_words
+from dockerlab.oci.runtime import Mount, Spec
+from dockerlab.runtime import chroot, init
 from dockerlab.runtime.emulation import without_listener
 from dockerlab.store import snapshots
 
-__all__ = ["told_to_start"]
+__all__ = ["completed", "told_to_start"]
+
+
+def completed(spec: Spec, request: Mapping[str, Any]) -> Spec:
+    """Gives a bundle's spec with what is decided at each start: the variables of links, and what is lent to the container."""
+    lent = request.get("lent") or {}
+    words = [*request.get("variables", ()), *([f"{loopback.CURL}={os.path.dirname(next(iter(lent)))}"] if lent else [])]
+    kept = () if chroot.is_chroot(spec) else ("ro",)  # of what has a second name nothing can be read-only
+    mounts = tuple(Mount(destination=place, source=source, options=("rbind", *kept)) for place, source in lent.items())
+    process = msgspec.structs.replace(spec.process, env=env_words({**env_map(words), **env_map(spec.process.env)})) if words else spec.process
+    return msgspec.structs.replace(spec, process=process, mounts=(*spec.mounts, *mounts))
 
 
 def told_to_start(spec: Spec, request: Mapping[str, Any], folder: Path, groups: Sequence[Path]) -> init.Start:

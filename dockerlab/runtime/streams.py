@@ -41,7 +41,7 @@ class Streams:
         self.people, self.terminal, self._stdin, self._once = people, terminal, stdin, once
         self.log = log
         self.full = self._redraw = False
-        self.door = -1  # a socket that listens, which the program shall have as its input
+        self.activation = -1  # a listening socket that the program shall have as its input
         self.pending = b""
         self.ours: dict[str, int] = {}
         self.sources: dict[int, str] = {}
@@ -58,8 +58,8 @@ class Streams:
         if self._stdin:
             stdin, self.ours["stdin"] = os.pipe()
             os.set_blocking(self.ours["stdin"], False)
-        elif self.door >= 0:
-            stdin, self.door = self.door, -1
+        elif self.activation >= 0:
+            stdin, self.activation = self.activation, -1
         else:
             stdin = os.open("/dev/null", os.O_RDONLY)
         self.ours["stdout"], stdout = os.pipe()
@@ -69,7 +69,7 @@ class Streams:
     def held(self) -> list[int]:
         """Gives every descriptor that the program must not inherit."""
         theirs = [descriptor for person in self.people for descriptor in person.given.values()]
-        return [*self.ours.values(), *theirs, *([self.log.fileno()] if self.log else [])]
+        return [*self.ours.values(), *theirs, *([self.log.fileno()] if self.log else []), *([self.activation] if self.activation >= 0 else [])]
 
     def begin(self, poller: select.poll) -> None:
         """Watches the streams with `poller` from now on."""
@@ -113,9 +113,9 @@ class Streams:
             self.poller.unregister(descriptor)
         for descriptor in {*self.ours.values(), *(d for person in self.people for d in person.given.values())}:
             os.close(descriptor)
-        if self.door >= 0:
-            os.close(self.door)
-            self.door = -1
+        if self.activation >= 0:
+            os.close(self.activation)
+            self.activation = -1
         if self.log:
             self.log.close()
         self.people, self.ours, self.sources, self.late, self._watched = [], {}, {}, {}, {}

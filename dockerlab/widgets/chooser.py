@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dockerlab.widgets.html import bar, cell, escape, size_words, table
+from dockerlab.widgets.html import attribute, bar, cell, escape, size_words, table
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -101,7 +101,9 @@ def html(name: str, weights: Mapping[str, int], measured: Mapping[str, Measured]
         marks = "".join(cell(f"{'●' * way.marks[key].points}{'○' * (BEST - way.marks[key].points)}<br><small>{escape(way.marks[key].why)}</small>") for key in CRITERIA)
         label = f"{'★ ' if place == 0 and share else ''}{escape(way.name)}"
         body.append(f"<tr>{cell(label, tag='th', scope='row')}{cell(f'{share:.0%}<br>{bar(share, width_em=4)}')}{marks}{cell(escape(_sent(measured.get(way.sends))))}</tr>")
-    return table(head, body, caption=f"ways to distribute {name}")
+    what = f"ways to distribute {name}"
+    # Wider than many windows: what scrolls has to be reached by keys.
+    return f'<div role="region" aria-label="{attribute(what)}" tabindex="0" style="overflow-x:auto">{table(head, body, caption=what)}</div>'
 
 
 def plain(weights: Mapping[str, int], measured: Mapping[str, Measured]) -> list[dict[str, object]]:
@@ -116,20 +118,21 @@ def plain(weights: Mapping[str, int], measured: Mapping[str, Measured]) -> list[
 
 
 def widget(name: str, weights: Mapping[str, int], measured: Mapping[str, Measured], changed: Callable[[Mapping[str, int]], object] = lambda weights: None) -> VBox:
-    """Gives a slider for each weight over the table; needs ipywidgets and a kernel. `changed` hears of new weights."""
+    """Gives a number for each weight over the table; needs ipywidgets and a kernel. `changed` hears of new weights."""
     import ipywidgets
 
     wide = {"description_width": "15em"}
-    sliders = {
-        key: ipywidgets.IntSlider(value=weights.get(key, 0), min=0, max=MOST, description=words, style=wide, layout=ipywidgets.Layout(width="32em")) for key, words in CRITERIA.items()
+    # Not sliders: ipywidgets gives those no name that a screen reader could tell.
+    numbers = {
+        key: ipywidgets.BoundedIntText(value=weights.get(key, 0), min=0, max=MOST, description=words, style=wide, layout=ipywidgets.Layout(width="20em")) for key, words in CRITERIA.items()
     }
     shown = ipywidgets.HTML(html(name, weights, measured))
 
     def moved(change: object) -> None:
-        now = {key: slider.value for key, slider in sliders.items()}
+        now = {key: number.value for key, number in numbers.items()}
         shown.value = html(name, now, measured)
         changed(now)
 
-    for slider in sliders.values():
-        slider.observe(moved, names="value")
-    return ipywidgets.VBox([*sliders.values(), shown])
+    for number in numbers.values():
+        number.observe(moved, names="value")
+    return ipywidgets.VBox([*numbers.values(), shown])

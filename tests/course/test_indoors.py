@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,7 +16,7 @@ from socketserver import ThreadingMixIn
 
 import pytest
 
-from dockerlab.course.indoors import Indoors, indoors
+from dockerlab.course.indoors import Indoors
 from dockerlab.linux import loopback
 from dockerlab.registry.server import RegistryApp
 from dockerlab.registry.serving import Listening, Running
@@ -25,43 +27,81 @@ needs_curl = pytest.mark.skipif(not CURL, reason="no curl here")
 
 
 @pytest.fixture
-def inside(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Indoors]:
-    monkeypatch.setenv(loopback.CURL, "/before")
+def taken() -> Iterator[int]:
     with socket.socket() as held:
         held.bind(("0.0.0.0", 0))
         held.listen(1)
-        made = indoors(runtime / "ports", (held.getsockname()[1], 5000))
-        assert made
-        yield made
-        made.close()
+        yield held.getsockname()[1]
+
+
+@pytest.fixture
+def inside(runtime: Path, taken: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Indoors]:
+    monkeypatch.setenv(loopback.CURL, "/before")
+    made = Indoors(runtime / "ports", (taken, 5000))
+    yield made
+    made.close()
     assert os.environ[loopback.CURL] == "/before"
-    assert not loopback.folder()
+    assert not loopback.folder() and not (runtime / "ports").exists()
+    assert "ports" not in [thread.name for thread in threading.enumerate()]
 
 
 def curl(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["curl", "-s", "--max-time", "20", *words], capture_output=True, text=True, check=False)
 
 
-def door(data: bytes) -> bytes:
-    with loopback.connected(f"{loopback.folder()}/door", 10) as made:
+def proxied(data: bytes) -> bytes:
+    with loopback.connected(f"{loopback.folder()}/proxy", 10) as made:
         made.sendall(data)
         return made.recv(1 << 16)
 
 
-def test_where_all_ports_can_be_had_nothing_changes(runtime: Path) -> None:
-    assert indoors(runtime / "ports", (0,)) is None
-    assert not loopback.folder()
+@needs_curl
+def test_where_all_ports_can_be_had_curl_goes_its_usual_way(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".curlrc").write_text('write-out = "asked\\n"\n')
+    made = Indoors(runtime / "ports", (0,))
+    with Running(RegistryApp(Storage(tmp_path / "store")), Listening(port=0)) as running:
+        assert curl(f"http://localhost:{running.port}/v2/").stdout == "{}asked\n"
+        (runtime / "ports" / "proxy").unlink()
+        assert curl(f"http://localhost:{running.port}/v2/").stdout == "{}asked\n"
+    assert made.why == ""
+    made.close()
 
 
-def test_other_ports_may_do(runtime: Path) -> None:
-    with socket.socket() as held:
-        held.bind(("0.0.0.0", 0))
-        held.listen(1)
-        assert indoors(runtime / "ports", held.getsockname()[1:], any_port=True) is None
+def test_other_ports_may_do(runtime: Path, taken: int) -> None:
+    made = Indoors(runtime / "ports", (taken,), any_port=True)
+    assert made.why == "" == loopback.stand_in("localhost", taken) == loopback.claim("localhost", taken)
+    made.close()
 
 
-def test_the_reason_is_told(inside: Indoors) -> None:
-    assert inside.why.endswith(": address already in use")
+def test_the_reason_is_told(inside: Indoors, taken: int) -> None:
+    assert inside.why == f"port {taken}: address already in use"
+
+
+def test_it_ends_while_somebody_has_said_half_of_it(runtime: Path, taken: int) -> None:
+    made = Indoors(runtime / "ports", (taken,))
+    with loopback.connected(f"{loopback.folder()}/proxy", 10) as one, loopback.connected(f"{loopback.folder()}/proxy", 10):
+        one.sendall(b"GET / HT")
+        time.sleep(0.2)
+        began = time.monotonic()
+        made.close()
+        assert time.monotonic() - began < 5
+
+
+def test_many_who_say_nothing_take_few_descriptors(inside: Indoors) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(loopback.connected(f"{loopback.folder()}/proxy", 10))
+        time.sleep(0.3)
+        assert len(os.listdir("/proc/self/fd")) - before - 200 <= 70
+
+
+def test_a_second_one_at_one_place_says_so_and_changes_nothing(inside: Indoors, runtime: Path, taken: int) -> None:
+    with pytest.raises(OSError, match="in use"):
+        Indoors(runtime / "ports", (taken,))
+    assert loopback.folder() == str(runtime / "ports") == os.environ[loopback.CURL]
+    assert proxied(b"\x16") == b""
 
 
 @needs_curl
@@ -110,11 +150,10 @@ def test_ports_that_are_no_sockets_are_reached_as_before(inside: Indoors) -> Non
     b"GET / HTTP/1.1\r\nHost: localhost:99999999\r\n\r\n", b"GET / HTTP/1.1\r\nHost: localhost:5000/../door\r\n\r\n",
 ])  # fmt: skip
 def test_what_names_no_port_is_let_go(inside: Indoors, data: bytes) -> None:
-    try:
-        assert door(data) == b""
-    except (ConnectionResetError, BrokenPipeError):
-        pass
-    with loopback.listening(f"{loopback.folder()}/5000") as listens, loopback.connected(f"{loopback.folder()}/door", 10) as made:
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # of what was sent and not read
+        found = proxied(data)
+        assert found == b""
+    with loopback.listening(f"{loopback.folder()}/5000") as listens, loopback.connected(f"{loopback.folder()}/proxy", 10) as made:
         made.sendall(b"GET / HTTP/1.1\r\nHOST:localhost:5000\r\n\r\n")
         listens.settimeout(10)
         assert listens.accept()[0].recv(100).startswith(b"GET / ")  # the next one is served all the same

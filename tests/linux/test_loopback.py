@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from dockerlab.registry.transport import Sockets
 
 @pytest.fixture
 def ports(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(loopback.VARIABLE, "")  # so that it is put back
+    monkeypatch.setenv(loopback.VARIABLE, str(runtime / "ports"))
     loopback.declare(runtime / "ports", (5000, 5001))
     return runtime / "ports"
 
@@ -48,7 +49,48 @@ def test_without_the_variable_no_port_is(ports: Path, monkeypatch: pytest.Monkey
 
 
 def test_nobody_else_on_the_machine_reaches_the_folder(ports: Path) -> None:
+    ports.chmod(0o755)
+    loopback.declare(ports, ())
     assert ports.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_port_that_is_lost_later_becomes_a_socket_when_somebody_listens(ports: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("0.0.0.0", 0))
+        held.listen(1)
+        port = held.getsockname()[1]
+        loopback.declare(ports, (), wanted=(port, 5002))
+        assert loopback.stand_in("localhost", port) == "" == loopback.claim("localhost", 5003) and loopback.claim("localhost", 5002) == ""
+        assert loopback.claim("example.org", port) == ""
+        assert loopback.claim("", port) == str(ports / str(port))
+        assert loopback.stand_in("localhost", 5002)  # the others that were wanted with it
+
+
+def test_of_many_at_once_one_has_the_port(ports: Path) -> None:
+    def tried(_: int) -> socket.socket | None:
+        try:
+            return loopback.listening(str(ports / "5000"))
+        except OSError:
+            return None
+
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(30):
+            found = [each for each in pool.map(tried, range(6)) if each]
+            assert len(found) == 1
+            found[0].close()
+
+
+def test_a_path_that_is_too_long_is_said_to_be(ports: Path) -> None:
+    with pytest.raises(OSError, match="too long"):
+        loopback.listening(str(ports / ("x" * 120)))
+
+
+def test_what_curl_is_told_begins_with_a_persons_own_words(ports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".curlrc").write_text("silent")
+    loopback.declare(ports, ())
+    assert (ports / "curlrc").read_text() == f'silent\nunix-socket = "{ports}/proxy"\n'
+    assert (ports / "inside").read_text() == 'unix-socket = "/run/loopback/proxy"\n'
 
 
 def test_who_listens_has_the_port_until_they_end(ports: Path) -> None:
@@ -61,7 +103,7 @@ def test_who_listens_has_the_port_until_they_end(ports: Path) -> None:
             with pytest.raises(OSError, match="in use") as caught:
                 loopback.listening(place)
             assert caught.value.errno == errno.EADDRINUSE
-            assert sorted(os.listdir(ports)) == ["5000", "5001"]
+            assert not [name for name in os.listdir(ports) if name.startswith("5000.")]
         with pytest.raises(ConnectionRefusedError):
             loopback.connected(place, 1)
 
@@ -88,7 +130,20 @@ def test_what_may_reach_public_addresses_alone_reaches_no_such_port(ports: Path,
         Sockets().send("GET", "http://localhost:5001/v2/", {}, None)
 
 
-ASK = "from dockerlab.linux import loopback; found = loopback.handed(); print(found and found.getsockname())"
+ASK = "from dockerlab.linux import loopback; found = loopback.activated(); print(found and found.getsockname())"
+
+
+def test_the_addresses_of_a_name_are_tried_one_after_another(ports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.2", 0))
+        port = held.getsockname()[1]
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", port))
+            other.listen(1)
+            both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+            with pytest.raises(ConnectionError, match="timed out|timeout|closed"):  # it is reached, and says nothing
+                Sockets().send("GET", f"http://localhost:{port}/v2/", {}, None, timeout=0.3)
 
 
 def test_a_socket_that_listens_can_be_the_standard_input(ports: Path) -> None:

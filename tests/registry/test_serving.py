@@ -275,3 +275,49 @@ def test_garbage_by_the_command_line(tmp_path: Path) -> None:
     assert subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout.startswith("0 blobs")
     words = [sys.executable, "-m", "dockerlab.cli", "registry", "gc", "--now"]
     assert subprocess.run([*words, str(tmp_path / "home")], env=env, capture_output=True, text=True, check=False).returncode == 1
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_a_listening_socket_as_standard_input_is_taken(tmp_path: Path, runtime: Path, processes: int, family: socket.AddressFamily) -> None:
+    words = [sys.executable, "-m", "dockerlab.cli", "registry", "serve", "--processes", str(processes), str(tmp_path / "store")]
+    with socket.socket(family) as listens:
+        listens.bind(str(runtime / "s") if family == socket.AF_UNIX else ("127.0.0.1", 0))
+        listens.listen(16)
+        place = listens.getsockname()
+        process = subprocess.Popen(words, stdin=listens, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with process:
+        for _ in range(6):
+            with socket.socket(family) as client:
+                client.settimeout(20)
+                client.connect(place)
+                client.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        with socket.socket(family) as client, pytest.raises(ConnectionRefusedError):
+            client.connect(place)
+
+
+LEAVING = """
+import sys, urllib.request
+from dockerlab.registry.serving import Listening, serve
+def app(environ, start):
+    start("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+def ready(host, port):
+    global place
+    place = f"http://{host}:{port}/"
+    print("ready", flush=True)
+serve(app, Listening(port=0, threads=2), ready, leaving=lambda: print(urllib.request.urlopen(place, timeout=10).read().decode(), flush=True))
+print("ended", flush=True)
+"""
+
+
+def test_who_leaves_is_told_while_it_still_answers() -> None:
+    with subprocess.Popen([sys.executable, "-c", LEAVING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read().split() == ["ok", "ended"]
+        assert process.wait(10) == 0

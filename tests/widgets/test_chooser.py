@@ -59,11 +59,11 @@ def test_plain_values() -> None:
     assert {row["bytes_again"] for row in rows} == {918, 1_157_632, 189}
 
 
-def test_sliders() -> None:
+def test_weights() -> None:
     pytest.importorskip("ipywidgets")
     heard: list[Mapping[str, int]] = []
     box = widget("app", {"cost": 1}, SENT, heard.append)
-    *sliders, page = box.children
+    *numbers, page = box.children
     before = page.value
-    sliders[-1].value = 5
+    numbers[-1].value = 5
     assert page.value != before and heard[-1]["access"] == 5

@@ -24,7 +24,7 @@ __all__ = ["Indoors"]
 _HOST = re.compile(rb"^host:[ \t]*(\S+)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 _TLS = b"\x16"  # RFC 8446, section 5.1
 _PIECE = 1 << 16
-_MOST = 64  # connections at a time; the others wait
+_MOST = 256  # connections at a time, with two descriptors each; the others wait
 _PATIENCE = 30.0  # seconds for a request's head
 
 
@@ -110,7 +110,8 @@ async def _lead(connection: socket.socket) -> None:
                 inward, outward = await (asyncio.open_unix_connection(place) if place else asyncio.open_connection(host, port))
             with contextlib.closing(outward):
                 outward.write(head)
-                await asyncio.gather(_carry(reader, outward), _carry(inward, writer))
+                # Who is refused in the middle of a body still gets to read why.
+                await asyncio.gather(_carry(reader, outward), _carry(inward, writer), return_exceptions=True)
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -22,7 +22,7 @@ VARIABLE = "DOCKERLAB_LOOPBACK"
 CURL = "CURL_HOME"  # where curl looks for its file first; curl(1), --config
 _INSIDE = "/run/loopback"  # where a container finds what is lent to it
 _WANTED = "wanted"  # the ports that become sockets as soon as one of them cannot be had
-_WAITING = 256
+_WAITING = 1024
 
 
 def folder() -> str:

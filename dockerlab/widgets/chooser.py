@@ -103,7 +103,7 @@ def html(name: str, weights: Mapping[str, int], measured: Mapping[str, Measured]
         body.append(f"<tr>{cell(label, tag='th', scope='row')}{cell(f'{share:.0%}<br>{bar(share, width_em=4)}')}{marks}{cell(escape(_sent(measured.get(way.sends))))}</tr>")
     what = f"ways to distribute {name}"
     # Wider than many windows: what scrolls has to be reached by keys.
-    return f'<div role="region" aria-label="{attribute(what)}" tabindex="0" style="overflow-x:auto">{table(head, body, caption=what)}</div>'
+    return f'<div role="group" aria-label="{attribute(what)}" tabindex="0" style="overflow-x:auto">{table(head, body, caption=what)}</div>'
 
 
 def plain(weights: Mapping[str, int], measured: Mapping[str, Measured]) -> list[dict[str, object]]:
@@ -121,10 +121,10 @@ def widget(name: str, weights: Mapping[str, int], measured: Mapping[str, Measure
     """Gives a number for each weight over the table; needs ipywidgets and a kernel. `changed` hears of new weights."""
     import ipywidgets
 
-    wide = {"description_width": "15em"}
+    wide = {"description_width": "18em"}
     # Not sliders: ipywidgets gives those no name that a screen reader could tell.
     numbers = {
-        key: ipywidgets.BoundedIntText(value=weights.get(key, 0), min=0, max=MOST, description=words, style=wide, layout=ipywidgets.Layout(width="20em")) for key, words in CRITERIA.items()
+        key: ipywidgets.BoundedIntText(value=weights.get(key, 0), min=0, max=MOST, description=words, style=wide, layout=ipywidgets.Layout(width="23em")) for key, words in CRITERIA.items()
     }
     shown = ipywidgets.HTML(html(name, weights, measured))
 

@@ -95,9 +95,9 @@ def _link(root: str, mount: Mount) -> None:
             os.link(f"/proc/self/fd/{source}", f"{folder}/{draft}", src_dir_fd=source, follow_symlinks=True)
             try:
                 os.rename(f"{folder}/{draft}", f"{folder}/{os.path.basename(mount.destination)}")
-            except OSError:
-                os.unlink(f"{folder}/{draft}")
-                raise
+            finally:
+                with contextlib.suppress(FileNotFoundError):  # rename(2) leaves both where they are names of one file already: of a start before
+                    os.unlink(f"{folder}/{draft}")
     except OSError as error:
         raise OSError(error.errno, f"a socket cannot be given here: {(error.strerror or '').lower()}", mount.destination) from error
     finally:

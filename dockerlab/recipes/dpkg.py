@@ -76,9 +76,12 @@ class Tree:
                 self.spool.write(block)
 
     def add(self, entry: Entry, body: tar.Body) -> None:
-        """Takes in what a package holds; of a folder that several bring the first counts, as with dpkg."""
+        """Takes in what a package holds; of a folder that several bring the first counts, as with dpkg, and the newest date, so that their order is not seen."""
         entry = _merged(entry)
-        if not entry.path or entry.path in _MERGED or self.skip(entry.path) or (entry.kind == "dir" and entry.path in self.entries):
+        if not entry.path or entry.path in _MERGED or self.skip(entry.path):
+            return
+        if entry.kind == "dir" and (there := self.entries.get(entry.path)):
+            self.entries[entry.path] = msgspec.structs.replace(there, mtime=max(there.mtime, entry.mtime))
             return
         self.folders_above(entry.path)
         self._keep(entry, body.blocks())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import tarfile
@@ -16,7 +17,8 @@ from dockerlab.recipes.dpkg import Tree
 pytestmark = pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is not installed")
 
 
-def package(folder: Path, name: str, files: dict[str, str], control: dict[str, str] | None = None, *, fields: str = "") -> Path:
+def package(folder: Path, name: str, files: dict[str, str], control: dict[str, str] | None = None, *, fields: str = "", time: int = 1_700_000_000) -> Path:
+    """Makes a package of files that were all written at one time, in seconds since 1970."""
     root = folder / name
     for path, text in ({f"DEBIAN/{k}": v for k, v in (control or {}).items()} | files).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -25,6 +27,8 @@ def package(folder: Path, name: str, files: dict[str, str], control: dict[str, s
             (root / path).chmod(0o755)
     (root / "DEBIAN").mkdir(parents=True, exist_ok=True)
     (root / "DEBIAN/control").write_text(f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: nobody <n@example.org>\n{fields}Description: test\n")
+    for path in (root, *root.rglob("*")):
+        os.utime(path, (time, time))
     subprocess.run(["dpkg-deb", "--root-owner-group", "-b", str(root), str(folder / f"{name}.deb")], check=True, capture_output=True)
     return folder / f"{name}.deb"
 
@@ -81,7 +85,7 @@ def test_a_broken_package_is_told(tmp_path: Path) -> None:
 
 
 def test_the_same_packages_give_the_same_bytes(tmp_path: Path) -> None:
-    files = [package(tmp_path, "one", {"etc/a": "1"}), package(tmp_path, "two", {"etc/b": "2"})]
+    files = [package(tmp_path, "one", {"etc/a": "1"}), package(tmp_path, "two", {"etc/b": "2"}, time=1_700_000_007)]
     written = []
     for order in (files, files[::-1]):
         made = tree(*order)

@@ -72,8 +72,8 @@ class Distribution:
         host = self.host(host)
         carrier = self.transport or Sockets(authorities=settings.authorities(host), agent=f"dockerlab/{__version__}")
         schemes: tuple[str, ...] = (settings.hub.partition("://")[0],) if known else ()
-        if is_local(host) and self._engine.places.of(f"registry {host}")[:1] == ("http",):
-            schemes = schemes or ("http", "https")  # as it answered last time; elsewhere whoever once stood in the way of TLS would keep it away
+        if not schemes and is_local(host) and (last := self._engine.places.of(f"registry {host}")[:1]):
+            schemes = ("http", "https") if last == ("http",) else ("https", "http")  # as it answered last time; elsewhere whoever once stood in the way of TLS would keep it away
         return Registry(host, carrier, login=login or self.keychain.get(host), insecure=insecure or settings.insecure(host), tell=tell, schemes=schemes)
 
     def remember(self, registry: Registry) -> None:

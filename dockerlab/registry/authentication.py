@@ -15,7 +15,7 @@ import msgspec
 from dockerlab.errors import RegistryError
 from dockerlab.registry.keychain import Login
 
-__all__ = ["Challenge", "Tokens", "challenges", "scope"]
+__all__ = ["Challenge", "Tokens", "Wish", "basic", "challenges", "scope"]
 
 _PARAMETER = re.compile(r"""\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))""")
 _SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)(?=\s|,|$)(?!\s*=)")
@@ -50,6 +50,21 @@ def scope(repository: str, *actions: str) -> str:
     'repository:library/busybox:pull,push'
     """
     return f"repository:{repository}:{','.join(actions)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one is allowed to ask: the scopes of a token, if it comes to tokens."""
+
+    repository: str = ""
+    actions: tuple[str, ...] = ("pull",)
+    besides: str = ""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes, in the token server's words."""
+        own = (scope(self.repository, *self.actions),) if self.repository else ()
+        return (*own, scope(self.besides, "pull")) if self.besides else own
 
 
 class _Granted(msgspec.Struct):

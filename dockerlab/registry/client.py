@@ -20,13 +20,13 @@ from dockerlab.oci.digest import Digest
 from dockerlab.oci.manifest import INDEX, Descriptor, Index
 from dockerlab.oci.reference import DEFAULT_REGISTRY
 from dockerlab.oci.visible import visible
-from dockerlab.registry.authentication import Tokens, basic, challenges, scope
+from dockerlab.registry.authentication import Tokens, Wish, basic, challenges
 from dockerlab.registry.keychain import Login
 from dockerlab.registry.protocol import DIGEST, INDEXES, MANIFESTS, MAX_MANIFEST, NAME, TAG, decode_errors, media_type
 from dockerlab.registry.replies import Counted, Page, beginning, decoded, hidden, is_local, joined, limited, place_of, redacted, same_host, told_header, too_many, trusted
 from dockerlab.registry.transport import Reply, Transport, unreachable
 
-__all__ = ["Fetched", "Registry", "Wish", "about"]
+__all__ = ["Fetched", "Registry", "about"]
 
 _BLOCK = 1 << 20
 _SMALL = 1 << 20  # a blob up to here goes in one PUT
@@ -54,21 +54,6 @@ class Fetched:
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What one is allowed to ask: the scopes of a token, if it comes to tokens."""
-
-    repository: str = ""
-    actions: tuple[str, ...] = ("pull",)
-    besides: str = ""
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        """The scopes, in the token server's words."""
-        own = (scope(self.repository, *self.actions),) if self.repository else ()
-        return (*own, scope(self.besides, "pull")) if self.besides else own
-
-
 class Registry:
     """One registry. `tell` hears every exchange; without it none is noted.
 
@@ -83,7 +68,9 @@ class Registry:
         self.stopped = threading.Event()  # whoever sets it wants nothing to be tried again
         self._insecure = insecure or is_local(host)
         self._schemes = schemes or (("https", "http") if self._insecure else ("https",))  # docker's order
-        self._base = ""
+        self._presumed = self._schemes[0] if schemes or len(self._schemes) == 1 else ""
+        self._answering = _HUB_HOST if host == DEFAULT_REGISTRY else host
+        self._base, self._greeted = "", False
         self.near = False  # it answers at once: threads would take longer than asking it one thing after another
         self._told: list[Any] = []  # the challenges of the last refusal: the next request answers them at once
         self._tokens = Tokens(self._ask)
@@ -101,11 +88,11 @@ class Registry:
     def base(self) -> str:
         """The registry's address, found out with the first request; raises RegistryError."""
         if not self._base:
-            self._base = self._found()
+            self.greet()
         return self._base
 
     def _found(self) -> str:
-        host = _HUB_HOST if self.host == DEFAULT_REGISTRY else self.host
+        host = self._answering
         failures: dict[str, ConnectionError] = {}
         answers: list[str] = []
         for scheme in self._schemes:
@@ -226,7 +213,13 @@ class Registry:
 
     def greet(self) -> None:
         """Finds out where the registry is and what it wants to know, once, before several threads ask at the same time. Raises RegistryError where nobody answers."""
-        _ = self.base
+        if not self._greeted:
+            self._base, self._greeted = self._found(), True
+
+    def presume(self) -> None:
+        """Takes it that the registry answers as it did last time, or as it only can, until it is greeted: who asks for what it should have needs no other sign of it."""
+        if self._presumed and not self._base:
+            self._base = f"{self._presumed}://{self._answering}"
 
     def manifest(self, name: str, reference: str, *, head: bool = False, strict: bool = False, push: bool = False) -> Fetched | None:
         """Gives a manifest, verified, or None where there is none (with `strict` the registry's refusal is raised); end-3. With `head` its bytes are left out."""

@@ -80,9 +80,10 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
         for parcel in cargo.blobs[_UPLOADS:-1]:
             yield LayerStatus(parcel.label, "Waiting", parcel.size)
         about.set("")
-        registry.greet()
-        about.set("manifest")
         whole = cargo.known and _whole(registry, name, cargo.digest)
+        if not whole:
+            registry.greet()
+        about.set("manifest")
         yield from (LayerStatus(parcel.label, _THERE, parcel.size) for parcel in cargo.blobs) if whole else _brought_all(registry, name, cargo, crew)
         try:
             told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
@@ -99,7 +100,12 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
 
 
 def _whole(registry: Registry, name: str, digest: Digest) -> bool:
-    """Tells whether the registry has a manifest, and so all that it names, unless it is one that takes manifests without (sparse ones): that is one question, not one for each blob."""
+    """Tells whether the registry has a manifest, and so all that it names, unless it is one that takes manifests without (sparse ones).
+
+    That is one question, not one for each blob, and no greeting before it.
+    """
+    registry.presume()
+    about.set("manifest")
     try:
         return registry.manifest(name, digest, head=True, push=True) is not None
     except RegistryError as error:

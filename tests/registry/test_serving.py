@@ -140,6 +140,12 @@ def test_tls(tmp_path: Path, tls: tuple[str, ...]) -> None:
         assert digest_of((tmp_path / "back").read_bytes()) == sha(data)
         assert trusting.base.startswith("https://")
         assert Registry(address, Sockets(), schemes=("http", "https")).base.startswith("https://"), "it answered in the clear last time"
+        again = Registry(address, Sockets(), schemes=("http", "https"))
+        again.presume()
+        with pytest.raises(RegistryError):
+            again.manifest("a", "latest", head=True)
+        again.greet()
+        assert again.base.startswith("https://")
     for schemes in ((), ("http", "https")):
         with pytest.raises(RegistryError, match='Get "http://.* connection refused'):
             Registry(address, Sockets(), schemes=schemes).greet()

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import io
 import os
 import select
-import shutil
 import signal
 import socket
 import struct
@@ -22,27 +20,22 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import NoReturn
 
 from dockerlab import commands
 from dockerlab.cli import client
-from dockerlab.cli.main import main as ordinary
-from dockerlab.commands.call import Surface
-from dockerlab.commands.run import perform
-from dockerlab.engine import Engine
+from dockerlab.cli.rehearsal import Rehearsal
+from dockerlab.cli.sources import Sources
+from dockerlab.cli.worker import TOLD, stays, wait
 from dockerlab.errors import DockerlabError
-from dockerlab.linux import loopback, processes, syscalls
+from dockerlab.linux import processes, syscalls
 from dockerlab.linux.pages import Copies
 from dockerlab.linux.probe import situation
-from dockerlab.oci.runtime import Spec
 from dockerlab.runtime import wire
-from dockerlab.runtime.generate import Options, generate
 from dockerlab.store.files import locked
 
 __all__ = ["leave_one", "main"]
 
-_TOLD = "told"  # what a worker is called that has told how its command line ended
-_IDLE_SECONDS, _LOOK_SECONDS, _BREATH = 600, 30, 0.04
+_IDLE_SECONDS, _LOOK_SECONDS = 600, 30
 # What commands import when they need it, beside each other.
 _LATER = (
     "dockerlab.engine.current", "dockerlab.engine.distribution", "dockerlab.recipes.busybox", "dockerlab.runtime.chroot", "dockerlab.runtime.proot", "dockerlab.runtime.root",
@@ -89,75 +82,15 @@ def main() -> None:
             rehearsal.end()
 
 
-class _Nowhere(Surface):
-    def out(self, text: str) -> None:
-        """Shows nothing."""
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A process that does command lines: where work is handed over to it, its pidfd, and the client that waits for it."""
 
-    def err(self, text: str) -> None:
-        """Shows nothing."""
-
-
-class Rehearsal:
-    """A store of its own, for command lines that are for nobody.
-
-    What they compile at first use (patterns, decoders, the grammar) every worker then has. A worker does a few itself while it waits: what a process
-    writes to for the first time after fork(2) the kernel has to copy, and that takes longer than the command line.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        shutil.rmtree(folder, ignore_errors=True)
-
-    def whole(self) -> None:
-        """What the server does once."""
-        context = self._folder / "context"
-        context.mkdir(parents=True)
-        (context / "Dockerfile").write_text('FROM scratch AS one\nARG A=1\nENV B=$A\nCOPY . /\nWORKDIR /w\nLABEL a=b\nCMD ["c"]\n')
-        self._do("build -t a context", "images", "history a", "inspect a", "ps -a", "network ls", "volume ls")
-        loopback.declare(self._folder / "ports", (5000,))
-        # Nobody listens there, no network is asked, and nobody's helper for passwords.
-        meanwhile = {loopback.VARIABLE: str(self._folder / "ports"), "DOCKER_CONFIG": str(self._folder)}
-        before = {name: os.environ.get(name) for name in meanwhile}
-        os.environ.update(meanwhile)
-        self._do("tag a localhost:5000/a", "push localhost:5000/a")
-        for name, value in before.items():
-            os.environ.pop(name)
-            os.environ.update({name: value} if value is not None else {})
-        self._create()
-        _ = self._engine().world
-
-    def short(self) -> None:
-        """What each worker does."""
-        self._do("ps -a", "inspect a")
-        self._create()
-
-    def end(self) -> None:
-        """Leaves nothing behind."""
-        shutil.rmtree(self._engine().settings.runtime, ignore_errors=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _engine(self) -> Engine:
-        return Engine(self._folder / "home")
-
-    def _create(self) -> None:
-        """What `run` and `create` do before anything is on disk."""
-        self._do("run --rm --network host --bad-flag a true")
-        Spec.decode(generate(self._engine().images.get("a").config.config, Options()).encode())
-
-    def _do(self, *lines: str) -> None:
-        for line in lines:
-            # Whatever goes wrong here (a module that was changed since, a full disk) will be told by a command line that is somebody's.
-            with contextlib.suppress(Exception):
-                str(perform(line.split(), self._engine, _Nowhere(), folder=self._folder).value)
-
-
-@dataclass(slots=True)
-class _Job:
-    """A worker and the client that waits for it."""
-
-    line: socket.socket
     pid: int
+    door: socket.socket
     ended: int
+    line: socket.socket | None = None
+    busy: bool = False
 
 
 class _Server:
@@ -165,28 +98,29 @@ class _Server:
         self._listener, self._place, self._rehearsal = listener, place, rehearsal
         self._own = os.stat(place).st_ino
         self._situation = situation("self")
-        self._files = {m.__file__: os.stat(m.__file__).st_mtime_ns for n, m in sys.modules.items() if n.startswith("dockerlab") and m.__file__}
-        self._jobs: dict[int, _Job] = {}
+        self._sources = Sources()
+        self._workers: dict[int, _Worker] = {}  # by each of their descriptors that is listened to
         self._stale = False
         self._copies = Copies()
-        self._next = self._forked()
+        self._stayed: _Worker | None = None
+        self._ahead: _Worker | None = self._forked()
 
     def serve(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         gc.freeze()
         last = time.monotonic()
-        while self._jobs or not (self._stale or time.monotonic() - last > _IDLE_SECONDS):
+        while any(worker.busy for worker in self._workers.values()) or not (self._stale or time.monotonic() - last > _IDLE_SECONDS):
             waiting = select.poll()
-            for descriptor in (self._listener.fileno(), *self._jobs):
+            for descriptor in (*self._workers, self._listener.fileno()):
                 waiting.register(descriptor, select.POLLIN)
-            ready = waiting.poll(_LOOK_SECONDS * 1000)
-            for descriptor, _ in ready:
+            ready = [descriptor for descriptor, _ in waiting.poll(_LOOK_SECONDS * 1000)]
+            for descriptor in ready:
                 last = time.monotonic()
-                if descriptor == self._listener.fileno():
+                if descriptor == self._listener.fileno():  # the last: a descriptor that it opens may have been another's
                     self._accept()
-                elif descriptor in self._jobs:
+                elif descriptor in self._workers:
                     self._hear(descriptor)
-            self._stale = self._stale or not (ready or self._ours())
+            self._stale = self._stale or not (ready or (self._ours() and self._sources.same(every=True)))
         if self._ours():
             os.unlink(self._place)
 
@@ -195,12 +129,8 @@ class _Server:
             return os.stat(self._place).st_ino == self._own
         return False
 
-    def _fresh(self) -> bool:
-        with contextlib.suppress(OSError):
-            return all(os.stat(name).st_mtime_ns == time for name, time in self._files.items())
-        return False
-
     def _accept(self) -> None:
+        self._ahead = self._ahead or self._forked()  # it has died; and now nothing of a client's is open here
         try:
             line, _ = self._listener.accept()
         except OSError:  # too many of them: who is not served takes the ordinary path
@@ -209,39 +139,38 @@ class _Server:
         descriptors: list[int] = []
         try:
             data = self._understood(line, descriptors)
-            worker, work = self._next
-            with work:
-                wire.send_bytes(work, data, [*descriptors, line.fileno()])
+            self._hand_over(data, descriptors, line)
         except OSError:
             with contextlib.suppress(OSError):
                 line.send(b"cold")
             line.close()
-        else:
-            job = _Job(line, worker, os.pidfd_open(worker))
-            self._jobs[line.fileno()] = self._jobs[job.ended] = job
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        if self._next[1].fileno() < 0:
-            self._next = self._forked()
+        self._ahead = self._ahead or self._forked()
 
-    def _forked(self) -> tuple[int, socket.socket]:
-        """Gives a worker that waits for its work, and where to hand it over."""
+    def _hand_over(self, data: bytes, descriptors: list[int], line: socket.socket) -> None:
+        """Has a worker do it: one that has stayed, where it may; raises OSError."""
+        worker = self._stayed if self._stayed and stays(data) else self._ahead
+        assert worker
+        self._stayed, self._ahead = (None if kept is worker else kept for kept in (self._stayed, self._ahead))
+        wire.send_bytes(worker.door, data, [*descriptors, line.fileno()])
+        worker.line, worker.busy = line, True
+        self._workers[line.fileno()] = worker
+
+    def _forked(self) -> _Worker:
+        """Gives a worker that waits for its work."""
         ours, theirs = socket.socketpair()
-        worker = os.fork()
-        if worker:
+        pid = os.fork()
+        if pid:
             theirs.close()
-            return worker, ours
+            worker = _Worker(pid, ours, os.pidfd_open(pid))
+            self._workers[worker.ended] = self._workers[ours.fileno()] = worker
+            return worker
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        for held in (self._listener, ours, *(job.line for job in self._jobs.values())):
-            held.close()
-        if not select.select([theirs], [], [], _BREATH)[0]:  # the command line that has just begun needs the processors more
-            self._rehearsal.short()
-            self._copies.ahead(theirs)
-        data, descriptors = wire.receive_bytes(theirs)
-        if data is None:
-            os._exit(0)
-        _work(data.split(b"\0")[:-1], descriptors[:3], socket.socket(fileno=descriptors[3]), self._copies)
+        for descriptor in {self._listener.fileno(), self._sources.watch, ours.fileno(), *self._workers} - {-1}:
+            os.close(descriptor)
+        wait(theirs, self._rehearsal.short, self._copies)
 
     def _understood(self, line: socket.socket, descriptors: list[int]) -> bytes:
         """Gives the message, and its descriptors into the list; raises OSError where this server is not the one to do it."""
@@ -255,73 +184,63 @@ class _Server:
         protocol, _, _ = data.partition(b"\0")
         if uid != os.geteuid() or situation(pid) != self._situation or protocol != client.PROTOCOL or len(descriptors) != 3:
             raise OSError("somebody else's server")
-        if not self._fresh():
+        if not self._sources.same():
             self._stale = True
             raise OSError("our files have changed")
         return data
 
     def _hear(self, descriptor: int) -> None:
-        job = self._jobs[descriptor]
-        if descriptor == job.ended:
-            code = os.waitstatus_to_exitcode(os.waitpid(job.pid, 0)[1])
-            if code < 0:  # otherwise it has told the code itself
-                with contextlib.suppress(OSError):
-                    job.line.send(b"exit" + bytes([128 - code]))
-            self._drop(job)
-            return
+        worker = self._workers[descriptor]
+        if descriptor == worker.ended:
+            self._buried(worker)
+        elif descriptor == worker.door.fileno():
+            self._freed(worker)
+        else:
+            self._passed_on(worker)
+
+    def _buried(self, worker: _Worker) -> None:
+        code = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
+        if code < 0 and worker.line:  # otherwise it has told the code itself
+            with contextlib.suppress(OSError):
+                worker.line.send(b"exit" + bytes([128 - code]))
+        self._hang_up(worker)
+        self._leave(worker)
+        del self._workers[worker.ended]
+        os.close(worker.ended)
+
+    def _freed(self, worker: _Worker) -> None:
+        """Keeps a worker that has said that it is free; one of them is enough."""
+        said = worker.door.recv(1)
+        if said:
+            self._hang_up(worker)
+            worker.busy = False
+        if said and not self._stayed:
+            self._stayed = worker
+        else:  # or it ends
+            self._leave(worker)
+
+    def _passed_on(self, worker: _Worker) -> None:
+        assert worker.line
         try:
-            numbers = job.line.recv(16)
+            numbers = worker.line.recv(16)
         except OSError:
             numbers = b""
-        # A client that was killed takes its worker along, as if they were one; not a worker that has told the end.
-        for number in numbers or ([] if processes.name(job.pid) == _TOLD else [signal.SIGKILL]):
+        # A client that was killed takes its worker along, as if they were one; not a worker that has told the end, or has not begun: that one finds nobody to tell.
+        for number in numbers or ([] if processes.name(worker.pid) == TOLD else [signal.SIGKILL]):
             with contextlib.suppress(OSError):  # gone meanwhile, or no signal at all
-                os.kill(job.pid, number)
+                os.kill(worker.pid, number)
         if not numbers:
-            del self._jobs[descriptor]
+            self._hang_up(worker)
 
-    def _drop(self, job: _Job) -> None:
-        for descriptor in (job.line.fileno(), job.ended):
-            self._jobs.pop(descriptor, None)
-        job.line.close()
-        os.close(job.ended)
+    def _hang_up(self, worker: _Worker) -> None:
+        if worker.line:
+            del self._workers[worker.line.fileno()]
+            worker.line.close()
+            worker.line = None
 
-
-def _work(words: list[bytes], descriptors: list[int], line: socket.socket, copies: Copies) -> NoReturn:
-    """Becomes the client: does its command line, tells the exit code, and ends."""
-    for wanted, descriptor in enumerate(descriptors):
-        os.dup2(descriptor, wanted)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with contextlib.suppress(OSError):
-        line.send(b"+")
-    code = 125
-    try:
-        os.chdir(words[1])
-        count = int(words[2])
-        os.environb.clear()
-        os.environb.update(dict(word.split(b"=", 1) for word in words[3 + count :]))
-        time.tzset()
-        sys.argv = [os.fsdecode(word) for word in words[3 : 3 + count]]
-        sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), "utf-8", "surrogateescape")
-        sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), "utf-8", "surrogateescape", line_buffering=os.isatty(1))
-        sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True)
-        ordinary()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(bool(end.code))
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        code = 1
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    with contextlib.suppress(OSError):
-        processes.rename(_TOLD)
-    with contextlib.suppress(OSError):
-        line.send(b"exit" + bytes([code & 0xFF]))
-    for descriptor in (0, 1, 2):  # who reads what it wrote waits for their end
-        os.close(descriptor)
-    with contextlib.suppress(OSError):
-        copies.note()
-    os._exit(code & 0xFF)
+    def _leave(self, worker: _Worker) -> None:
+        """Hands nothing over to a worker any more: it ends once it has done what it has."""
+        if worker.door.fileno() >= 0:
+            del self._workers[worker.door.fileno()]
+            worker.door.close()
+        self._ahead, self._stayed = (None if kept is worker else kept for kept in (self._ahead, self._stayed))

@@ -13,13 +13,14 @@ import os
 import platform
 import struct
 import sys
+from collections.abc import Iterable
 
 __all__ = [
     "AT_RECURSIVE", "CLONE_NEWCGROUP", "CLONE_NEWIPC", "CLONE_NEWNET", "CLONE_NEWNS", "CLONE_NEWPID", "CLONE_NEWUSER", "CLONE_NEWUTS",
-    "MNT_DETACH", "MS_BIND", "MS_MOVE", "MS_NOATIME", "MS_NODEV", "MS_NODIRATIME", "MS_NOEXEC", "MS_NOSUID", "MS_PRIVATE", "MS_RDONLY",
+    "IN_CHANGED", "MNT_DETACH", "MS_BIND", "MS_MOVE", "MS_NOATIME", "MS_NODEV", "MS_NODIRATIME", "MS_NOEXEC", "MS_NOSUID", "MS_PRIVATE", "MS_RDONLY",
     "MS_REC", "MS_RELATIME", "MS_REMOUNT", "MS_SHARED", "MS_SLAVE", "MS_STRICTATIME", "NUMBERS", "PR_SET_CHILD_SUBREAPER", "PR_SET_DUMPABLE", "PR_SET_KEEPCAPS", "PR_SET_PDEATHSIG",
     "RESOLVE_BENEATH", "RESOLVE_IN_ROOT", "RESOLVE_NO_MAGICLINKS", "RESOLVE_NO_SYMLINKS",
-    "close_on_exec", "landlock_abi", "mount", "mount_setattr_readonly", "move_mount", "open_tree", "openat2", "pidfd_open", "pivot_root", "populate", "prctl", "process_vm_readv", "raw",
+    "close_on_exec", "inotify", "landlock_abi", "mount", "mount_setattr_readonly", "move_mount", "open_tree", "openat2", "pidfd_open", "pivot_root", "populate", "prctl", "process_vm_readv", "raw",
     "setdomainname", "sethostname", "setns", "umount2", "unshare",
 ]  # fmt: skip
 
@@ -29,6 +30,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_MOVE, MS_REC = 1024, 2048, 4096, 8192, 16384
 MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_RELATIME, MS_STRICTATIME = 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 24
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_CHILD_SUBREAPER = 1, 4, 8, 36
+IN_CHANGED = 0x3C6  # a file is written to, has another date, comes or goes
 MNT_DETACH, AT_RECURSIVE, AT_EMPTY_PATH = 2, 0x8000, 0x1000
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 2, 4, 8, 16
 
@@ -140,6 +142,18 @@ def process_vm_readv(pid: int, address: int, size: int) -> bytes:
 def populate(address: int, size: int) -> bool:
     """Has the kernel copy private pages of this process as if it wrote to them; False where it cannot. madvise(2), MADV_POPULATE_WRITE."""
     return bool(_madvise(address, size, _POPULATE_WRITE) == 0)
+
+
+def inotify(paths: Iterable[str | bytes], events: int) -> int:
+    """Gives a descriptor that can be read once something of `events` happens in one of the folders, and else says EAGAIN; inotify(7)."""
+    descriptor = _check(_libc.inotify_init1(ctypes.c_int(os.O_NONBLOCK | os.O_CLOEXEC)), "inotify_init1")
+    try:
+        for path in paths:
+            _check(_libc.inotify_add_watch(descriptor, _bytes(path), ctypes.c_uint32(events)), "inotify_add_watch")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def close_on_exec(first: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -11,87 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from dockerlab.cli import client
-from dockerlab.commands.system import write_shim
-from dockerlab.engine import Engine
 from dockerlab.version import __version__
+from tests.cli.conftest import ROOT, Shim, serving, until
 from tests.conftest import gone, notes
-
-ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Shim:
-    """`docker` through the shim, with a store and a folder of sockets of its own."""
-
-    program: Path
-    env: dict[str, str]
-    folder: Path
-
-    def __call__(self, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([self.program, *words], input=stdin, capture_output=True, text=True, env=self.env | env, cwd=self.folder, timeout=60, check=False)
-        if "lets nobody start a container" in done.stderr:
-            pytest.skip(done.stderr)
-        return done
-
-    def popen(self, *words: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([self.program, *words], env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    def servers(self) -> list[Path]:
-        return list(Path(self.env["XDG_RUNTIME_DIR"]).glob("dockerlab-*/*-*-*[0-9a-f]"))
-
-    def warm(self) -> bool:
-        """Tells whether the next command line is handed to a server: then the client does not import the ordinary path."""
-        code = "import sys; sys.argv[:] = ['docker', 'version']; from dockerlab.cli import client; print(client._asked() is not None, file=sys.stderr)"
-        done = subprocess.run([sys.executable, "-c", code], env=self.env | {"PYTHONPATH": str(ROOT)}, cwd=self.folder, capture_output=True, text=True, check=False)
-        return done.stderr.strip() == "True"
-
-
-def until(wanted: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if wanted():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def made(tmp_path: Path, runtime: Path, kind: str) -> Shim:
-    program = tmp_path / "docker"
-    write_shim(program)
-    first, _, rest = program.read_text().partition("\n")
-    if kind == "compiled" and "/client " not in first:
-        pytest.skip("no C compiler was at hand when the package was installed")
-    if kind == "interpreted":
-        program.write_text(f"#!{sys.executable} -SP\n{rest}")
-    env = {**os.environ, "DOCKERLAB_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime), "DOCKERLAB_SERVER": "1"}
-    (tmp_path / "here").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
-        Engine(tmp_path / "home").first_time("network")
-    return Shim(tmp_path / "docker", env, tmp_path / "here")
-
-
-@pytest.fixture(params=["compiled", "interpreted"])
-def cold(request: pytest.FixtureRequest, tmp_path: Path, runtime: Path) -> Shim:
-    """No server runs yet."""
-    return made(tmp_path, runtime, request.param)
-
-
-@pytest.fixture
-def shim(cold: Shim) -> Iterator[Shim]:
-    """A server runs."""
-    cold("version")
-    assert until(cold.warm)
-    yield cold
-    for name in cold("ps", "-aq").stdout.split():
-        cold("rm", "-f", name)
 
 
 def test_the_first_command_leaves_a_server_behind(cold: Shim) -> None:
@@ -112,7 +38,7 @@ def test_a_worker_says_what_it_has_written_to(shim: Shim) -> None:
 
     def noted() -> bool:
         time.sleep(0.1)
-        return shim("ps", "-a").returncode == 0 and all(notes(shim.servers()[0]))
+        return shim("volume", "ls").returncode == 0 and all(notes(shim.servers()[0]))
 
     assert until(noted)
 
@@ -230,10 +156,9 @@ def test_a_server_whose_files_changed_makes_room_for_another(tmp_path: Path, run
 def test_a_server_that_is_killed_is_said(shim: Shim) -> None:
     process = shim.popen("run", "--rm", "--name", "k2", "busybox", "sh", "-c", "echo up; sleep 100")
     assert process.stdout is not None and process.stdout.readline() == b"up\n"
-    pids = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _serves(pid, shim)]
-    assert len(pids) == 1
-    os.kill(pids[0], signal.SIGKILL)
-    assert gone(pids[0])
+    server = serving(shim)
+    os.kill(server, signal.SIGKILL)
+    assert gone(server)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 125 and b"command server" in err
     assert until(lambda: shim("ps", "-aq").stdout == "")
@@ -265,7 +190,7 @@ def test_what_no_server_has_taken_is_done_all_the_same(cold: Shim, told: bytes) 
 
 def test_a_worker_that_is_killed_before_it_begins_is_not_missed(shim: Shim) -> None:
     shim("version")
-    (server,) = (pid for pid in os.listdir("/proc") if pid.isdigit() and _serves(pid, shim))
+    server = serving(shim)
     children = Path(f"/proc/{server}/task/{server}/children")
     assert until(lambda: len(children.read_text().split()) == 1)
     worker = int(children.read_text())
@@ -276,12 +201,3 @@ def test_a_worker_that_is_killed_before_it_begins_is_not_missed(shim: Shim) -> N
     os.kill(worker, signal.SIGKILL)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out.decode().strip(), err) == (0, __version__, b"")
-
-
-def _serves(pid: str, shim: Shim) -> bool:
-    with contextlib.suppress(OSError):
-        words, environment = Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/environ").read_bytes()
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-        own = f"XDG_RUNTIME_DIR={shim.env['XDG_RUNTIME_DIR']}\0".encode()
-        return b"dockerlab.cli.server" in words and own in environment and b"dockerlab.cli.server" not in Path(f"/proc/{parent}/cmdline").read_bytes()
-    return False

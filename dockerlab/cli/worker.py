@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from typing import NoReturn
 
 from dockerlab.cli.main import main as ordinary
 from dockerlab.engine import current
-from dockerlab.linux import processes
+from dockerlab.linux import dialling, processes
 from dockerlab.linux.pages import Copies
 from dockerlab.runtime import wire
 
@@ -106,18 +107,15 @@ def _done(words: list[bytes], descriptors: list[int], line: socket.socket) -> tu
     return code, tidy
 
 
-_surroundings: list[bytes] = []
-
-
 def _surround(words: list[bytes]) -> None:
     """Takes over the client's environment; an engine is what it is by one, and serves as long as that is the same."""
-    if words == _surroundings:
-        return
-    _surroundings[:] = words
-    current.use(None)
-    os.environb.clear()
-    os.environb.update(dict(word.split(b"=", 1) for word in words))
-    time.tzset()
+    wanted = dict(word.split(b"=", 1) for word in words)
+    if os.environb != wanted:
+        current.use(None)
+        tempfile.tempdir = None
+        os.environb.clear()
+        os.environb.update(wanted)
+        time.tzset()
 
 
 def _let_go() -> None:
@@ -139,4 +137,4 @@ def _as_before(descriptors: int) -> bool:
         return False
     if len(os.listdir("/proc/self/fd")) != descriptors:
         gc.collect()
-    return threading.active_count() == 1 and len(os.listdir("/proc/self/fd")) == descriptors and processes.anonymous(os.getpid()) < _LARGE
+    return not dialling.restricted() and threading.active_count() == 1 and len(os.listdir("/proc/self/fd")) == descriptors and processes.anonymous(os.getpid()) < _LARGE

@@ -5,28 +5,40 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from dockerlab.oci.bundle import LAYOUT_FILE
+from dockerlab.store.files import mark
+
 if TYPE_CHECKING:
     from dockerlab.engine import Engine
 
 __all__ = ["current", "use"]
 
 _chosen: Engine | None = None
+_own: tuple[int, int, int] | None = None
 
 
 def current() -> Engine:
-    """Gives the engine in use, made on first need."""
-    global _chosen
-    if _chosen is None:
+    """Gives the engine in use. The person's own is made on first need, and anew where its store was taken away since: what it knows of that is no more."""
+    global _chosen, _own
+    if _chosen is None or (_own and _own != _seen(_chosen)):
         from dockerlab.engine import Engine
 
         _chosen = Engine()
+        _own = _seen(_chosen)
     return _chosen
+
+
+def _seen(engine: Engine) -> tuple[int, int, int] | None:
+    try:
+        return mark(engine.home / LAYOUT_FILE)
+    except OSError:
+        return None
 
 
 def use(engine: Engine | None) -> None:
     """Makes `engine` the one in use here and in programs that are started from here; None returns to the person's own."""
-    global _chosen
-    _chosen = engine
+    global _chosen, _own
+    _chosen, _own = engine, None
     if engine is None:
         os.environ.pop("DOCKERLAB_HOME", None)
     else:

@@ -74,7 +74,7 @@ class Distribution:
         schemes: tuple[str, ...] = (settings.hub.partition("://")[0],) if known else ()
         if not schemes and is_local(host) and (last := self._engine.places.of(f"registry {host}")[:1]):
             schemes = ("http", "https") if last == ("http",) else ("https", "http")  # as it answered last time; elsewhere whoever once stood in the way of TLS would keep it away
-        return Registry(host, carrier, login=login or self.keychain.get(host), insecure=insecure or settings.insecure(host), tell=tell, schemes=schemes)
+        return Registry(host, carrier, login=login or Keychain(settings.config).get(host), insecure=insecure or settings.insecure(host), tell=tell, schemes=schemes)
 
     def remember(self, registry: Registry) -> None:
         """Keeps by which scheme a registry of this machine has answered."""
@@ -118,11 +118,12 @@ class Distribution:
         own = f"{reference.registry}/{reference.repository}" if reference else ""
 
         def parcel(descriptor: Descriptor, label: str) -> Parcel:
-            if descriptor.digest not in content:
+            path = content.path(descriptor.digest)
+            if not path.exists():
                 raise NotFound(f"blob {short(descriptor.digest)} is missing", kind="blob", name=descriptor.digest, hint="run `docker system check`")
             known = [place.partition("/") for place in self._engine.places.of(descriptor.digest) if place != own]
             sources = tuple(name for host, _, name in known if reference and host == reference.registry)
-            return Parcel(descriptor.digest, descriptor.size, content.path(descriptor.digest), label, sources)
+            return Parcel(descriptor.digest, descriptor.size, path, label, sources)
 
         pairs = zip(manifest.layers, image.config.rootfs.diff_ids, strict=True)
         layers = tuple(parcel(layer, short(diff_id)) for layer, diff_id in pairs)

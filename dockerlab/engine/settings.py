@@ -99,7 +99,7 @@ class RegistrySettings:
     def authorities(self, host: str) -> tuple[Path, ...]:
         """Gives the certificates that are trusted for a registry besides the system's: `certs.d/HOST/*.crt`, as docker keeps them."""
         folders = (self.home / "certs.d" / host, self.config / "certs.d" / host, Path("/etc/docker/certs.d") / host)
-        return tuple(path for folder in folders for path in sorted(folder.glob("*.crt"))) if "/" not in host and host not in (".", "..") else ()
+        return tuple(path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.crt"))) if "/" not in host and host not in (".", "..") else ()
 
 
 def _data_folder() -> str:

@@ -67,6 +67,14 @@ def test_it_keeps_no_folder_no_environment_and_no_store(shim: Shim, tmp_path: Pa
     assert {os.readlink(f"/proc/{worker}/fd/{number}") for number in range(3)} == {os.devnull}
 
 
+def test_a_store_that_was_taken_away_is_made_again(shim: Shim) -> None:
+    worker = stayed(shim)
+    shutil.rmtree(shim.env["DOCKERLAB_HOME"])
+    done = shim("ps")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert until(lambda: idle(shim) == [worker])
+
+
 def test_one_that_is_killed_is_not_missed(shim: Shim) -> None:
     worker = stayed(shim)
     os.kill(worker, signal.SIGKILL)

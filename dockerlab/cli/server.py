@@ -25,7 +25,7 @@ from dockerlab import commands
 from dockerlab.cli import client
 from dockerlab.cli.rehearsal import Rehearsal
 from dockerlab.cli.sources import Sources
-from dockerlab.cli.worker import TOLD, stays, wait
+from dockerlab.cli.worker import TOLD, Worker, stays
 from dockerlab.errors import DockerlabError
 from dockerlab.linux import processes, syscalls
 from dockerlab.linux.pages import Copies
@@ -83,8 +83,8 @@ def main() -> None:
 
 
 @dataclass(slots=True, eq=False)
-class _Worker:
-    """A process that does command lines: where work is handed over to it, its pidfd, and the client that waits for it."""
+class _Forked:
+    """A worker, seen from here: where work is handed over to it, its pidfd, and the client that waits for it."""
 
     pid: int
     door: socket.socket
@@ -99,11 +99,11 @@ class _Server:
         self._own = os.stat(place).st_ino
         self._situation = situation("self")
         self._sources = Sources()
-        self._workers: dict[int, _Worker] = {}  # by each of their descriptors that is listened to
+        self._workers: dict[int, _Forked] = {}  # by each of their descriptors that is listened to
         self._stale = False
         self._copies = Copies()
-        self._stayed: _Worker | None = None
-        self._ahead: _Worker | None = self._forked()
+        self._stayed: _Forked | None = None
+        self._ahead: _Forked | None = self._forked()
 
     def serve(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -158,19 +158,19 @@ class _Server:
         worker.line, worker.busy = line, True
         self._workers[line.fileno()] = worker
 
-    def _forked(self) -> _Worker:
+    def _forked(self) -> _Forked:
         """Gives a worker that waits for its work."""
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid:
             theirs.close()
-            worker = _Worker(pid, ours, os.pidfd_open(pid))
+            worker = _Forked(pid, ours, os.pidfd_open(pid))
             self._workers[worker.ended] = self._workers[ours.fileno()] = worker
             return worker
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         for descriptor in {self._listener.fileno(), self._sources.watch, ours.fileno(), *self._workers} - {-1}:
             os.close(descriptor)
-        wait(theirs, self._rehearsal.short, self._copies)
+        Worker(theirs, self._copies).wait(self._rehearsal.short)
 
     def _understood(self, line: socket.socket, descriptors: list[int]) -> bytes:
         """Gives the message, and its descriptors into the list; raises OSError where this server is not the one to do it."""
@@ -198,7 +198,7 @@ class _Server:
         else:
             self._passed_on(worker)
 
-    def _buried(self, worker: _Worker) -> None:
+    def _buried(self, worker: _Forked) -> None:
         code = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
         if code < 0 and worker.line:  # otherwise it has told the code itself
             with contextlib.suppress(OSError):
@@ -208,7 +208,7 @@ class _Server:
         del self._workers[worker.ended]
         os.close(worker.ended)
 
-    def _freed(self, worker: _Worker) -> None:
+    def _freed(self, worker: _Forked) -> None:
         """Keeps a worker that has said that it is free; one of them is enough."""
         said = worker.door.recv(1)
         if said:
@@ -219,7 +219,7 @@ class _Server:
         else:  # or it ends
             self._leave(worker)
 
-    def _passed_on(self, worker: _Worker) -> None:
+    def _passed_on(self, worker: _Forked) -> None:
         assert worker.line
         try:
             numbers = worker.line.recv(16)
@@ -232,13 +232,13 @@ class _Server:
         if not numbers:
             self._hang_up(worker)
 
-    def _hang_up(self, worker: _Worker) -> None:
+    def _hang_up(self, worker: _Forked) -> None:
         if worker.line:
             del self._workers[worker.line.fileno()]
             worker.line.close()
             worker.line = None
 
-    def _leave(self, worker: _Worker) -> None:
+    def _leave(self, worker: _Forked) -> None:
         """Hands nothing over to a worker any more: it ends once it has done what it has."""
         if worker.door.fileno() >= 0:
             del self._workers[worker.door.fileno()]

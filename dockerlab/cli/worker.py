@@ -10,6 +10,7 @@ import contextlib
 import gc
 import io
 import os
+import resource
 import select
 import signal
 import socket
@@ -18,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dockerlab.cli.main import main as ordinary
 from dockerlab.engine import current
@@ -26,14 +27,15 @@ from dockerlab.linux import dialling, processes
 from dockerlab.linux.pages import Copies
 from dockerlab.runtime import wire
 
-__all__ = ["FREE", "TOLD", "stays", "wait"]
+__all__ = ["TOLD", "Worker", "stays"]
 
 TOLD = "told"  # what a worker is called that has told how its command line ended, and has none since
-FREE = b"."  # what it says when it has cleaned up after it
+_FREE = b"."  # what it says when it has cleaned up after it
 _BUSY = "dockerlab"
 _STAYING = frozenset((b"history", b"images", b"inspect", b"ps", b"pull", b"push", b"search", b"tag"))
 _BREATH = 0.04  # seconds
-_LARGE = 128 << 20  # bytes
+_LARGE = 192 << 20  # bytes
+_OBJECTS = 50_000  # until garbage is looked for: most command lines make fewer
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGWINCH)
 
 
@@ -42,80 +44,102 @@ def stays(data: bytes) -> bool:
     return any(word in _STAYING for word in data.split(b"\0", 5)[4:5])
 
 
-def wait(door: socket.socket, rehearse: Callable[[], object], copies: Copies) -> NoReturn:
-    """Does what is handed over at `door`, and ends; a message is a client's, its descriptors the three standard ones and the way back to the client."""
-    if not select.select([door], [], [], _BREATH)[0]:  # the command line that has just begun needs the processors more
-        with contextlib.suppress(Exception):  # its store was taken away, say: that is nobody's command line
-            rehearse()
-        copies.ahead(door)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    own = len(os.listdir("/proc/self/fd"))
-    gc.set_threshold(50_000)
-    while True:
-        data, descriptors = wire.receive_bytes(door)
-        if data is None:
-            os._exit(0)
-        with socket.socket(fileno=descriptors[3]) as line:
-            words = data.split(b"\0")[:-1]
-            code, tidy = _done(words, descriptors[:3], line)
-            for number, handler in handlers.items():
+class Worker:
+    """What waits at `door` for a client's message, whose descriptors are the three standard ones and the way back to the client."""
+
+    def __init__(self, door: socket.socket, copies: Copies) -> None:
+        self._door, self._copies = door, copies
+        self._environment: list[bytes] = []
+        self._descriptors = 0
+        self._handlers: dict[int, Any] = {}
+
+    def wait(self, rehearse: Callable[[], object]) -> NoReturn:
+        """Does command lines, and ends the process."""
+        if not select.select([self._door], [], [], _BREATH)[0]:  # the command line that has just begun needs the processors more
+            with contextlib.suppress(Exception):  # its store was taken away, say: that is nobody's command line
+                rehearse()
+            self._copies.ahead(self._door)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._descriptors = len(os.listdir("/proc/self/fd"))
+        gc.set_threshold(_OBJECTS)
+        while True:
+            data, descriptors = wire.receive_bytes(self._door)
+            if data is None:
+                os._exit(0)
+            code, tidy = self._served(data, descriptors)
+            _let_go()
+            if not (tidy and stays(data) and self._as_before()):
+                with contextlib.suppress(OSError):
+                    self._copies.note()
+                os._exit(code)
+            self._door.send(_FREE)
+
+    def _served(self, data: bytes, descriptors: list[int]) -> tuple[int, bool]:
+        """Does a command line and tells the client; gives the exit code, and whether it came to an end that its command knew of."""
+        with socket.socket(fileno=descriptors.pop()) as line:
+            for wanted, descriptor in enumerate(descriptors):
+                os.dup2(descriptor, wanted)
+                os.close(descriptor)
+            with contextlib.suppress(OSError):
+                processes.rename(_BUSY)
+            try:
+                line.send(b"+")
+            except OSError:  # whoever asked has gone, and was told nothing
+                return 0, True
+            code, tidy = self._done(data.split(b"\0")[:-1])
+            for number, handler in self._handlers.items():
                 signal.signal(number, handler)
             with contextlib.suppress(OSError):
                 processes.rename(TOLD)
             with contextlib.suppress(OSError):
-                line.send(b"exit" + bytes([code & 0xFF]))
-        _let_go()
-        if not (tidy and stays(data) and _as_before(own)):
-            with contextlib.suppress(OSError):
-                copies.note()
-            os._exit(code & 0xFF)
-        door.send(FREE)
+                line.send(b"exit" + bytes([code]))
+        return code, tidy
 
+    def _done(self, words: list[bytes]) -> tuple[int, bool]:
+        """Becomes the client and does its command line."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        code, tidy = 125, True
+        try:
+            os.chdir(words[1])
+            count = int(words[2])
+            self._surround(words[3 + count :])
+            sys.argv = [os.fsdecode(word) for word in words[3 : 3 + count]]
+            sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), "utf-8", "surrogateescape")
+            sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), "utf-8", "surrogateescape", line_buffering=os.isatty(1))
+            sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True)
+            ordinary()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            code, tidy = 1, False
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        return code & 0xFF, tidy
 
-def _done(words: list[bytes], descriptors: list[int], line: socket.socket) -> tuple[int, bool]:
-    """Becomes the client and does its command line; gives the exit code, and whether it came to an end that its command knew of."""
-    for wanted, descriptor in enumerate(descriptors):
-        os.dup2(descriptor, wanted)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    with contextlib.suppress(OSError):
-        processes.rename(_BUSY)
-    try:
-        line.send(b"+")
-    except OSError:  # whoever asked has gone, and was told nothing
-        return 0, True
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    code, tidy = 125, True
-    try:
-        os.chdir(words[1])
-        count = int(words[2])
-        _surround(words[3 + count :])
-        sys.argv = [os.fsdecode(word) for word in words[3 : 3 + count]]
-        sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), "utf-8", "surrogateescape")
-        sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), "utf-8", "surrogateescape", line_buffering=os.isatty(1))
-        sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True)
-        ordinary()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(bool(end.code))
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        code, tidy = 1, False
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return code, tidy
+    def _surround(self, environment: list[bytes]) -> None:
+        """Takes over the client's environment; an engine is what it is by one, and serves as long as that is the same."""
+        if environment != self._environment:
+            self._environment = environment
+            current.use(None)
+            tempfile.tempdir = None
+            os.environb.clear()
+            os.environb.update(dict(word.split(b"=", 1) for word in environment))
+            time.tzset()
 
-
-def _surround(words: list[bytes]) -> None:
-    """Takes over the client's environment; an engine is what it is by one, and serves as long as that is the same."""
-    wanted = dict(word.split(b"=", 1) for word in words)
-    if os.environb != wanted:
-        current.use(None)
-        tempfile.tempdir = None
-        os.environb.clear()
-        os.environb.update(wanted)
-        time.tzset()
+    def _as_before(self) -> bool:
+        """Tells whether the last command line has left this process as it was: no child, no thread, no open file, no heap of memory."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            return False
+        if len(os.listdir("/proc/self/fd")) != self._descriptors:
+            gc.collect()
+            if len(os.listdir("/proc/self/fd")) != self._descriptors:
+                return False
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        return threading.active_count() == 1 and not dialling.restricted() and most < _LARGE
 
 
 def _let_go() -> None:
@@ -128,13 +152,3 @@ def _let_go() -> None:
         with contextlib.suppress(OSError, ValueError):
             stream.close()
     os.chdir("/")
-
-
-def _as_before(descriptors: int) -> bool:
-    """Tells whether the last command line has left this process as it was: no thread, no child, no open file, no heap of memory."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        return False
-    if len(os.listdir("/proc/self/fd")) != descriptors:
-        gc.collect()
-    return not dialling.restricted() and threading.active_count() == 1 and len(os.listdir("/proc/self/fd")) == descriptors and processes.anonymous(os.getpid()) < _LARGE

@@ -127,9 +127,8 @@ class Distribution:
 
         pairs = zip(manifest.layers, image.config.rootfs.diff_ids, strict=True)
         layers = tuple(parcel(layer, short(diff_id)) for layer, diff_id in pairs)
-        raw = content.read(image.record.manifest.digest)
         known = f"{own}@{image.record.manifest.digest}" in self._engine.places.of(f"image {image.id}")
-        return Cargo(raw, image.record.manifest.media_type, parcel(manifest.config, ""), layers[::-1], known)
+        return Cargo(image.document, image.record.manifest.media_type, parcel(manifest.config, ""), layers[::-1], known)
 
     # Pull.
 

@@ -70,9 +70,14 @@ class Image:
         return self._engine.image_store.config(self.id)
 
     @cached_property
+    def document(self) -> bytes:
+        """The image's manifest as it is stored and sent."""
+        return self._engine.content.read(self.record.manifest.digest)
+
+    @cached_property
     def manifest(self) -> Manifest:
         """The image's manifest."""
-        return self._engine.image_store.manifest(self.record)
+        return Manifest.decode(self.document)
 
     @property
     def tags(self) -> list[str]:

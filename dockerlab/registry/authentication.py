@@ -78,25 +78,27 @@ Ask = Callable[[str, str, Mapping[str, str], bytes | None], tuple[int, Mapping[s
 
 
 class Tokens:
-    """What was granted by whom for what, while it lasts. `ask` sends (method, url, headers, body) and gives (status, headers, body)."""
+    """What was granted by whom for what, while it lasts."""
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self) -> None:
         self._held: dict[tuple[str, str, tuple[str, ...]], tuple[str, float]] = {}
         self._lock = threading.Lock()
 
-    def answer(self, told: list[Challenge], scopes: tuple[str, ...], login: Login | None) -> str:
-        """Gives the Authorization header that satisfies a challenge; raises RegistryError (UNAUTHORIZED) where nothing can."""
+    def answer(self, told: list[Challenge], scopes: tuple[str, ...], login: Login | None, ask: Ask) -> str:
+        """Gives the Authorization header that satisfies a challenge; raises RegistryError (UNAUTHORIZED) where nothing can.
+
+        `ask` sends (method, url, headers, body) and gives (status, headers, body).
+        """
         for challenge in told:
             if challenge.scheme == "bearer":
-                return f"Bearer {self._token(challenge, scopes, login)}"
+                return f"Bearer {self._token(challenge, scopes, login, ask)}"
             if challenge.scheme == "basic":
                 if login is None or login.token:
                     raise RegistryError("no basic auth credentials", code="UNAUTHORIZED", status=401, hint="docker login, with the registry's name")
                 return f"Basic {basic(login)}"
         raise RegistryError("the registry asks for a way to log in that is not known here", code="UNAUTHORIZED", status=401, hint="known are basic and bearer")
 
-    def _token(self, challenge: Challenge, scopes: tuple[str, ...], login: Login | None) -> str:
+    def _token(self, challenge: Challenge, scopes: tuple[str, ...], login: Login | None, ask: Ask) -> str:
         realm, service = challenge.parameters.get("realm", ""), challenge.parameters.get("service", "")
         if asked := challenge.parameters.get("scope"):
             scopes = tuple(dict.fromkeys([*scopes, *asked.split(" ")]))
@@ -107,7 +109,7 @@ class Tokens:
             token, until = self._held.get(key, ("", 0.0))
             if time.monotonic() < until - _EARLY:
                 return token
-            granted = self._granted(realm, service, scopes, login)
+            granted = _granted(realm, service, scopes, login, ask)
             self._held[key] = granted.token or granted.access_token, time.monotonic() + max(granted.expires_in, _DEFAULT_LIFE)
             return self._held[key][0]
 
@@ -116,26 +118,27 @@ class Tokens:
         with self._lock:
             self._held.clear()
 
-    def _granted(self, realm: str, service: str, scopes: tuple[str, ...], login: Login | None) -> _Granted:
-        if login and login.token:
-            form = {"grant_type": "refresh_token", "service": service, "client_id": "dockerlab", "scope": " ".join(scopes), "refresh_token": login.token}
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            status, told, body = self._ask("POST", realm, headers, urlencode(form).encode())
-        else:
-            words = [("service", service)] * bool(service) + [("scope", each) for each in scopes]
-            if login:
-                words.insert(0, ("account", login.username))
-            joined = f"{realm}{'&' if '?' in realm else '?'}{urlencode(words, quote_via=quote)}"
-            status, told, body = self._ask("GET", joined, {"Authorization": f"Basic {basic(login)}"} if login else {}, None)
-        if status != 200:
-            raise _not_granted(status, told, body)
-        try:
-            granted = msgspec.json.decode(body, type=_Granted, strict=False)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RegistryError("the token that was granted cannot be read", code="UNAUTHORIZED", status=401) from error
-        if not re.fullmatch(r"[\x21-\x7e]+", granted.token or granted.access_token):
-            raise RegistryError("authorization server did not include a token in the response", code="UNAUTHORIZED", status=401)
-        return granted
+
+def _granted(realm: str, service: str, scopes: tuple[str, ...], login: Login | None, ask: Ask) -> _Granted:
+    if login and login.token:
+        form = {"grant_type": "refresh_token", "service": service, "client_id": "dockerlab", "scope": " ".join(scopes), "refresh_token": login.token}
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        status, told, body = ask("POST", realm, headers, urlencode(form).encode())
+    else:
+        words = [("service", service)] * bool(service) + [("scope", each) for each in scopes]
+        if login:
+            words.insert(0, ("account", login.username))
+        joined = f"{realm}{'&' if '?' in realm else '?'}{urlencode(words, quote_via=quote)}"
+        status, told, body = ask("GET", joined, {"Authorization": f"Basic {basic(login)}"} if login else {}, None)
+    if status != 200:
+        raise _not_granted(status, told, body)
+    try:
+        granted = msgspec.json.decode(body, type=_Granted, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RegistryError("the token that was granted cannot be read", code="UNAUTHORIZED", status=401) from error
+    if not re.fullmatch(r"[\x21-\x7e]+", granted.token or granted.access_token):
+        raise RegistryError("authorization server did not include a token in the response", code="UNAUTHORIZED", status=401)
+    return granted
 
 
 def _not_granted(status: int, headers: Mapping[str, str], body: bytes) -> RegistryError:

@@ -73,7 +73,7 @@ class Registry:
         self._base, self._greeted = "", False
         self.near = False  # it answers at once: threads would take longer than asking it one thing after another
         self._told: list[Any] = []  # the challenges of the last refusal: the next request answers them at once
-        self._tokens = Tokens(self._ask)
+        self._tokens = Tokens()
 
     # Asking.
 
@@ -151,7 +151,7 @@ class Registry:
             sent = dict(headers or {})
             try:
                 if self._told and same_host(url, self.base):
-                    sent["Authorization"] = self._tokens.answer(self._told, wish.scopes, self._login)
+                    sent["Authorization"] = self._tokens.answer(self._told, wish.scopes, self._login, self._ask)
                 with self._followed(method, url, sent, body() if body else None) as (reply, answered):
                     # What another host asks for is none of its business.
                     if reply.status == 401 and attempt == 0 and same_host(answered, self.base):

@@ -55,12 +55,12 @@ def test_a_token_is_asked_for_once() -> None:
         assert headers["Authorization"] == "Basic " + base64.b64encode(b"me:hush").decode()
         return 200, {}, b'{"access_token": "t1", "expires_in": 300}'
 
-    tokens, told = Tokens(ask), challenges('Bearer realm="https://auth.example/token?x=1",service="r"')
+    tokens, told = Tokens(), challenges('Bearer realm="https://auth.example/token?x=1",service="r"')
     for _ in range(3):
-        assert tokens.answer(told, (scope("a", "pull"),), Login("me", "hush")) == "Bearer t1"
+        assert tokens.answer(told, (scope("a", "pull"),), Login("me", "hush"), ask) == "Bearer t1"
     assert parse_qs(urlsplit(asked[0]).query) == {"x": ["1"], "account": ["me"], "service": ["r"], "scope": ["repository:a:pull"]}
     assert len(asked) == 1
-    tokens.answer(told, (scope("b", "pull"),), Login("me", "hush"))
+    tokens.answer(told, (scope("b", "pull"),), Login("me", "hush"), ask)
     assert len(asked) == 2
 
 
@@ -69,13 +69,13 @@ def test_an_identity_token_is_posted() -> None:
         assert (method, parse_qs((body or b"").decode())["refresh_token"]) == ("POST", ["identity"])
         return 200, {}, b'{"token": "t"}'
 
-    assert Tokens(ask).answer(challenges('Bearer realm="https://a/t"'), (), Login("me", token="identity")) == "Bearer t"
+    assert Tokens().answer(challenges('Bearer realm="https://a/t"'), (), Login("me", token="identity"), ask) == "Bearer t"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"token": "a\\r\\nb: c"}', b'{"token": 5}'])
 def test_tokens_that_are_none(body: bytes) -> None:
     with pytest.raises(RegistryError):
-        Tokens(lambda *_: (200, {}, body)).answer(challenges('Bearer realm="https://a/t"'), (), None)
+        Tokens().answer(challenges('Bearer realm="https://a/t"'), (), None, lambda *_: (200, {}, body))
 
 
 @pytest.fixture

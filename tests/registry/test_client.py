@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import io
 import json
 import os
@@ -52,6 +53,27 @@ def test_a_blob_there_and_back(registry: Registry, tmp_path: Path, data: bytes) 
     assert seen[-1] == len(data)
     registry.download("a/b", digest, len(data), tmp_path / "blob", progress=seen.append)
     assert (tmp_path / "blob").read_bytes() == data
+
+
+def test_a_connection_is_closed_with_its_registry(storage: Storage) -> None:
+    """At once, and not when somebody looks for garbage: a server that ends has nobody to wait for."""
+    with Running(RegistryApp(storage), Listening(port=0)) as running:
+        registry = Registry(f"localhost:{running.port}", Sockets(), schemes=("http",))
+        registry.upload("a", sha(SMALL), len(SMALL), opened(SMALL))
+        assert connected(running.port) == 1
+        gc.disable()
+        try:
+            del registry
+            assert connected(running.port) == 0
+        finally:
+            gc.enable()
+
+
+def connected(port: int) -> int:
+    """Gives how many sockets of this process lead to a port; proc_net(5)."""
+    own = {os.stat(f"/proc/self/fd/{name}").st_ino for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")}
+    lines = [line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/self/net/{kind}").read_text().splitlines()[1:]]
+    return sum(int(line[2].rpartition(":")[2], 16) == port and int(line[9]) in own for line in lines)
 
 
 def test_mounts(registry: Registry) -> None:

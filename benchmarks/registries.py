@@ -180,15 +180,19 @@ def _told(place: Place, address: str, *, again: float) -> None:
     engine.images.tag("large", name)
     list(engine.images.push(name))
     told: list[object] = []
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(200):  # in turn: the difference is a tenth of what one push differs from the next
-        for kept, tell in zip(times, (None, told.append), strict=True):
-            begin = time.perf_counter()
+    times: list[float] = []
+    cost: tuple[list[float], list[float]] = ([], [])
+    for _ in range(200):
+        for kept, tell in zip(cost, (None, told.append), strict=True):
+            begin, worked = time.perf_counter(), time.process_time()
             list(engine.images.push(name, tell=tell))
-            kept.append(time.perf_counter() - begin)
-    plain, heard = map(statistics.median, times)
+            kept.append(time.process_time() - worked)
+            if not tell:
+                times.append(time.perf_counter() - begin)
+    plain, (unheard, heard) = statistics.median(times), map(statistics.median, cost)
     place.add("the same push once more, warm kernel", plain, again, 0.3)
-    place.add("a push whose exchanges are heard, against one that nobody hears", heard, plain, 1.03)
+    # Hearing costs processor time, a hundredth of a push: what one push waits for the registry differs from the next by more.
+    place.add("a push whose exchanges are heard, against one that nobody hears", plain + heard - unheard, plain, 1.03)
 
 
 def _get(address: str, path: str, count: int) -> None:

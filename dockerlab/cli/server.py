@@ -36,6 +36,7 @@ from dockerlab.store.files import locked
 __all__ = ["leave_one", "main"]
 
 _IDLE_SECONDS, _LOOK_SECONDS = 600, 30
+_PATIENCE = struct.pack("@ll", 1, 0)  # seconds and microseconds for a client to say what it wants; socket(7)
 # What commands import when they need it, beside each other.
 _LATER = (
     "dockerlab.engine.current", "dockerlab.engine.distribution", "dockerlab.recipes.busybox", "dockerlab.runtime.chroot", "dockerlab.runtime.proot", "dockerlab.runtime.root",
@@ -174,11 +175,10 @@ class _Server:
 
     def _understood(self, line: socket.socket, descriptors: list[int]) -> bytes:
         """Gives the message, and its descriptors into the list; raises OSError where this server is not the one to do it."""
-        line.settimeout(1)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
         pid, uid, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         data, received = wire.receive_bytes(line, 3)
         descriptors += received
-        line.settimeout(None)
         if data is None:
             raise OSError("cut short")
         protocol, _, _ = data.partition(b"\0")

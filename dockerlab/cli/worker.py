@@ -77,7 +77,7 @@ class Worker:
 
     def _served(self, data: bytes, descriptors: list[int]) -> tuple[int, bool]:
         """Does a command line and tells the client; gives the exit code, and whether it came to an end that its command knew of."""
-        with socket.socket(fileno=descriptors.pop()) as line:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptors.pop()) as line:
             for wanted, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, wanted)
                 os.close(descriptor)
@@ -89,7 +89,8 @@ class Worker:
                 return 0, True
             code, tidy = self._done(data.split(b"\0")[:-1])
             for number, handler in self._handlers.items():
-                signal.signal(number, handler)
+                if signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
             with contextlib.suppress(OSError):
                 processes.rename(TOLD)
             with contextlib.suppress(OSError):

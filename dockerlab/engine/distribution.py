@@ -70,7 +70,7 @@ class Distribution:
         """Gives a registry, logged in where this person is."""
         settings, known = self.settings, self.host(host) != host
         host = self.host(host)
-        carrier = self.transport or Sockets(authorities=settings.authorities(host), agent=f"dockerlab/{__version__}")
+        carrier = self.transport or Sockets(authorities=lambda: settings.authorities(host), agent=f"dockerlab/{__version__}")
         schemes: tuple[str, ...] = (settings.hub.partition("://")[0],) if known else ()
         if not schemes and is_local(host) and (last := self._engine.places.of(f"registry {host}")[:1]):
             schemes = ("http", "https") if last == ("http",) else ("https", "http")  # as it answered last time; elsewhere whoever once stood in the way of TLS would keep it away

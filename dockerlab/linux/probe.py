@@ -75,8 +75,8 @@ def situation(pid: int | str = "self") -> tuple[str, ...]:
     if sys.platform != "linux":
         return ()
     places = tuple(os.readlink(f"/proc/{pid}/{name}") for name in ("root", "ns/mnt", "ns/net", "ns/pid", "ns/user"))
-    with open(f"/proc/{pid}/status") as file:
-        rights = [line.rstrip() for line in file if line.startswith(_RIGHTS)]
+    with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+        rights = [line for line in file.read().decode("utf-8", "replace").split("\n") if line.startswith(_RIGHTS)]
     return (*places, *rights)
 
 

@@ -104,11 +104,16 @@ class _Answered:
 
 
 class Sockets:
-    """HTTP/1.1 by urllib3, with the environment's proxies; `authorities` are files of certificates that are trusted besides the system's."""
+    """HTTP/1.1 by urllib3, with the environment's proxies; `authorities` gives files of certificates that are trusted besides the system's, once TLS is spoken."""
 
-    def __init__(self, *, timeout: float = 30.0, authorities: Sequence[Path] = (), agent: str = "dockerlab") -> None:
-        self._timeout, self.authorities, self._agent = timeout, authorities, agent
+    def __init__(self, *, timeout: float = 30.0, authorities: Callable[[], Sequence[Path]] = tuple, agent: str = "dockerlab") -> None:
+        self._timeout, self._authorities, self._agent = timeout, authorities, agent
         self._pools: dict[tuple[str, bool, bool, str], urllib3.PoolManager] = {}
+
+    @functools.cached_property
+    def authorities(self) -> Sequence[Path]:
+        """The files of certificates."""
+        return self._authorities()
 
     def _pool(self, proxy: str, secure: bool, verify: bool) -> urllib3.PoolManager:
         import ssl

@@ -134,7 +134,7 @@ def tls(tmp_path: Path) -> tuple[str, ...]:
 def test_tls(tmp_path: Path, tls: tuple[str, ...]) -> None:
     with served(tmp_path, *tls) as (address, _):
         data = os.urandom(3 << 20)
-        trusting = Registry(address, Sockets(authorities=[tmp_path / "cert"]))
+        trusting = Registry(address, Sockets(authorities=lambda: [tmp_path / "cert"]))
         trusting.upload("a", sha(data), len(data), lambda: io.BytesIO(data))
         trusting.download("a", sha(data), len(data), tmp_path / "back")
         assert digest_of((tmp_path / "back").read_bytes()) == sha(data)
@@ -156,7 +156,7 @@ def test_who_says_nothing_or_half_of_it_keeps_nobody_waiting(tmp_path: Path, tls
         with served(tmp_path, *words) as (address, _), contextlib.ExitStack() as open_ones:
             host, _, port = address.partition(":")
             others = [open_ones.enter_context(socket.create_connection((host, int(port)))) for _ in range(100)]
-            registry = Registry(address, Sockets(authorities=[tmp_path / "cert"] if words else []))
+            registry = Registry(address, Sockets(authorities=lambda words=words: [tmp_path / "cert"] if words else []))
             began = time.monotonic()
             assert registry.has_blob("a", sha(b"")) is None
             for each in others:

@@ -120,8 +120,10 @@ def _variable(parameter: str) -> str:
 
 def trusted(url: str, lenient: bool, transport: Transport) -> str:
     """Gives whose certificates were believed, as an exchange tells it."""
+    if lenient or not url.startswith("https"):
+        return "any" if url.startswith("https") else ""
     files = getattr(transport, "authorities", ())
-    return "" if not url.startswith("https") else "any" if lenient else str(files[0]) if files else ""
+    return str(files[0]) if files else ""
 
 
 def told_header(name: str, value: str) -> str:

@@ -148,7 +148,7 @@ class Sockets:
             pool = self._pool(dialling.proxy(url), url.startswith("https"), verify)
             bound = urllib3.Timeout(connect=min(timeout or _CONNECT, _CONNECT), read=timeout or self._timeout)
             once = urllib3.Retry(0, read=False, redirect=False)
-            reply = pool.request(method, url, headers=sent, body=body, preload_content=False, decode_content=False, redirect=False, timeout=bound, retries=once)
+            reply = pool.urlopen(method, url, headers=sent, body=body, preload_content=False, decode_content=False, redirect=False, timeout=bound, retries=once)
         except (trouble.HTTPError, OSError) as error:
             raise ConnectionError(_reason(error)) from error
         return _Answered(reply)

@@ -210,11 +210,14 @@ class _Server:
 
     def _freed(self, worker: _Forked) -> None:
         """Keeps a worker that has said that it is free; one of them is enough."""
-        said = worker.door.recv(1)
-        if said:
+        try:
+            free = bool(worker.door.recv(1))
+        except OSError:  # it was killed before it has read what it should do
+            free = False
+        if free:
             self._hang_up(worker)
             worker.busy = False
-        if said and not self._stayed:
+        if free and not self._stayed:
             self._stayed = worker
         else:  # or it ends
             self._leave(worker)

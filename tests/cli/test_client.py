@@ -201,3 +201,4 @@ def test_a_worker_that_is_killed_before_it_begins_is_not_missed(shim: Shim) -> N
     os.kill(worker, signal.SIGKILL)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out.decode().strip(), err) == (0, __version__, b"")
+    assert serving(shim) == server

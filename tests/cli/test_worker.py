@@ -82,6 +82,17 @@ def test_one_that_is_killed_is_not_missed(shim: Shim) -> None:
     assert stayed(shim) in idle(shim)
 
 
+def test_one_that_is_killed_with_work_that_it_has_not_begun(shim: Shim) -> None:
+    worker, server = stayed(shim), serving(shim)
+    os.kill(worker, signal.SIGSTOP)
+    process = shim.popen("ps", "-q")
+    time.sleep(0.3)  # it has its work now
+    os.kill(worker, signal.SIGKILL)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, b"", b""), "the ordinary path has done it"
+    assert serving(shim) == server
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_client_that_ends_takes_its_work_along(shim: Shim, number: int) -> None:
     worker = stayed(shim)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["current", "use"]
 
 _chosen: Engine | None = None
-_own: tuple[int, int, int] | None = None
+_own: tuple[int, ...] | None = None
 
 
 def current() -> Engine:
-    """Gives the engine in use. The person's own is made on first need, and anew where its store was taken away since: what it knows of that is no more."""
+    """Gives the engine in use. The person's own is made on first need, and anew where one of its folders was taken away since: what it knows of that is no more."""
     global _chosen, _own
     if _chosen is None or (_own and _own != _seen(_chosen)):
         from dockerlab.engine import Engine
@@ -28,9 +28,9 @@ def current() -> Engine:
     return _chosen
 
 
-def _seen(engine: Engine) -> tuple[int, int, int] | None:
+def _seen(engine: Engine) -> tuple[int, ...] | None:
     try:
-        return mark(engine.home / LAYOUT_FILE)
+        return *mark(engine.home / LAYOUT_FILE), os.stat(engine.settings.runtime).st_ino
     except OSError:
         return None
 

@@ -34,6 +34,13 @@ def test_it_is_one_as_long_as_its_store_is(home: Path) -> None:
     assert current() is not second
 
 
+def test_its_folder_of_sockets_may_go_too(home: Path) -> None:
+    first = current()
+    shutil.rmtree(first.settings.runtime)
+    assert current() is not first
+    assert current().settings.runtime.is_dir()
+
+
 def test_a_chosen_one_stays(tmp_path: Path) -> None:
     own, chosen = current(), Engine(tmp_path / "lesson")
     use(chosen)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import NoReturn
 
 from dockerlab import commands
 from dockerlab.cli import client
@@ -109,19 +110,21 @@ class _Server:
     def serve(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         gc.freeze()
-        last = time.monotonic()
+        last = looked = time.monotonic()
         while any(worker.busy for worker in self._workers.values()) or not (self._stale or time.monotonic() - last > _IDLE_SECONDS):
             waiting = select.poll()
             for descriptor in (*self._workers, self._listener.fileno()):
                 waiting.register(descriptor, select.POLLIN)
-            ready = [descriptor for descriptor, _ in waiting.poll(_LOOK_SECONDS * 1000)]
+            ready = [descriptor for descriptor, _ in waiting.poll(_LOOK_SECONDS * 1000 + 1)]
             for descriptor in ready:
                 last = time.monotonic()
                 if descriptor == self._listener.fileno():  # the last: a descriptor that it opens may have been another's
                     self._accept()
                 elif descriptor in self._workers:
                     self._hear(descriptor)
-            self._stale = self._stale or not (ready or (self._ours() and self._sources.same(every=True)))
+            if time.monotonic() - looked > _LOOK_SECONDS:
+                looked = time.monotonic()
+                self._stale = self._stale or not (self._ours() and self._sources.same(every=True))
         if self._ours():
             os.unlink(self._place)
 
@@ -131,7 +134,7 @@ class _Server:
         return False
 
     def _accept(self) -> None:
-        self._ahead = self._ahead or self._forked()  # it has died; and now nothing of a client's is open here
+        self._make_ready()  # the one that was ahead may have died; and now nothing of a client's is open here
         try:
             line, _ = self._listener.accept()
         except OSError:  # too many of them: who is not served takes the ordinary path
@@ -148,26 +151,44 @@ class _Server:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        self._ahead = self._ahead or self._forked()
+        self._make_ready()
+
+    def _make_ready(self) -> None:
+        with contextlib.suppress(OSError):  # too many processes, or descriptors
+            self._ahead = self._ahead or self._forked()
 
     def _hand_over(self, data: bytes, descriptors: list[int], line: socket.socket) -> None:
         """Has a worker do it: one that has stayed, where it may; raises OSError."""
         worker = self._stayed if self._stayed and stays(data) else self._ahead
-        assert worker
+        if not worker:
+            raise OSError("there is nobody to do it")
         self._stayed, self._ahead = (None if kept is worker else kept for kept in (self._stayed, self._ahead))
         wire.send_bytes(worker.door, data, [*descriptors, line.fileno()])
         worker.line, worker.busy = line, True
         self._workers[line.fileno()] = worker
+        if not stays(data):
+            self._leave(worker)
 
     def _forked(self) -> _Forked:
-        """Gives a worker that waits for its work."""
+        """Gives a worker that waits for its work; raises OSError."""
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid:
             theirs.close()
-            worker = _Forked(pid, ours, os.pidfd_open(pid))
+            try:
+                worker = _Forked(pid, ours, os.pidfd_open(pid))
+            except OSError:
+                ours.close()  # it ends then
+                os.waitpid(pid, 0)
+                raise
             self._workers[worker.ended] = self._workers[ours.fileno()] = worker
             return worker
+        try:
+            self._become_worker(ours, theirs)
+        finally:  # whatever happens, no worker goes on as a server
+            os._exit(1)
+
+    def _become_worker(self, ours: socket.socket, theirs: socket.socket) -> NoReturn:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         for descriptor in {self._listener.fileno(), self._sources.watch, ours.fileno(), *self._workers} - {-1}:
             os.close(descriptor)
@@ -184,7 +205,7 @@ class _Server:
         protocol, _, _ = data.partition(b"\0")
         if uid != os.geteuid() or situation(pid) != self._situation or protocol != client.PROTOCOL or len(descriptors) != 3:
             raise OSError("somebody else's server")
-        if not self._sources.same():
+        if self._stale or not self._sources.same():
             self._stale = True
             raise OSError("our files have changed")
         return data

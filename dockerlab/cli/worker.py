@@ -1,6 +1,6 @@
 """A worker of the command server: a process that was forked ahead, and does a command line as if it were the client that asks for it.
 
-It ends with its command line, so that nothing of one is left for the next. Only after those that start no program and read no input does it stay, for others of
+It ends with its command line, so that nothing of one is left for the next. Only after those that start no container and read no input does it stay, for others of
 them: such a line takes a third of the time where Python has done it before in the same process.
 """
 
@@ -35,6 +35,7 @@ _BUSY = "dockerlab"
 _STAYING = frozenset((b"history", b"images", b"inspect", b"ps", b"pull", b"push", b"search", b"tag"))
 _BREATH = 0.04  # seconds
 _LARGE = 192 << 20  # bytes
+_SIGNALLED = 128  # exit codes from here on
 _OBJECTS = 50_000  # until garbage is looked for: most command lines make fewer
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGWINCH)
 
@@ -49,7 +50,7 @@ class Worker:
 
     def __init__(self, door: socket.socket, copies: Copies) -> None:
         self._door, self._copies = door, copies
-        self._environment: list[bytes] = []
+        self._surroundings: list[bytes] = []
         self._descriptors = 0
         self._handlers: dict[int, Any] = {}
 
@@ -81,12 +82,11 @@ class Worker:
             for wanted, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, wanted)
                 os.close(descriptor)
-            with contextlib.suppress(OSError):
-                processes.rename(_BUSY)
             try:
+                processes.rename(_BUSY)
                 line.send(b"+")
             except OSError:  # whoever asked has gone, and was told nothing
-                return 0, True
+                return 0, False
             code, tidy = self._done(data.split(b"\0")[:-1])
             for number, handler in self._handlers.items():
                 if signal.getsignal(number) is not handler:
@@ -99,31 +99,35 @@ class Worker:
 
     def _done(self, words: list[bytes]) -> tuple[int, bool]:
         """Becomes the client and does its command line."""
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         code, tidy = 125, True
         try:
-            os.chdir(words[1])
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             count = int(words[2])
-            self._surround(words[3 + count :])
             sys.argv = [os.fsdecode(word) for word in words[3 : 3 + count]]
             sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), "utf-8", "surrogateescape")
             sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), "utf-8", "surrogateescape", line_buffering=os.isatty(1))
             sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True)
+            self._surround(words[1], words[3 + count :])
             ordinary()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(bool(end.code))
         except BaseException:
             sys.excepthook(*sys.exc_info())
             code, tidy = 1, False
-        with contextlib.suppress(OSError, ValueError):
+        try:
             sys.stdout.flush()
             sys.stderr.flush()
-        return code & 0xFF, tidy
+        except (OSError, ValueError):
+            pass
+        except BaseException as end:  # a signal, while nobody read
+            code = end.code if isinstance(end, SystemExit) and isinstance(end.code, int) else 130
+        return code & 0xFF, tidy and code < _SIGNALLED
 
-    def _surround(self, environment: list[bytes]) -> None:
-        """Takes over the client's environment; an engine is what it is by one, and serves as long as that is the same."""
-        if environment != self._environment:
-            self._environment = environment
+    def _surround(self, folder: bytes, environment: list[bytes]) -> None:
+        """Takes over the client's folder and environment; an engine is what it is by these, and serves as long as they are the same."""
+        os.chdir(folder)
+        if self._surroundings != [folder, *environment]:
+            self._surroundings = [folder, *environment]
             current.use(None)
             tempfile.tempdir = None
             os.environb.clear()

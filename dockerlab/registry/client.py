@@ -70,7 +70,7 @@ class Registry:
         self._schemes = schemes or (("https", "http") if self._insecure else ("https",))  # docker's order
         self._presumed = self._schemes[0] if schemes or len(self._schemes) == 1 else ""
         self._answering = _HUB_HOST if host == DEFAULT_REGISTRY else host
-        self._base, self._greeted = "", False
+        self._base, self.greeted = "", False
         self.near = False  # it answers at once: threads would take longer than asking it one thing after another
         self._told: list[Any] = []  # the challenges of the last refusal: the next request answers them at once
         self._tokens = Tokens()
@@ -213,8 +213,8 @@ class Registry:
 
     def greet(self) -> None:
         """Finds out where the registry is and what it wants to know, once, before several threads ask at the same time. Raises RegistryError where nobody answers."""
-        if not self._greeted:
-            self._base, self._greeted = self._found(), True
+        if not self.greeted:
+            self._base, self.greeted = self._found(), True
 
     def presume(self) -> None:
         """Takes it that the registry answers as it did last time, or as it only can, until it is greeted: who asks for what it should have needs no other sign of it."""

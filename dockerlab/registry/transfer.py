@@ -90,7 +90,8 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
         except RegistryError as error:
             if not whole or error.status in _CLOSED:
                 raise
-            yield from _brought_all(registry, name, cargo, crew)  # it has lost some
+            registry.greet()
+            yield from _brought_all(registry, name, cargo, crew)  # it has lost some, or is somewhere else by now
             told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
         if told and told.startswith("sha256:") and told != cargo.digest:
             raise CorruptContent("the registry has kept another manifest than was sent", expected=cargo.digest, actual=told)
@@ -109,9 +110,9 @@ def _whole(registry: Registry, name: str, digest: Digest) -> bool:
     try:
         return registry.manifest(name, digest, head=True, push=True) is not None
     except RegistryError as error:
-        if error.status in _CLOSED:
+        if error.status in _CLOSED and registry.greeted:
             raise
-        return False
+        return False  # who was not greeted may not have said how it wants to be asked
 
 
 def _brought_all(registry: Registry, name: str, cargo: Cargo, crew: Crew) -> Iterator[Event]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from dockerlab.cli.worker import TOLD, stays
 from dockerlab.linux import processes
-from tests.cli.conftest import Shim, serving, until
+from tests.cli.conftest import ROOT, Shim, serving, until
 
 
 def idle(shim: Shim) -> list[int]:
@@ -67,6 +68,26 @@ def test_it_keeps_no_folder_no_environment_and_no_store(shim: Shim, tmp_path: Pa
     assert {os.readlink(f"/proc/{worker}/fd/{number}") for number in range(3)} == {os.devnull}
 
 
+def test_a_store_that_is_named_from_a_folder(shim: Shim) -> None:
+    """The environment is the same, and means another store."""
+    found = []
+    for name in ("one", "two", "one"):
+        (shim.folder / name).mkdir(exist_ok=True)
+        env = shim.env | {"DOCKERLAB_HOME": "store"}
+        if not found:
+            (shim.folder / name / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
+            subprocess.run([shim.program, "build", "-q", "-t", "mine", "."], env=env, cwd=shim.folder / name, check=True, capture_output=True, timeout=30)
+        found.append(subprocess.run([shim.program, "images", "-q"], env=env, cwd=shim.folder / name, check=True, capture_output=True, timeout=30).stdout)
+    assert found[0] and found == [found[0], b"", found[0]]
+
+
+def test_no_environment_is_none(shim: Shim) -> None:
+    """Also for a worker that has not had another before: the server's is somebody's."""
+    code = "import os; from dockerlab.cli.worker import Worker; Worker(None, None)._surround(b'/', []); print(dict(os.environ))"
+    done = subprocess.run([sys.executable, "-c", code], env=shim.env | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "{}\n"
+
+
 def test_a_store_that_was_taken_away_is_made_again(shim: Shim) -> None:
     worker = stayed(shim)
     shutil.rmtree(shim.env["DOCKERLAB_HOME"])
@@ -78,8 +99,9 @@ def test_a_store_that_was_taken_away_is_made_again(shim: Shim) -> None:
 def test_one_that_is_killed_is_not_missed(shim: Shim) -> None:
     worker = stayed(shim)
     os.kill(worker, signal.SIGKILL)
-    assert stayed(shim) != worker
-    assert stayed(shim) in idle(shim)
+    again = stayed(shim)
+    assert again != worker
+    assert stayed(shim) == again
 
 
 def test_one_that_is_killed_with_work_that_it_has_not_begun(shim: Shim) -> None:
@@ -102,12 +124,12 @@ def test_a_client_that_ends_takes_its_work_along(shim: Shim, number: int) -> Non
         process.send_signal(number)
         process.communicate(timeout=10)
         assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[signal.Signals(number)]
-        assert until(lambda: processes.name(worker) in ("", TOLD))
+        assert until(lambda: processes.name(worker) == ""), "nothing of it is left for another"
     assert shim("ps").returncode == 0
 
 
 def test_a_rehearsal_that_fails_ends_no_worker(shim: Shim) -> None:
-    shutil.rmtree(f"{shim.servers()[0]}.rehearsal")
+    os.rename(f"{shim.servers()[0]}.rehearsal", shim.folder / "gone")
     assert shim("version").returncode == 0
     server = serving(shim)
     children = Path(f"/proc/{server}/task/{server}/children")

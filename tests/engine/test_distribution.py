@@ -116,6 +116,25 @@ def test_what_is_known_is_asked_for_at_once_and_may_be_wrong(shop: Engine, app: 
     assert requests[:2] == ["HEAD 404 manifests", "GET 200 v2"] and told == ["Preparing", "Pushed"]
 
 
+@pytest.mark.parametrize("refused", [("HEAD", "403 Forbidden"), ("PUT", "301 Moved Permanently")], ids=["does not say how to log in", "is somewhere else by now"])
+def test_who_answers_oddly_is_greeted_after_all(shop: Engine, app: RegistryApp, refused: tuple[str, str]) -> None:
+    greeted = [True]
+
+    def odd(environ: dict[str, Any], start_response: Any) -> Any:
+        greeted[0] |= environ["PATH_INFO"] == "/v2/"
+        if environ["REQUEST_METHOD"] == refused[0] and not greeted[0]:
+            start_response(refused[1], [("Content-Length", "0")])
+            return [b""]
+        return app(environ, start_response)
+
+    shop.distribution.transport = Direct({"localhost:5000": odd})
+    shop.images.tag("busybox", "localhost:5000/bb")
+    list(shop.images.push("localhost:5000/bb"))
+    greeted[0] = False
+    assert statuses(list(shop.images.push("localhost:5000/bb")))[-1] == "Layer already exists"
+    assert greeted[0]
+
+
 def test_a_pulled_image_runs(shop: Engine, app: RegistryApp) -> None:
     shop.images.tag("busybox", "localhost:5000/bb:1")
     list(shop.images.push("localhost:5000/bb:1"))

@@ -65,6 +65,11 @@ def _ours(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def _timed(rounds: int, act: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
+    return statistics.median(_times(rounds, act, before))
+
+
+def _times(rounds: int, act: Callable[[], object], before: Callable[[], object] = lambda: None) -> list[float]:
+    """Gives the seconds of each round, after one for nothing."""
     times = []
     for number in range(rounds + 1):
         before()
@@ -72,7 +77,7 @@ def _timed(rounds: int, act: Callable[[], object], before: Callable[[], object] 
         act()
         if number:
             times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+    return times
 
 
 def registries(place: Place) -> None:
@@ -145,12 +150,7 @@ class _Side:
 
     def again(self) -> list[float]:
         """Gives the seconds of pushes that have nothing to send, after one for nothing."""
-        times = []
-        for _ in range(6):
-            begin = time.perf_counter()
-            self.do("push", self.name)
-            times.append(time.perf_counter() - begin)
-        return times[1:]
+        return _times(5, lambda: self.do("push", self.name))
 
 
 def _transfers(place: Place, address: str) -> float:

@@ -120,8 +120,10 @@ def _variable(parameter: str) -> str:
 
 def trusted(url: str, lenient: bool, transport: Transport) -> str:
     """Gives whose certificates were believed, as an exchange tells it."""
-    if lenient or not url.startswith("https"):
-        return "any" if url.startswith("https") else ""
+    if not url.startswith("https"):
+        return ""
+    if lenient:
+        return "any"
     files = getattr(transport, "authorities", ())
     return str(files[0]) if files else ""
 

@@ -79,10 +79,9 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
             yield LayerStatus(parcel.label, "Preparing", parcel.size)
         for parcel in cargo.blobs[_UPLOADS:-1]:
             yield LayerStatus(parcel.label, "Waiting", parcel.size)
-        about.set("")
         whole = cargo.known and _whole(registry, name, cargo.digest)
         if not whole:
-            registry.greet()
+            _greet(registry)
         about.set("manifest")
         yield from (LayerStatus(parcel.label, _THERE, parcel.size) for parcel in cargo.blobs) if whole else _brought_all(registry, name, cargo, crew)
         try:
@@ -90,7 +89,7 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
         except RegistryError as error:
             if not whole or error.status in _CLOSED:
                 raise
-            registry.greet()
+            _greet(registry)
             yield from _brought_all(registry, name, cargo, crew)  # it has lost some, or is somewhere else by now
             told = registry.put_manifest(name, tag, cargo.manifest, cargo.media_type)
         if told and told.startswith("sha256:") and told != cargo.digest:
@@ -98,6 +97,11 @@ def push(registry: Registry, name: str, tag: str, cargo: Cargo) -> Iterator[Even
         yield TransferEnded(tag, cargo.digest, len(cargo.manifest))
     finally:
         crew.end()
+
+
+def _greet(registry: Registry) -> None:
+    about.set("")
+    registry.greet()
 
 
 def _whole(registry: Registry, name: str, digest: Digest) -> bool:
